@@ -1,0 +1,1 @@
+"""weakhar: label hours of synchronised video and IMU from a few minutes of human work."""

@@ -1,0 +1,93 @@
+"""The mixture against scikit-learn's and scipy's, and at its edges."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture as Reference
+
+from ml_backend.mixture import GaussianMixture
+
+
+def segments(n: int, dim: int, seed: int, noise: float = 0.3) -> np.ndarray:
+    """Clips in time order: segments of about 20 clips around one of 8 centres."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(8, dim))
+    which = np.repeat(random.integers(8, size=n // 20 + 1), 20)[:n]
+    return centres[which] + noise * random.normal(size=(n, dim))
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "components", "reg_covar"),
+    [
+        (300, 2, 5, 1e-6),
+        (300, 64, 12, 1e-6),
+        (400, 300, 40, 1e-6),
+        (400, 20, 4, 1e-2),
+        (200, 300, 10, 10.0),
+        (50, 1, 2, 1e-3),
+    ],
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_equals_scikit_learn(n: int, dim: int, components: int, reg_covar: float, seed: int) -> None:
+    X = segments(n, dim, seed)
+    reference = Reference(components, reg_covar=reg_covar, random_state=seed).fit(X)
+    ours = GaussianMixture(components, reg_covar=reg_covar, random_state=seed).fit(X)
+    np.testing.assert_array_equal(ours.labels_, reference.predict(X))
+    assert ours.n_iter_ == reference.n_iter_
+    assert ours.lower_bound_ == pytest.approx(reference.lower_bound_, rel=1e-6)
+    for component in range(components):
+        density = multivariate_normal(reference.means_[component], reference.covariances_[component]).logpdf(X)
+        own = np.flatnonzero(ours.labels_ == component)
+        if len(own):
+            best = density[own].max()
+            assert density[ours.centroids_[component]] == pytest.approx(best, rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 12), st.integers(0, 1000))
+def test_every_clip_has_a_cluster_and_each_centroid_lies_in_its_own(n: int, dim: int, seed: int) -> None:
+    X = np.random.default_rng(seed).normal(size=(n, dim))
+    fitted = GaussianMixture(max(1, n // 2), reg_covar=1e-3, random_state=seed).fit(X)
+    for component in np.unique(fitted.labels_):
+        centroid = fitted.centroids_[component]
+        assert fitted.labels_[centroid] == component
+        assert fitted.distances_[centroid] == 0
+    np.testing.assert_allclose(fitted.distances_, np.linalg.norm(X - X[fitted.centroids_[fitted.labels_]], axis=1))
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_duplicate_clips_leave_components_empty_and_without_a_centroid() -> None:
+    X = np.repeat(np.eye(3), 10, axis=0)
+    fitted = GaussianMixture(6, random_state=0).fit(X)
+    assert len(np.unique(fitted.labels_)) == 3
+    assert (fitted.centroids_ == -1).sum() == 3
+
+
+def test_columns_made_on_demand_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = segments(300, 200, 0)
+    stored = GaussianMixture(20, random_state=1).fit(X)
+    monkeypatch.setattr("ml_backend.mixture.STORED_GRAM_CLIPS", 10)
+    made = GaussianMixture(20, random_state=1).fit(X)
+    np.testing.assert_array_equal(stored.labels_, made.labels_)
+    np.testing.assert_array_equal(stored.centroids_, made.centroids_)
+
+
+def test_the_papers_rule_annotates_the_own_clip_nearest_to_the_densest_of_all() -> None:
+    X = segments(200, 30, 3)
+    fitted = GaussianMixture(10, random_state=1, paper_exact=True).fit(X)
+    assert all(fitted.labels_[c] == k for k, c in enumerate(fitted.centroids_) if c >= 0)
+
+
+@pytest.mark.parametrize(
+    ("X", "components", "message"),
+    [
+        (np.zeros((3, 2)), 4, "between 1 and the 3 clips"),
+        (np.array([[np.nan, 1.0]]), 1, "NaN"),
+        (np.zeros(3), 1, r"\(n_clips, dim\)"),
+    ],
+)
+def test_bad_input_is_refused_at_the_door(X: np.ndarray, components: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GaussianMixture(components).fit(X)
