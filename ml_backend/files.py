@@ -1,0 +1,74 @@
+"""Files that are either whole or absent: written to a temporary name beside the target, then renamed."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from ml_backend.errors import WeakHARError
+
+
+class DiskError(WeakHARError):
+    """A file cannot be written: the disk is full or the folder is read-only."""
+
+    status = 507
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A temporary path in `path`'s folder, renamed to `path` at the end; on an error nothing is left.
+
+    The temporary name keeps the suffix, since video containers are chosen by it. May be made a folder.
+    """
+    temporary = path.with_name(f".{uuid4().hex[:12]}{path.suffix}")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if path.is_dir():
+                _replace_folder(temporary, path)
+            else:
+                os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a DiskError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskError(f"{path}: the disk is full; free some space and run again, nothing is lost") from error
+        if error.errno in (errno.EACCES, errno.EROFS):
+            raise DiskError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+        raise
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    retired = old.with_name(f".{uuid4().hex[:12]}")
+    os.replace(old, retired)
+    os.replace(new, old)
+    shutil.rmtree(retired)
+
+
+def content_key(path: Path) -> str:
+    """SHA-256 of a file's content, the first 32 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+
+
+def safe_name(name: str) -> str:
+    """A file name for any text: letters, digits, `-` and `_` stay, and a hash keeps different names apart."""
+    readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:40]
+    if readable == name:
+        return name
+    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"

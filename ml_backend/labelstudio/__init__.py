@@ -1,0 +1,1 @@
+"""Everything that speaks with Label Studio: client, labelling configs, tasks, annotations."""

@@ -1,0 +1,288 @@
+"""Dataset folder → recordings, and every check of a user's data that can be made before heavy work.
+
+Three layouts: `ROOT/<participant>/<recording>.mp4` with `<recording>.csv` beside it; WEAR's `ROOT/inertial/sbj_0.csv`
+with `ROOT/video/sbj_0.mp4`; a `ROOT/dataset.yaml` that lists recordings.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ml_backend.clips import clip_starts
+from ml_backend.errors import RecordingError, WeakHARError
+from ml_backend.imu import Imu, ImuFormat, read_imu
+from ml_backend.settings import Parameters, components_for
+from ml_backend.video import VideoInfo, probe
+
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp"}
+IMU_SUFFIXES = {".csv", ".parquet"}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One video with its IMU. `imu_format` says how to read the IMU file and how its clock relates to the video's."""
+
+    participant: str
+    name: str
+    video: Path
+    imu: Path
+    imu_format: ImuFormat
+    vectors: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.participant}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a dataset; an `error` keeps the job from starting, otherwise it is a warning."""
+
+    message: str
+    error: bool = True
+
+
+@dataclass(frozen=True)
+class CheckedRecording:
+    """What a check found out about one recording; video and imu are None where they cannot be read."""
+
+    recording: Recording
+    video: VideoInfo | None
+    imu: Imu | None
+    n_clips: int
+    overlap_seconds: float
+
+
+class _ManifestEntry(BaseModel):
+    """One recording in `dataset.yaml`; paths are relative to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    participant: str
+    recording: str = ""
+    video: str
+    imu: str
+    vectors: str | None = None
+    sampling_rate: float | None = Field(None, gt=0)
+    offset_seconds: float = 0.0
+    drift_ppm: float = Field(0.0, gt=-100_000, lt=100_000)
+    time_column: str | None = None
+    time_unit: str = Field("s", pattern="^(s|ms|us|ns)$")
+    imu_columns: list[str] | None = None
+    labels: str | None = None
+    missing_values: str | None = Field(None, pattern="^(error|interpolate)$")
+
+    @field_validator("participant", "recording", mode="before")
+    @classmethod
+    def _file_name(cls, value: Any) -> str:
+        name = str(value)
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise ValueError("must not hold a path separator")
+        return name
+
+
+def find_recordings(root: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
+    """All recordings under `root`, sorted by participant and name, and what is wrong with the listing."""
+    if not root.is_dir():
+        return [], [Problem(f"{root}: no such folder; name the folder that holds the recordings")]
+    if (root / "dataset.yaml").is_file():
+        recordings, problems = _from_manifest(root / "dataset.yaml", parameters)
+    elif (root / "inertial").is_dir() and (root / "video").is_dir():
+        groups = _by_stem([*(root / "inertial").iterdir(), *(root / "video").iterdir()])
+        found = [_pair(stem, stem, files, parameters) for stem, files in groups.items()]
+        recordings, problems = _split(found)
+    else:
+        found = []
+        for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            groups = _by_stem(folder.iterdir())
+            found += [_pair(folder.name, stem, files, parameters) for stem, files in groups.items()]
+        recordings, problems = _split(found)
+    if not recordings and not problems:
+        expected = "ROOT/<participant>/<recording>.mp4 with a .csv beside it, ROOT/inertial + ROOT/video, or dataset.yaml"
+        problems.append(Problem(f"{root}: no recordings found; expected {expected}"))
+    problems += _duplicates(recordings)
+    return sorted(recordings, key=lambda r: (r.participant, r.name)), problems
+
+
+def check_dataset(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
+    """Read every video's header and every IMU; collects all problems instead of stopping at the first."""
+    recordings, problems = find_recordings(root, parameters)
+    checked = []
+    for recording in recordings:
+        result, found = _check_recording(recording, parameters)
+        checked.append(result)
+        problems += found
+    problems += _check_participants(checked, parameters)
+    return checked, problems
+
+
+def _check_recording(recording: Recording, parameters: Parameters) -> tuple[CheckedRecording, list[Problem]]:
+    problems: list[Problem] = []
+    video: VideoInfo | None = None
+    imu: Imu | None = None
+    try:
+        video = probe(recording.video)
+    except WeakHARError as error:
+        problems.append(Problem(str(error)))
+    try:
+        imu = read_imu(recording.imu, recording.imu_format)
+    except WeakHARError as error:
+        problems.append(Problem(str(error)))
+    if video is None or imu is None:
+        return CheckedRecording(recording, video, imu, 0, 0.0), problems
+    starts = recording_clips(video, imu, parameters)
+    first, last = max(0.0, imu.start), min(video.duration, imu.end)
+    if last <= first:
+        problems.append(
+            Problem(
+                f"{recording.imu}: the IMU ({imu.start:.1f} to {imu.end:.1f} s on the video's clock) does not overlap "
+                f"the video (0 to {video.duration:.1f} s); set offset_seconds in dataset.yaml"
+            )
+        )
+    elif len(starts) == 0:
+        problems.append(
+            Problem(
+                f"{recording.video}: the {last - first:.1f} s that video and IMU share are shorter than one clip of "
+                f"{parameters.clip_seconds:g} s; lower clip_seconds or remove the recording"
+            )
+        )
+    elif last - first < 0.95 * max(video.duration, imu.end - imu.start):
+        problems.append(
+            Problem(
+                f"{recording.imu}: IMU ({imu.end - imu.start:.1f} s) and video ({video.duration:.1f} s) share only "
+                f"{last - first:.1f} s; the rest stays unlabelled. Check sampling_rate ({imu.sampling_rate:g} Hz) "
+                "and offset_seconds",
+                error=False,
+            )
+        )
+    if len(starts) and parameters.stride_seconds * imu.sampling_rate < 1:
+        problems.append(Problem(f"{recording.imu}: a stride holds less than one sample; raise stride_seconds"))
+    return CheckedRecording(recording, video, imu, len(starts), max(0.0, last - first)), problems
+
+
+def recording_clips(video: VideoInfo, imu: Imu, parameters: Parameters) -> Any:
+    """Start times `(n_clips,)` of the clips that video and IMU share, on the grid k·stride of the video's clock."""
+    stride, length = parameters.stride_seconds, parameters.clip_seconds
+    starts = clip_starts(0.0, video.duration, length, stride)
+    # A clip that misses less than a stride of IMU at an edge still labels the samples that are there.
+    return starts[(starts > imu.start - stride) & (starts + length < imu.end + stride)]
+
+
+def _check_participants(checked: list[CheckedRecording], parameters: Parameters) -> list[Problem]:
+    problems: list[Problem] = []
+    clips: Counter[str] = Counter()
+    channels: dict[tuple[str, ...], Recording] = {}
+    for result in checked:
+        clips[result.recording.participant] += result.n_clips
+        if result.imu is not None:
+            channels.setdefault(result.imu.channels, result.recording)
+    for participant, n_clips in clips.items():
+        capped = components_for(parameters.components, n_clips) if n_clips else 0
+        if n_clips and not str(parameters.components).endswith("%") and capped < int(parameters.components):
+            message = f"{participant}: {parameters.components} components for {n_clips} clips; {capped} will be used"
+            problems.append(Problem(message, error=False))
+    if len(channels) > 1:
+        (first, one), (second, other), *_ = channels.items()
+        unlike = sorted(set(first) ^ set(second)) or ["their order"]
+        problems.append(
+            Problem(f"{other.imu}: channels differ from {one.imu} in {', '.join(unlike)}; name imu_columns in dataset.yaml")
+        )
+    return problems
+
+
+def _by_stem(files: Any) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for file in sorted(files):
+        if file.suffix.lower() in VIDEO_SUFFIXES | IMU_SUFFIXES and not file.name.startswith("."):
+            groups[file.stem].append(file)
+    return groups
+
+
+def _pair(participant: str, name: str, files: list[Path], parameters: Parameters) -> Recording | Problem:
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    imus = [file for file in files if file.suffix.lower() in IMU_SUFFIXES]
+    for kind, candidates in (("video", videos), ("IMU file", imus)):
+        if not candidates:
+            wanted = f"{name}.mp4" if kind == "video" else f"{name}.csv"
+            return Problem(f"{files[0]}: has no {kind} of the same name; add {wanted} or remove this file")
+        if len(candidates) > 1:
+            named = " and ".join(str(path) for path in candidates)
+            return Problem(f"{named}: two {kind}s of one recording; remove one or name it in dataset.yaml")
+    imu_format = ImuFormat(sampling_rate=parameters.sampling_rate, missing_values=parameters.missing_values)
+    vectors = videos[0].with_suffix(".npy")
+    return Recording(participant, name, videos[0], imus[0], imu_format, vectors if vectors.is_file() else None)
+
+
+def _split(found: list[Recording | Problem]) -> tuple[list[Recording], list[Problem]]:
+    recordings = [entry for entry in found if isinstance(entry, Recording)]
+    return recordings, [entry for entry in found if isinstance(entry, Problem)]
+
+
+def _from_manifest(path: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return [], [Problem(f"{path}: not valid YAML ({' '.join(str(error).split())})")]
+    entries = content.get("recordings") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries:
+        return [], [Problem(f"{path}: expected a list under `recordings:`, each with participant, video and imu")]
+    found: list[Recording | Problem] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            found.append(_manifest_recording(path.parent, _ManifestEntry.model_validate(entry), parameters))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            field = ".".join(str(part) for part in problem["loc"])
+            found.append(Problem(f"{path}: recording {number}, field {field or 'itself'}: {problem['msg']}"))
+    return _split(found)
+
+
+def _manifest_recording(root: Path, entry: _ManifestEntry, parameters: Parameters) -> Recording:
+    video = root / entry.video
+    return Recording(
+        participant=entry.participant,
+        name=entry.recording or video.stem,
+        video=video,
+        imu=root / entry.imu,
+        imu_format=ImuFormat(
+            sampling_rate=entry.sampling_rate or parameters.sampling_rate,
+            offset_seconds=entry.offset_seconds,
+            drift_ppm=entry.drift_ppm,
+            time_column=entry.time_column,
+            time_unit=entry.time_unit,
+            columns=tuple(entry.imu_columns) if entry.imu_columns else None,
+            label_column=entry.labels,
+            missing_values=entry.missing_values or parameters.missing_values,
+        ),
+        vectors=root / entry.vectors if entry.vectors else None,
+    )
+
+
+def _duplicates(recordings: list[Recording]) -> list[Problem]:
+    problems = []
+    seen: dict[str, Recording] = {}
+    spelling: dict[str, str] = {}
+    for recording in recordings:
+        if (other := seen.setdefault(str(recording), recording)) is not recording:
+            problems.append(
+                Problem(f"{recording.video}: recording {recording} is listed twice, also as {other.video}; rename one")
+            )
+        known = spelling.setdefault(recording.participant.casefold(), recording.participant)
+        if known != recording.participant:
+            problems.append(
+                Problem(f"{recording.video}: participants '{known}' and '{recording.participant}' differ only in case")
+            )
+    return problems
+
+
+def usable_recordings(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
+    """The checked recordings and the warnings; RecordingError with the first problem if any is an error."""
+    checked, problems = check_dataset(root, parameters)
+    errors = [problem.message for problem in problems if problem.error]
+    if errors:
+        more = f" (and {len(errors) - 1} more: `weakhar check` lists all)" if len(errors) > 1 else ""
+        raise RecordingError(errors[0] + more)
+    return checked, problems

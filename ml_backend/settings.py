@@ -1,0 +1,168 @@
+"""Every knob, once: `Parameters` may differ by project (Extra params in Label Studio), `Settings` are the server's.
+
+Label Studio's usual names come as they are (LABEL_STUDIO_URL, BASIC_AUTH_USER, …), ours with the prefix `WEAKHAR_`.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ml_backend.errors import ConfigError
+from ml_backend.propagation import parse_threshold
+
+
+class Parameters(BaseModel):
+    """What decides clips, vectors, clusters and labels. Overridden by project in the model's Extra params (JSON)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = Field("", description="Folder of the recordings, inside WEAKHAR_DATA_DIR")
+    clip_seconds: float = Field(4.0, gt=0, le=600, description="Length of a clip")
+    stride_seconds: float = Field(1.0, gt=0, le=600, description="A clip starts every so many seconds")
+    backbone: str = Field("efficientnet_lite0", description="`clip` for real work; `efficientnet_lite0` needs no hub")
+    frames_per_second: float | Literal["all"] = Field(4.0, description="Frames to embed a second, or `all`")
+    components: int | str = Field(100, description="Clusters a participant, or a share of its clips such as `10%`")
+    threshold: str = Field("none", description="Distance above which labels are dropped (`6`), or a share (`90%`)")
+    seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the k-means start")
+    paper_exact: bool = Field(False, description="Centroid clips by the rule of the paper's code")
+    sampling_rate: float = Field(50.0, gt=0, description="Rate (Hz) of IMU files that have no time column")
+    missing_values: Literal["error", "interpolate"] = Field("error", description="What to do with gaps in a channel")
+    suggest: bool = Field(False, description="Pre-select the label of the nearest labelled centroid clip")
+
+    @field_validator("frames_per_second")
+    @classmethod
+    def _positive_rate(cls, value: float | str) -> float | str:
+        if value != "all" and not 0 < float(value) <= 240:
+            raise ValueError("must be above 0 and at most 240, or `all`")
+        return value
+
+    @field_validator("components")
+    @classmethod
+    def _count_or_share(cls, value: int | str) -> int | str:
+        components_for(value, 1)
+        return value
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _threshold(cls, value: Any) -> str:
+        return str(parse_threshold(value))
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames to embed a second, None for all."""
+        return None if self.frames_per_second == "all" else float(self.frames_per_second)
+
+
+def components_for(components: int | str, n_clips: int) -> int:
+    """Clusters for a participant with `n_clips`: a count or a share, at least 1, never more than clips/2."""
+    text = str(components).strip()
+    try:
+        wanted = float(text[:-1]) / 100 * n_clips if text.endswith("%") else int(text)
+        if float(text.rstrip("%")) <= 0 or (text.endswith("%") and float(text[:-1]) > 100):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"'{components}' is neither a count of at least 1 nor a share such as 10%") from None
+    return max(1, min(round(wanted), n_clips // 2))
+
+
+def _names(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """The server's settings, from the environment or a `.env` file."""
+
+    model_config = SettingsConfigDict(env_prefix="WEAKHAR_", env_file=".env", extra="ignore", populate_by_name=True)
+
+    label_studio_url: str = Field(
+        "", validation_alias=_names("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"), description="Address of Label Studio"
+    )
+    label_studio_api_key: str = Field(
+        "", validation_alias=_names("LABEL_STUDIO_API_KEY"), description="Access token of a Label Studio user"
+    )
+    basic_auth_user: str = Field("", validation_alias=_names("BASIC_AUTH_USER"), description="User name to ask for")
+    basic_auth_pass: str = Field("", validation_alias=_names("BASIC_AUTH_PASS"), description="Password to ask for")
+    log_level: str = Field("INFO", validation_alias=_names("LOG_LEVEL"), description="DEBUG, INFO, WARNING, ERROR")
+    model_dir: Path = Field(
+        Path("weakhar-data"), validation_alias=_names("MODEL_DIR"), description="Vectors, clusters, database, queue"
+    )
+    workers: int = Field(1, ge=1, validation_alias=_names("WORKERS"), description="Web processes")
+    threads: int = Field(8, ge=1, validation_alias=_names("THREADS"), description="Threads a web process")
+    data_dir: Path = Field(Path("."), description="Folder under which projects name their dataset")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in MODEL_DIR")
+    redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
+    sync_minutes: int = Field(5, ge=1, le=60, description="Read annotations back from Label Studio this often")
+    weights: Path | None = Field(None, description="Folder with weights files for machines without a hub")
+    defaults: Annotated[dict[str, Any], NoDecode] = Field(
+        default_factory=dict, description="Parameters for all projects, as JSON; Extra params override them"
+    )
+
+    @field_validator("defaults", mode="before")
+    @classmethod
+    def _json_object(cls, value: Any) -> Any:
+        return _as_object(value, "WEAKHAR_DEFAULTS")
+
+    @field_validator("model_dir", "data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return self.database_url or f"sqlite:///{self.model_dir / 'weakhar.db'}"
+
+    @property
+    def auth_required(self) -> bool:
+        """True when requests must carry a user and password."""
+        return bool(self.basic_auth_user or self.basic_auth_pass)
+
+    def parameters(self, overrides: Any = None, where: str = "extra params") -> Parameters:
+        """Defaults with a project's overrides (dict, JSON text or None); ConfigError names a wrong field."""
+        merged = {**self.defaults, **_as_object(overrides, where)}
+        try:
+            return Parameters(**merged)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_first_problem(error)}") from None
+
+    def dataset_folder(self, parameters: Parameters) -> Path:
+        """The project's dataset folder; ConfigError if none is named or it leaves WEAKHAR_DATA_DIR."""
+        if not parameters.dataset:
+            raise ConfigError('extra params: "dataset" is missing: name the folder of the recordings')
+        root = self.data_dir.resolve()
+        folder = (root / parameters.dataset).resolve()
+        if not folder.is_relative_to(root):
+            raise ConfigError(f'extra params: dataset "{parameters.dataset}" lies outside WEAKHAR_DATA_DIR')
+        return folder
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment; ConfigError names the first wrong variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError(f"settings: {_first_problem(error)}") from None
+
+
+def _as_object(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value or "{}")
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{where}: not valid JSON ({error})") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f'{where}: expected a JSON object such as {{"components": 100}}, got {value!r}')
+    return value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"][:1])
+    if problem["type"] == "extra_forbidden":
+        return f'"{field}" is not known; known are {", ".join(Parameters.model_fields)}'
+    return f'"{field}": {problem["msg"].removeprefix("Value error, ")}, got {problem["input"]!r}'

@@ -1,0 +1,354 @@
+"""What the backend remembers: projects, jobs, and a copy of Label Studio's tasks and annotations.
+
+SQLite by default, PostgreSQL by URL. Label Studio owns the annotations: a webhook upserts one here, a reconciliation
+makes the copy exact. Clusters are files (pipeline), labels are computed when asked for (labelling).
+"""
+
+import fcntl
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, delete, event, select
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from ml_backend.errors import ConfigError, WeakHARError
+from ml_backend.files import disk_errors
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LEASE_SECONDS = 20.0
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+
+
+class BusyError(WeakHARError):
+    """Another job works on the project."""
+
+    status = 409
+
+
+class Base(DeclarativeBase):
+    """Base of the tables."""
+
+
+class Project(Base):
+    """A Label Studio project that is connected; `parameters` are its overrides as JSON."""
+
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    title: Mapped[str] = mapped_column(default="")
+    label_config: Mapped[str] = mapped_column(default="")
+    parameters: Mapped[str] = mapped_column(default="{}")
+    dataset: Mapped[str] = mapped_column(default="")
+    hostname: Mapped[str] = mapped_column(default="")
+    access_token: Mapped[str] = mapped_column(default="")
+    backend_url: Mapped[str] = mapped_column(default="")
+    synced_at: Mapped[float | None]
+
+
+class Job(Base):
+    """The latest job of a project: its state and progress."""
+
+    __tablename__ = "jobs"
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[str]
+    step: Mapped[str] = mapped_column(default="")
+    done: Mapped[float] = mapped_column(default=0.0)
+    total: Mapped[float] = mapped_column(default=0.0)
+    message: Mapped[str] = mapped_column(default="")
+    changed_at: Mapped[float]
+
+
+class Lease(Base):
+    """Who works on a project; lapses when its owner stops renewing it, so a killed job blocks nobody for long."""
+
+    __tablename__ = "leases"
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner: Mapped[str]
+    expires_at: Mapped[float]
+
+
+class Task(Base):
+    """A task of ours in Label Studio; `clip` is the key of the clip it shows."""
+
+    __tablename__ = "tasks"
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    participant: Mapped[str]
+    clip: Mapped[str]
+
+
+class Annotation(Base):
+    """One annotator's answer; a deleted one stays as a tombstone, so that a late webhook cannot bring it back."""
+
+    __tablename__ = "annotations"
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task_id: Mapped[int | None]
+    choice: Mapped[str | None]
+    skipped: Mapped[bool] = mapped_column(default=False)
+    deleted: Mapped[bool] = mapped_column(default=False)
+    updated_at: Mapped[float] = mapped_column(default=0.0)
+    received_at: Mapped[float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An annotation as Label Studio reports it; `choice` is None where nothing was chosen."""
+
+    id: int
+    task_id: int
+    choice: str | None
+    skipped: bool
+    updated_at: float
+
+
+class Store:
+    """All reads and writes of the database, each in its own transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+
+    # --- projects
+
+    def project(self, project_id: int) -> Project:
+        """The project; ConfigError if it was never connected."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            found = session.get(Project, project_id)
+        if found is None:
+            raise ConfigError(f"project {project_id}: not connected; add this backend to it in Label Studio")
+        return found
+
+    def projects(self) -> list[Project]:
+        """All connected projects by id."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(select(Project).order_by(Project.id)))
+
+    def save_project(self, project_id: int, **fields: Any) -> None:
+        """Create or change a project."""
+
+        def write(session: Session) -> None:
+            project = session.get(Project, project_id) or Project(id=project_id)
+            for name, value in fields.items():
+                setattr(project, name, value)
+            session.add(project)
+
+        self._write(write)
+
+    def delete_project(self, project_id: int) -> None:
+        """Forget a project that Label Studio deleted; its files stay."""
+
+        def write(session: Session) -> None:
+            for table in (Annotation, Task, Job):
+                session.execute(delete(table).where(table.project_id == project_id))
+            session.execute(delete(Project).where(Project.id == project_id))
+
+        self._write(write)
+
+    # --- jobs
+
+    def job(self, project_id: int) -> Job | None:
+        """The project's latest job."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            return session.get(Job, project_id)
+
+    def request_job(self, project_id: int) -> bool:
+        """Mark a job as queued; False if one is queued or at work already."""
+
+        def write(session: Session) -> bool:
+            job = session.get(Job, project_id, with_for_update=True)
+            if job is not None and (job.state == QUEUED or (job.state == RUNNING and self._leased(session, project_id))):
+                return False
+            session.merge(Job(project_id=project_id, state=QUEUED, step="", message="", changed_at=time.time()))
+            return True
+
+        return self._write(write)
+
+    def set_job(self, project_id: int, state: str, **fields: Any) -> None:
+        """Record a job's state and progress."""
+        self._write(lambda session: session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields)))
+
+    def interrupted_jobs(self) -> list[int]:
+        """Projects whose job is said to be queued or running though nobody works on it."""
+        with Session(self.engine) as session:
+            unfinished = session.scalars(select(Job.project_id).where(Job.state.in_((QUEUED, RUNNING))))
+            return [project_id for project_id in unfinished if not self._leased(session, project_id)]
+
+    def leased(self, project_id: int) -> bool:
+        """True while somebody works on the project."""
+        with Session(self.engine) as session:
+            return self._leased(session, project_id)
+
+    @contextmanager
+    def lease(self, project_id: int) -> Iterator[None]:
+        """Hold the project for one worker; BusyError if another holds it. Renewed in the background."""
+        owner = uuid4().hex
+        if not self._take_lease(project_id, owner):
+            raise BusyError(f"project {project_id}: another job is at work; wait until it has finished")
+        released = threading.Event()
+
+        def renew() -> None:
+            while not released.wait(LEASE_SECONDS / 4):
+                try:
+                    self._take_lease(project_id, owner)
+                except Exception:  # a busy or vanished database must not end the renewing
+                    log.exception("project %s: the lease could not be renewed", project_id)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            released.set()
+            thread.join()
+            owned = (Lease.project_id == project_id, Lease.owner == owner)
+            self._write(lambda session: session.execute(delete(Lease).where(*owned)))
+
+    def _take_lease(self, project_id: int, owner: str) -> bool:
+        def write(session: Session) -> bool:
+            lease = session.get(Lease, project_id, with_for_update=True)
+            if lease is not None and lease.owner != owner and lease.expires_at > time.time():
+                return False
+            session.merge(Lease(project_id=project_id, owner=owner, expires_at=time.time() + LEASE_SECONDS))
+            return True
+
+        return self._write(write)
+
+    @staticmethod
+    def _leased(session: Session, project_id: int) -> bool:
+        lease = session.get(Lease, project_id)
+        return lease is not None and lease.expires_at > time.time()
+
+    # --- tasks and annotations
+
+    def add_tasks(self, project_id: int, tasks: Iterable[tuple[int, str, str]]) -> None:
+        """Remember created tasks: (task id, participant, clip key)."""
+        rows = [Task(project_id=project_id, id=i, participant=participant, clip=clip) for i, participant, clip in tasks]
+        self._write(lambda session: [session.merge(row) for row in rows])
+
+    def upsert_annotation(self, project_id: int, answer: Answer) -> bool:
+        """Take one annotation over unless a newer state of it is known; True if anything changed."""
+
+        def write(session: Session) -> bool:
+            known = session.get(Annotation, (project_id, answer.id), with_for_update=True)
+            if known is not None and (known.deleted or known.updated_at >= answer.updated_at):
+                return False
+            session.merge(_row(project_id, answer))
+            return True
+
+        return self._write(write)
+
+    def delete_annotations(self, project_id: int, ids: Iterable[int]) -> None:
+        """Leave tombstones, also for annotations that were never seen: events may come out of order."""
+        now = time.time()
+        rows = [Annotation(project_id=project_id, id=i, deleted=True, received_at=now) for i in ids]
+        self._write(lambda session: [session.merge(row) for row in rows])
+
+    def reconcile(
+        self, project_id: int, asked_at: float, tasks: Iterable[tuple[int, str, str]], answers: Iterable[Answer]
+    ) -> None:
+        """Make tasks and annotations exactly those that Label Studio held when asked at `asked_at`.
+
+        What a webhook brought after that moment is newer than the snapshot and stays.
+        """
+        task_rows = [Task(project_id=project_id, id=i, participant=p, clip=clip) for i, p, clip in tasks]
+        fresh = [_row(project_id, answer) for answer in answers]
+
+        def write(session: Session) -> None:
+            session.execute(delete(Task).where(Task.project_id == project_id))
+            session.add_all(task_rows)
+            old = (Annotation.project_id == project_id, Annotation.received_at < asked_at)
+            session.execute(delete(Annotation).where(*old))
+            newer = set(session.scalars(select(Annotation.id).where(Annotation.project_id == project_id)))
+            session.add_all(row for row in fresh if row.id not in newer)
+            if (project := session.get(Project, project_id)) is not None:
+                project.synced_at = asked_at
+
+        self._write(write)
+
+    def answers(self, project_id: int) -> list[tuple[str, str, str | None, bool]]:
+        """(participant, clip key, choice, skipped) of every annotation of our tasks, by task and annotation id."""
+        query = (
+            select(Task.participant, Task.clip, Annotation.choice, Annotation.skipped)
+            .join(Annotation, (Annotation.task_id == Task.id) & (Annotation.project_id == Task.project_id))
+            .where(Task.project_id == project_id, ~Annotation.deleted)
+            .order_by(Task.id, Annotation.id)
+        )
+        with Session(self.engine) as session:
+            return [(row[0], row[1], row[2], row[3]) for row in session.execute(query)]
+
+    def tasks(self, project_id: int) -> list[Task]:
+        """Our tasks of a project by id."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(select(Task).where(Task.project_id == project_id).order_by(Task.id)))
+
+    def _write(self, change: Callable[[Session], T]) -> T:
+        """Run `change` in a transaction; once more where two writers met on a new row."""
+        for attempt in range(5):
+            try:
+                with Session(self.engine) as session, session.begin():
+                    return change(session)
+            except (IntegrityError, OperationalError) as error:
+                if attempt == 4 or (isinstance(error, OperationalError) and "locked" not in str(error)):
+                    raise
+                time.sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def open_store(url: str, folder: Path) -> Store:
+    """The store at `url`, its tables brought up to date; one process at a time, by a lock file in `folder`."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "migrate.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+            try:
+                command.upgrade(config, "head")
+            except OperationalError as error:
+                reason = str(error.orig).splitlines()[0]
+                raise ConfigError(f"WEAKHAR_DATABASE_URL: the database cannot be opened ({reason})") from None
+    return Store(url)
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA busy_timeout=10000")
+
+    return engine
+
+
+def _row(project_id: int, answer: Answer) -> Annotation:
+    return Annotation(
+        project_id=project_id,
+        id=answer.id,
+        task_id=answer.task_id,
+        choice=answer.choice,
+        skipped=answer.skipped,
+        deleted=False,
+        updated_at=answer.updated_at,
+        received_at=time.time(),
+    )
+
+
+def project_overrides(project: Project) -> dict[str, Any]:
+    """A project's parameters as a dict."""
+    overrides: dict[str, Any] = json.loads(project.parameters or "{}")
+    return overrides
