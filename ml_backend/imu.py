@@ -87,7 +87,9 @@ def _read_table(path: Path, how: ImuFormat) -> pa.Table:
             return pa.parquet.read_table(path)
         # Labels stay text even where a chunk looks like numbers or holds only empty cells.
         types = {how.label_column or "label": pa.string()}
-        options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "NaN", "nan", "NA"])
+        options = pa.csv.ConvertOptions(
+            column_types=types, strings_can_be_null=True, null_values=["", "NaN", "nan", "NA"]
+        )
         return pa.csv.read_csv(path, convert_options=options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         first_line = str(error).splitlines()[0]
@@ -98,7 +100,9 @@ def _read_table(path: Path, how: ImuFormat) -> pa.Table:
 def _named(path: Path, table: pa.Table, wanted: str | None, usual: Sequence[str], field: str) -> str | None:
     if wanted is not None:
         if wanted not in table.column_names:
-            raise RecordingError(f"{path}: has no column '{wanted}' ({field}); it has {', '.join(table.column_names)}")
+            raise RecordingError(
+                f"{path}: has no column '{wanted}' ({field}); it has {', '.join(table.column_names)}"
+            )
         return wanted
     return next((name for name in table.column_names if name.strip().lower() in usual), None)
 
@@ -162,7 +166,9 @@ def _sample_seconds(path: Path, table: pa.Table, name: str | None, how: ImuForma
             "expected seconds or timestamps such as 2024-05-01 12:00:00.02"
         )
     if column.null_count:
-        raise RecordingError(f"{path}: column '{name}' has {column.null_count} empty cells; every sample needs a time")
+        raise RecordingError(
+            f"{path}: column '{name}' has {column.null_count} empty cells; every sample needs a time"
+        )
     clock = column.to_numpy()
     # Differences first: nanoseconds since 1970 do not fit a float.
     seconds = np.asarray((clock - clock[0]) * UNITS[unit], dtype=np.float64)
@@ -183,4 +189,6 @@ def _sample_seconds(path: Path, table: pa.Table, name: str | None, how: ImuForma
 
 def _labels(table: pa.Table, name: str) -> npt.NDArray[np.object_]:
     """Empty cells are the null class, as in WEAR's files."""
-    return np.array([NULL_CLASS if value in (None, "") else str(value) for value in table[name].to_pylist()], dtype=object)
+    return np.array(
+        [NULL_CLASS if value in (None, "") else str(value) for value in table[name].to_pylist()], dtype=object
+    )

@@ -101,7 +101,9 @@ def find_recordings(root: Path, parameters: Parameters) -> tuple[list[Recording]
             found += [_pair(folder.name, stem, files, parameters) for stem, files in groups.items()]
         recordings, problems = _split(found)
     if not recordings and not problems:
-        expected = "ROOT/<participant>/<recording>.mp4 with a .csv beside it, ROOT/inertial + ROOT/video, or dataset.yaml"
+        expected = (
+            "ROOT/<participant>/<recording>.mp4 with a .csv beside it, ROOT/inertial + ROOT/video, or dataset.yaml"
+        )
         problems.append(Problem(f"{root}: no recordings found; expected {expected}"))
     problems += _duplicates(recordings)
     return sorted(recordings, key=lambda r: (r.participant, r.name)), problems
@@ -188,7 +190,9 @@ def _check_participants(checked: list[CheckedRecording], parameters: Parameters)
         (first, one), (second, other), *_ = channels.items()
         unlike = sorted(set(first) ^ set(second)) or ["their order"]
         problems.append(
-            Problem(f"{other.imu}: channels differ from {one.imu} in {', '.join(unlike)}; name imu_columns in dataset.yaml")
+            Problem(
+                f"{other.imu}: channels differ from {one.imu} in {', '.join(unlike)}; name imu_columns in dataset.yaml"
+            )
         )
     return problems
 
@@ -268,12 +272,16 @@ def _duplicates(recordings: list[Recording]) -> list[Problem]:
     for recording in recordings:
         if (other := seen.setdefault(str(recording), recording)) is not recording:
             problems.append(
-                Problem(f"{recording.video}: recording {recording} is listed twice, also as {other.video}; rename one")
+                Problem(
+                    f"{recording.video}: recording {recording} is listed twice, also as {other.video}; rename one"
+                )
             )
         known = spelling.setdefault(recording.participant.casefold(), recording.participant)
         if known != recording.participant:
             problems.append(
-                Problem(f"{recording.video}: participants '{known}' and '{recording.participant}' differ only in case")
+                Problem(
+                    f"{recording.video}: participants '{known}' and '{recording.participant}' differ only in case"
+                )
             )
     return problems
 

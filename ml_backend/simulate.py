@@ -157,7 +157,11 @@ class _Motion:
         self.segments = segments
         self.starts = np.array([start for start, _, _ in segments])
         self.styles = [
-            (person.tempo * random.normal(1, 0.05), person.vigour * random.normal(1, 0.05), random.uniform(0, 6.28, 8))
+            (
+                person.tempo * random.normal(1, 0.05),
+                person.vigour * random.normal(1, 0.05),
+                random.uniform(0, 6.28, 8),
+            )
             for _ in segments
         ]
         # People do not stay on one spot nor keep facing one way; each segment has its own.
@@ -247,7 +251,9 @@ def _activity_pose(activity: str, t: Floats, tempo: float, vigour: float, phases
         pose.update(l_elbow=np.full_like(t, 1.6), r_elbow=np.full_like(t, 1.6))
     elif activity == "stretching":
         side, _ = cycle(0.16)
-        pose.update(lean=0.6 * vigour * side, l_shoulder_abd=np.full_like(t, 2.7), r_shoulder_abd=np.full_like(t, 2.7))
+        pose.update(
+            lean=0.6 * vigour * side, l_shoulder_abd=np.full_like(t, 2.7), r_shoulder_abd=np.full_like(t, 2.7)
+        )
         pose.update(l_hip_abd=np.full_like(t, 0.25), r_hip_abd=np.full_like(t, 0.25))
     else:
         # Standing about: shifts weight, looks round, now and then lifts a hand to the head.

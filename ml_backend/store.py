@@ -168,7 +168,9 @@ class Store:
 
         def write(session: Session) -> bool:
             job = session.get(Job, project_id, with_for_update=True)
-            if job is not None and (job.state == QUEUED or (job.state == RUNNING and self._leased(session, project_id))):
+            if job is not None and (
+                job.state == QUEUED or (job.state == RUNNING and self._leased(session, project_id))
+            ):
                 return False
             session.merge(Job(project_id=project_id, state=QUEUED, step="", message="", changed_at=time.time()))
             return True
@@ -177,7 +179,9 @@ class Store:
 
     def set_job(self, project_id: int, state: str, **fields: Any) -> None:
         """Record a job's state and progress."""
-        self._write(lambda session: session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields)))
+        self._write(
+            lambda session: session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields))
+        )
 
     def interrupted_jobs(self) -> list[int]:
         """Projects whose job is said to be queued or running though nobody works on it."""
@@ -234,7 +238,9 @@ class Store:
 
     def add_tasks(self, project_id: int, tasks: Iterable[tuple[int, str, str]]) -> None:
         """Remember created tasks: (task id, participant, clip key)."""
-        rows = [Task(project_id=project_id, id=i, participant=participant, clip=clip) for i, participant, clip in tasks]
+        rows = [
+            Task(project_id=project_id, id=i, participant=participant, clip=clip) for i, participant, clip in tasks
+        ]
         self._write(lambda session: [session.merge(row) for row in rows])
 
     def upsert_annotation(self, project_id: int, answer: Answer) -> bool:

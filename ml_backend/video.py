@@ -201,7 +201,9 @@ def _last_packet_end(container: InputContainer, stream: VideoStream) -> float:
     ends: list[float] = []
     for jump in (max(0.0, declared - 5), 0.0):
         try:
-            container.seek(int(((stream.start_time or 0) * stream.time_base + jump) / stream.time_base), stream=stream)
+            container.seek(
+                int(((stream.start_time or 0) * stream.time_base + jump) / stream.time_base), stream=stream
+            )
             for packet in container.demux(stream):
                 if packet.pts is not None:
                     length = packet.duration or (1 / (stream.average_rate or 25) / stream.time_base)

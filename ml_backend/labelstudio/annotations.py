@@ -27,18 +27,19 @@ def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> boo
     return action == "TASKS_DELETED"
 
 
-def reconcile(store: Store, client: Client, project_id: int) -> int:
-    """Bring the store to exactly what Label Studio holds; returns the number of annotations of our tasks."""
+def reconcile(store: Store, client: Client, project_id: int) -> list[dict[str, Any]]:
+    """Bring the store to exactly what Label Studio holds; returns our tasks as Label Studio has them."""
     asked_at = time.time()
-    tasks, answers = [], []
+    ours, tasks, answers = [], [], []
     for task in client.tasks(project_id):
         if (clip := clip_of_task(task)) is not None:
+            ours.append(task)
             tasks.append((int(task["id"]), *clip))
             answers += [answer_of(annotation, task["id"]) for annotation in task.get("annotations", [])]
     project = client.project(project_id)
     store.save_project(project_id, title=project["title"], label_config=project["label_config"])
     store.reconcile(project_id, asked_at, tasks, answers)
-    return len(answers)
+    return ours
 
 
 def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> Answer:

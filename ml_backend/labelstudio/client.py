@@ -20,7 +20,9 @@ class Client:
 
     def __init__(self, url: str, token: str) -> None:
         if not url.startswith(("http://", "https://")):
-            raise LabelStudioError(f"LABEL_STUDIO_URL: '{url}' is no address; expected one such as http://localhost:8080")
+            raise LabelStudioError(
+                f"LABEL_STUDIO_URL: '{url}' is no address; expected one such as http://localhost:8080"
+            )
         if not token:
             raise LabelStudioError(f"LABEL_STUDIO_API_KEY: no access token for {url}; {TOKEN_REMEDY}")
         self.url = url.rstrip("/")
@@ -99,8 +101,12 @@ class Client:
         if response.status_code in (401, 403):
             raise LabelStudioError(f"Label Studio at {self.url} refuses the access token; {TOKEN_REMEDY}")
         if response.status_code == 404 and "/projects/" in path:
-            raise LabelStudioError(f"Label Studio at {self.url} has no {path.split('api/')[-1]}; check the project's number")
+            raise LabelStudioError(
+                f"Label Studio at {self.url} has no {path.split('api/')[-1]}; check the project's number"
+            )
         if response.status_code >= 400:
             detail = " ".join(response.text.split())[:300]
-            raise LabelStudioError(f"Label Studio at {self.url}: {method} {path} failed ({response.status_code}): {detail}")
+            raise LabelStudioError(
+                f"Label Studio at {self.url}: {method} {path} failed ({response.status_code}): {detail}"
+            )
         return response.json() if response.content else None

@@ -31,7 +31,9 @@ def parse_label_config(xml: str) -> LabelConfig:
     except (ParseError, ValueError) as error:
         raise ConfigError(f"label config: not valid XML ({error}); {REMEDY}") from None
     media = {
-        tag.get("name"): tag for tag in root.iter() if tag.tag in ("HyperText", "Video") and tag.get("value") in MEDIA_KEYS
+        tag.get("name"): tag
+        for tag in root.iter()
+        if tag.tag in ("HyperText", "Video") and tag.get("value") in MEDIA_KEYS
     }
     if not media:
         raise ConfigError(

@@ -1,0 +1,170 @@
+"""Background jobs (huey): the main job, the reconciliation, and the connection of webhooks.
+
+The queue lies in SQLite, or in Redis by URL. A job's state lies in the store; a lease says whether somebody works on
+it, so that a killed job is seen and taken up again.
+"""
+
+import hashlib
+import hmac
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from huey import Huey, RedisHuey, SqliteHuey, crontab
+
+from ml_backend.errors import WeakHARError
+from ml_backend.labelstudio.annotations import ACTIONS
+from ml_backend.pipeline import client_for, run_project, sync_project
+from ml_backend.settings import Settings
+from ml_backend.store import DONE, FAILED, LEASE_SECONDS, QUEUED, RUNNING, BusyError, Store
+
+log = logging.getLogger(__name__)
+
+SECRET_HEADER = "X-Weakhar-Secret"
+WORKER_THREADS = 4
+PROGRESS_SECONDS = 0.5
+
+
+class Jobs:
+    """The queue and what runs from it. `huey` is what a consumer works on."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        if settings.redis_url:
+            self.huey: Huey = RedisHuey("weakhar", url=settings.redis_url)
+        else:
+            settings.model_dir.mkdir(parents=True, exist_ok=True)
+            self.huey = SqliteHuey("weakhar", filename=str(settings.model_dir / "queue.db"))
+        self._run = self.huey.task(name="run")(self.run)
+        self._sync = self.huey.task(name="sync")(self.sync)
+        self._connect = self.huey.task(name="connect", retries=5, retry_delay=3)(self.connect)
+        self._resume = self.huey.task(name="resume")(self.resume)
+        self.huey.periodic_task(crontab(), name="resume_every_minute")(self.resume)
+        every = crontab(minute=f"*/{settings.sync_minutes}")
+        self.huey.periodic_task(every, name="sync_all")(self.sync_all)
+
+    # --- what requests call: milliseconds
+
+    def start(self, project_id: int) -> bool:
+        """Queue the main job; False if it is queued or running already."""
+        if not self.store.request_job(project_id):
+            return False
+        self._run(project_id)
+        return True
+
+    def request_sync(self, project_id: int) -> None:
+        """Queue a reconciliation; several within a moment become one."""
+        self._sync.schedule((project_id,), delay=1)
+
+    def request_connect(self, project_id: int) -> None:
+        """Queue the look for the project's webhook; Label Studio makes it only after `/setup` has answered."""
+        self._connect.schedule((project_id,), delay=1)
+
+    # --- what the worker runs
+
+    def work(self) -> None:
+        """Serve the queue until the process is told to stop."""
+        self.sync_all()
+        self._resume()
+        self._resume.schedule(delay=int(LEASE_SECONDS) + 1)  # leases of a killed worker have lapsed by then
+        self.huey.create_consumer(
+            workers=WORKER_THREADS, worker_type="thread", initial_delay=0.05, max_delay=0.5
+        ).run()
+
+    def run(self, project_id: int) -> None:
+        """The main job, with its progress in the store."""
+        job = self.store.job(project_id)
+        if job is None or job.state not in (QUEUED, RUNNING):
+            return
+        log.info("project %s: job started", project_id)
+        try:
+            project = self.store.project(project_id)
+            client = client_for(self.settings, project)
+            progress = StoredProgress(self.store, project_id)
+            created = run_project(self.store, self.settings, client, project_id, progress)
+            self.store.set_job(project_id, DONE, message=f"{created} tasks created", step="", done=1, total=1)
+            log.info("project %s: job done, %d tasks created", project_id, created)
+        except BusyError as error:
+            log.info("%s", error)
+        except WeakHARError as error:
+            self.store.set_job(project_id, FAILED, message=str(error))
+            log.error("project %s: job failed: %s", project_id, error)
+        except Exception as error:
+            message = f"internal error: {type(error).__name__}: {error}; see the worker's log"
+            self.store.set_job(project_id, FAILED, message=message)
+            raise
+
+    def sync(self, project_id: int) -> None:
+        """Reconcile one project, unless a job works on it: that ends with a reconciliation."""
+        try:
+            client = client_for(self.settings, self.store.project(project_id))
+            sync_project(self.store, self.settings, client, project_id, lambda *_: None)
+        except BusyError:
+            self._sync.schedule((project_id,), delay=5)
+        except WeakHARError as error:
+            log.warning("project %s: not synchronised: %s", project_id, error)
+
+    def sync_all(self) -> None:
+        """Queue a reconciliation of every project; and look whether webhooks still reach us."""
+        for project in self.store.projects():
+            self._sync(project.id)
+            self.request_connect(project.id)
+
+    def resume(self) -> None:
+        """Take up jobs that were killed."""
+        for project_id in self.store.interrupted_jobs():
+            job = self.store.job(project_id)
+            # A job queued a moment ago is in the queue and needs no second entry.
+            if job is not None and (job.state == RUNNING or time.time() - job.changed_at > LEASE_SECONDS):
+                log.info("project %s: the job was interrupted and goes on", project_id)
+                self.store.set_job(project_id, QUEUED)
+                self._run(project_id)
+
+    def connect(self, project_id: int) -> None:
+        """Give the project's webhook to us the secret header, where one is asked for, and only the actions we use."""
+        project = self.store.project(project_id)
+        if not project.backend_url:
+            return
+        client = client_for(self.settings, project)
+        ours = [
+            hook
+            for hook in client.webhooks(project_id)
+            if hook["url"].rstrip("/") == f"{project.backend_url}/webhook"
+        ]
+        if not ours:
+            raise WeakHARError(f"project {project_id}: no webhook to {project.backend_url} yet")
+        wanted: dict[str, Any] = {"send_for_all_actions": False, "actions": list(ACTIONS)}
+        if self.settings.auth_required:
+            wanted["headers"] = {SECRET_HEADER: webhook_secret(self.settings)}
+        for hook in ours:
+            if any(_as_compared(hook.get(name)) != _as_compared(value) for name, value in wanted.items()):
+                client.update_webhook(hook["id"], **wanted)
+                self.request_sync(project_id)  # what came before the header was refused
+
+
+class StoredProgress:
+    """Writes progress to the store, at most twice a second and at each step's begin and end."""
+
+    def __init__(self, store: Store, project_id: int) -> None:
+        self._write = partial(store.set_job, project_id, RUNNING, message="")
+        self._step = ""
+        self._written = 0.0
+
+    def __call__(self, step: str, done: float, total: float) -> None:
+        """Note that `done` of `total` is done of a step."""
+        now = time.monotonic()
+        if step != self._step or done >= total or now - self._written > PROGRESS_SECONDS:
+            self._write(step=step, done=float(done), total=float(total))
+            self._step, self._written = step, now
+
+
+def webhook_secret(settings: Settings) -> str:
+    """The webhook header's value: derived from the password, so that nothing more must be kept or set."""
+    key = f"{settings.basic_auth_user}:{settings.basic_auth_pass}".encode()
+    return hmac.new(key, b"weakhar webhook", hashlib.sha256).hexdigest()
+
+
+def _as_compared(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value

@@ -1,0 +1,142 @@
+"""WeakHAR, the model class of a Label Studio ML backend: what setup, predict and fit mean here.
+
+With label-studio-ml 2.x installed it is a `LabelStudioMLBase`, so that `label-studio-ml start ml_backend` finds it.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from ml_backend.jobs import Jobs
+from ml_backend.labelling import answers_by_clip, participant_labels
+from ml_backend.labelstudio.annotations import apply_webhook
+from ml_backend.labelstudio.config import parse_label_config
+from ml_backend.labelstudio.tasks import clip_of_task
+from ml_backend.pipeline import load_clustering, load_vectors, participants_of
+from ml_backend.propagation import UNLABELLED
+from ml_backend.runtime import runtime
+from ml_backend.settings import Parameters, Settings
+from ml_backend.store import Store, project_overrides
+
+VERSION = "0.1.0"
+
+try:  # release 2.x exists only as a git address; the registry's newest speaks another interface
+    from label_studio_ml.model import LabelStudioMLBase as _Base
+except ImportError:
+
+    class _Base:  # type: ignore[no-redef]
+        """The part of label-studio-ml 2.x's base class that we use."""
+
+        def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
+            self.project_id = project_id or ""
+            self.label_config = label_config or ""
+            self._values: dict[str, Any] = {}
+
+        def get(self, key: str) -> Any:
+            return self._values.get(key)
+
+        def set(self, key: str, value: Any) -> None:
+            self._values[key] = value
+
+
+class WeakHAR(_Base):  # type: ignore[misc]
+    """One project's model. Requests only read the store and queue jobs; the work is the worker's."""
+
+    @property
+    def _parts(self) -> tuple[Settings, Store, Jobs]:
+        return runtime()
+
+    @property
+    def _id(self) -> int:
+        return project_number(self.project_id)
+
+    def setup(self) -> None:
+        """Called by label-studio-ml when the model is made: set the version that Label Studio shows."""
+        settings, store, _ = self._parts
+        known = {project.id: project for project in store.projects()}
+        overrides = project_overrides(known[self._id]) if self.project_id and self._id in known else {}
+        self.set("model_version", model_version(settings.parameters(overrides)))
+
+    def predict(self, tasks: list[dict[str, Any]], context: Any = None, **_: Any) -> list[dict[str, Any]]:  # noqa: ARG002
+        """One prediction a task, in order: a suggestion for our centroid tasks where switched on, empty for others."""
+        settings, store, _jobs = self._parts
+        project = store.project(self._id)
+        parameters = settings.parameters(project_overrides(project))
+        version = model_version(parameters)
+        suggest = _Suggestions(settings, store, self._id) if parameters.suggest else None
+        return [
+            {"model_version": version, "score": 0.0, "result": []} | (suggest(task) if suggest else {})
+            for task in tasks
+        ]
+
+    def fit(self, event: str, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """An event of Label Studio: START_TRAINING queues the job, annotation events change one row."""
+        _settings, store, jobs = self._parts
+        if event == "START_TRAINING":
+            return {"job": "queued" if jobs.start(self._id) else "running already"}
+        if event == "PROJECT_DELETED":
+            store.delete_project(self._id)
+        elif event == "PROJECT_UPDATED":
+            config = (data.get("project") or {}).get("label_config")
+            if config:
+                store.save_project(self._id, label_config=config)
+        elif apply_webhook(store, self._id, {"action": event, **data}) and needs_next_clip(event, data):
+            jobs.request_sync(self._id)
+        return {"status": "ok"}
+
+
+def needs_next_clip(event: str, data: dict[str, Any]) -> bool:
+    """True when the answer leaves a cluster without a label, so that another clip should be offered."""
+    annotations = data.get("annotations") or [data.get("annotation")]
+    text = json.dumps([annotation for annotation in annotations if annotation]).lower()
+    return event == "TASKS_DELETED" or '"was_cancelled": true' in text or '["mixed' in text
+
+
+def model_version(parameters: Parameters) -> str:
+    """The version that Label Studio shows."""
+    return f"weakhar-{VERSION}-{parameters.backbone}"
+
+
+def project_number(project: str | int) -> int:
+    """Label Studio names projects "<id>.<created at>"."""
+    return int(str(project).split(".")[0])
+
+
+class _Suggestions:
+    """The label of the nearest labelled clip of the same participant, with how clear-cut that is."""
+
+    def __init__(self, settings: Settings, store: Store, project_id: int) -> None:
+        self._settings, self._project_id = settings, project_id
+        self._config = parse_label_config(store.project(project_id).label_config)
+        self._answers = answers_by_clip(store.answers(project_id))
+        self._participants = set(participants_of(settings, project_id))
+
+    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
+        place = clip_of_task(task)
+        if place is None or place[0] not in self._participants:
+            return {}
+        participant, key = place
+        clustering = load_clustering(self._settings, self._project_id, participant)
+        clips = {clustering.key(clip): clip for clip in range(len(clustering.clusters))}
+        labels = participant_labels(clustering, self._answers.get(participant, {}), self._config)
+        known = np.flatnonzero(labels.annotated)
+        if key not in clips or len(known) == 0:
+            return {}
+        vectors = load_vectors(self._settings, self._project_id, participant)
+        distance = np.linalg.norm(vectors[known] - vectors[clips[key]], axis=1)
+        classes = labels.cluster_labels[clustering.clusters[known]]
+        nearest = int(distance.argmin())
+        if classes[nearest] == UNLABELLED:
+            return {}
+        # 0.5: another class is as near; 1: no other class is known, or it is far off.
+        rival = distance[classes != classes[nearest]].min(initial=np.inf)
+        score = 1.0 if np.isinf(rival) else float(rival / (rival + distance[nearest] + 1e-12))
+        choice = {
+            "from_name": self._config.from_name,
+            "to_name": self._config.to_name,
+            "type": "choices",
+            "value": {"choices": [self._config.classes[classes[nearest]]]},
+            "score": score,
+        }
+        return {"score": score, "result": [choice]}

@@ -1,0 +1,292 @@
+"""The main job: recordings → clip vectors → clusters → tasks. Each step does only what is missing.
+
+The only place where all parts meet. A killed job, run again, goes on where it stopped.
+"""
+
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.embeddings import Backbone, check_backbone, load_backbone
+from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
+from ml_backend.errors import ConfigError
+from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
+from ml_backend.labelling import Clustering, ParticipantLabels, answers_by_clip, participant_labels
+from ml_backend.labelstudio.annotations import reconcile
+from ml_backend.labelstudio.client import Client
+from ml_backend.labelstudio.config import parse_label_config
+from ml_backend.labelstudio.tasks import Offer, clip_of_task, create_task, task_data, task_meta
+from ml_backend.mixture import GaussianMixture
+from ml_backend.recordings import CheckedRecording, find_recordings, recording_clips, usable_recordings
+from ml_backend.settings import Parameters, Settings, components_for
+from ml_backend.store import Project, Store, project_overrides
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float, float], None]
+"""Called with the step's name, and how much of what total is done."""
+
+
+def client_for(settings: Settings, project: Project) -> Client:
+    """Label Studio as the settings say, else as `/setup` told; our own token never goes to an address from outside."""
+    if settings.label_studio_url:
+        return Client(settings.label_studio_url, settings.label_studio_api_key or project.access_token)
+    if not project.hostname:
+        raise ConfigError(f"project {project.id}: Label Studio's address is not known; set LABEL_STUDIO_URL")
+    return Client(project.hostname, project.access_token)
+
+
+def run_project(
+    store: Store, settings: Settings, client: Client, project_id: int, progress: Progress, root: Path | None = None
+) -> int:
+    """The whole job for one project; returns the number of tasks it created. Holds the project's lease."""
+    with store.lease(project_id):
+        project = store.project(project_id)
+        parameters = settings.parameters(project_overrides(project))
+        check_backbone(parameters.backbone)
+        root = root or settings.dataset_folder(parameters)
+        progress("checking recordings", 0, 1)
+        parse_label_config(client.project(project_id)["label_config"])
+        checked, warnings = usable_recordings(root, parameters)
+        for warning in warnings:
+            log.warning("project %s: %s", project_id, warning.message)
+        store.save_project(project_id, dataset=str(root.absolute()))
+        _cluster_all(settings, project_id, parameters, checked, progress)
+        return _synchronise(store, settings, client, project_id, progress)
+
+
+def sync_project(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
+    """Reconcile annotations, then offer the next-best clips of skipped or mixed ones; returns the tasks created."""
+    with store.lease(project_id):
+        return _synchronise(store, settings, client, project_id, progress)
+
+
+def _cluster_all(
+    settings: Settings, project_id: int, parameters: Parameters, checked: list[CheckedRecording], progress: Progress
+) -> None:
+    participants: dict[str, list[CheckedRecording]] = defaultdict(list)
+    for result in checked:
+        participants[result.recording.participant].append(result)
+    total = sum(result.video.duration for result in checked if result.video)
+    before = 0.0
+    load = cache(lambda: load_backbone(parameters.backbone, settings.weights))
+    for name, results in participants.items():
+        offset = before
+        _cluster_participant(
+            settings,
+            project_id,
+            parameters,
+            results,
+            load,
+            lambda seconds, offset=offset: progress("embedding (seconds of video)", offset + seconds, total),  # type: ignore[misc]
+        )
+        before += sum(result.video.duration for result in results if result.video)
+        progress("embedding (seconds of video)", before, total)
+        log.info("project %s: participant %s is clustered", project_id, name)
+    folder = _clusters_folder(settings, project_id)
+    with disk_errors(folder), written_atomically(folder / "participants.json") as temporary:
+        temporary.write_text(json.dumps(sorted(participants), ensure_ascii=False), encoding="utf-8")
+
+
+def _cluster_participant(
+    settings: Settings,
+    project_id: int,
+    parameters: Parameters,
+    results: list[CheckedRecording],
+    load: Callable[[], Backbone],
+    progress: Callable[[float], None],
+) -> None:
+    participant = results[0].recording.participant
+    folder = _clusters_folder(settings, project_id) / safe_name(participant)
+    starts = [recording_clips(result.video, result.imu, parameters) for result in results]  # type: ignore[arg-type]
+    made_of = _made_of(parameters, results, starts)
+    if (folder / "made_of.json").is_file() and json.loads((folder / "made_of.json").read_text()) == made_of:
+        return
+    vectors, before = [], 0.0
+    for result, own_starts in zip(results, starts, strict=True):
+        offset = before
+        vectors.append(
+            _recording_vectors(
+                settings,
+                parameters,
+                result,
+                own_starts,
+                load,
+                lambda seconds, offset=offset: progress(offset + seconds),  # type: ignore[misc]
+            )
+        )
+        before += result.video.duration if result.video else 0
+    all_vectors = np.concatenate(vectors)
+    components = components_for(parameters.components, len(all_vectors))
+    mixture = GaussianMixture(components, random_state=parameters.seed, paper_exact=parameters.paper_exact)
+    mixture.fit(all_vectors)
+    with written_atomically(folder) as temporary:
+        temporary.mkdir(parents=True)
+        np.save(temporary / "vectors.npy", all_vectors)
+        np.savez(
+            temporary / "clustering.npz",
+            participant=np.array(participant),
+            recordings=np.array([result.recording.name for result in results]),
+            durations=np.array([result.video.duration for result in results if result.video]),
+            recording_of_clip=np.repeat(np.arange(len(results)), [len(own) for own in starts]),
+            starts=np.concatenate(starts),
+            clusters=mixture.labels_,
+            distances=mixture.distances_,
+            log_density=mixture.log_density_,
+            centroids=mixture.centroids_,
+            clip_seconds=parameters.clip_seconds,
+            stride_seconds=parameters.stride_seconds,
+        )
+        (temporary / "made_of.json").write_text(json.dumps(made_of, indent=1))
+
+
+def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: list[Any]) -> dict[str, Any]:
+    """Everything a participant's clusters depend on; equal means nothing to do."""
+    names = ("clip_seconds", "stride_seconds", "backbone", "frames_per_second", "components", "seed", "paper_exact")
+    sources = [
+        {
+            "name": result.recording.name,
+            "video": content_key(result.recording.video),
+            "vectors": content_key(result.recording.vectors) if result.recording.vectors else None,
+            "starts": hashlib.sha256(own.tobytes()).hexdigest()[:16],
+        }
+        for result, own in zip(results, starts, strict=True)
+    ]
+    return {"parameters": {name: getattr(parameters, name) for name in names}, "recordings": sources}
+
+
+def _recording_vectors(
+    settings: Settings,
+    parameters: Parameters,
+    result: CheckedRecording,
+    starts: npt.NDArray[np.float64],
+    load: Callable[[], Backbone],
+    progress: Callable[[float], None],
+) -> npt.NDArray[np.float32]:
+    if result.recording.vectors is not None:
+        return precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds)
+    folder = settings.model_dir / "vectors"
+    video = result.recording.video
+    times, vectors = frame_vectors(folder, video, parameters.backbone, parameters.frame_rate, load, progress)
+    return clip_vectors(times, vectors, starts, parameters.clip_seconds)
+
+
+def participants_of(settings: Settings, project_id: int) -> list[str]:
+    """Participants that were clustered for the project."""
+    listing = _clusters_folder(settings, project_id) / "participants.json"
+    names: list[str] = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
+    return names
+
+
+def load_clustering(settings: Settings, project_id: int, participant: str) -> Clustering:
+    """A participant's clusters as the job left them."""
+    with np.load(_clusters_folder(settings, project_id) / safe_name(participant) / "clustering.npz") as arrays:
+        fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    fields |= {name: fields[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
+    return Clustering(**{**fields, "recordings": tuple(map(str, fields["recordings"]))})
+
+
+def load_vectors(settings: Settings, project_id: int, participant: str) -> npt.NDArray[np.float32]:
+    """A participant's clip vectors `(n_clips, dim)`, memory-mapped."""
+    path = _clusters_folder(settings, project_id) / safe_name(participant) / "vectors.npy"
+    vectors: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return vectors
+
+
+def project_labels(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
+    """The labels of every participant from what the store holds now; participants not yet clustered are left out."""
+    participants = participants_of(settings, project_id)
+    if not participants:
+        return []
+    config = parse_label_config(store.project(project_id).label_config)
+    answers = answers_by_clip(store.answers(project_id))
+    return [
+        participant_labels(load_clustering(settings, project_id, name), answers.get(name, {}), config)
+        for name in participants
+    ]
+
+
+def _synchronise(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
+    progress("reading annotations", 0, 1)
+    tasks = reconcile(store, client, project_id)
+    everything = project_labels(store, settings, project_id)
+    if not everything:
+        return 0
+    checked_root = Path(store.project(project_id).dataset)
+    parameters = settings.parameters(project_overrides(store.project(project_id)))
+    offers = _offers(everything, checked_root, parameters)
+    existing = {clip_of_task(task): task for task in tasks}
+    wanted = {(offer.participant, offer.key): offer for offer in offers}
+    missing = [offer for place, offer in wanted.items() if place not in existing]
+    _drop_stale(client, [task for place, task in existing.items() if place not in wanted])
+    _refresh(client, existing, wanted)
+    uploads = client.uploads(project_id) if missing else []
+    with TemporaryDirectory(dir=settings.model_dir, prefix="clips-") as folder:
+        for number, offer in enumerate(missing):
+            progress("creating tasks", number, len(missing))
+            with disk_errors(settings.model_dir):
+                task_id = create_task(client, project_id, offer, uploads, Path(folder))
+            store.add_tasks(project_id, [(task_id, offer.participant, offer.key)])
+    progress("creating tasks", len(missing), len(missing))
+    return len(missing)
+
+
+def _offers(everything: list[ParticipantLabels], root: Path, parameters: Parameters) -> list[Offer]:
+    """The clips that should have tasks, largest clusters first: who stops early has labelled the most."""
+    videos = {str(recording): recording.video for recording in find_recordings(root, parameters)[0]}
+    offers = []
+    for labels in everything:
+        clustering = labels.clustering
+        for cluster, clip in labels.wanted:
+            name = clustering.recordings[clustering.recording_of_clip[clip]]
+            video = videos.get(f"{clustering.participant}/{name}")
+            if video is None:
+                log.warning(
+                    "%s: recording %s/%s is gone; its clips are not offered", root, clustering.participant, name
+                )
+                continue
+            size = int(clustering.sizes[cluster])
+            start = float(clustering.starts[clip])
+            offers.append(
+                Offer(
+                    participant=clustering.participant,
+                    recording=name,
+                    video=video,
+                    start_seconds=start,
+                    end_seconds=start + clustering.clip_seconds,
+                    cluster=cluster,
+                    cluster_clips=size,
+                    cluster_minutes=size * clustering.stride_seconds / 60,
+                    key=clustering.key(clip),
+                )
+            )
+    return sorted(offers, key=lambda offer: -offer.cluster_clips)
+
+
+def _drop_stale(client: Client, tasks: list[dict[str, Any]]) -> None:
+    """Remove tasks that the present clusters do not ask for and that nobody has touched."""
+    for task in tasks:
+        if not task.get("annotations") and not task.get("drafts"):
+            client.delete_task(task["id"])
+
+
+def _refresh(client: Client, existing: dict[Any, dict[str, Any]], wanted: dict[Any, Offer]) -> None:
+    """After a new clustering a clip may stand for another cluster: correct what its task says."""
+    for place, task in existing.items():
+        if place in wanted:
+            data = task_data(wanted[place], task["data"].get("video", ""))
+            if data != task["data"]:
+                client.update_task(task["id"], data, {**(task.get("meta") or {}), **task_meta(wanted[place])})
+
+
+def _clusters_folder(settings: Settings, project_id: int) -> Path:
+    return settings.model_dir / "projects" / str(project_id)

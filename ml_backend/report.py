@@ -1,0 +1,156 @@
+"""What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
+
+import colorsys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, FileSystemLoader
+
+from ml_backend.errors import WeakHARError
+from ml_backend.labelling import ParticipantLabels
+from ml_backend.labelstudio.config import parse_label_config
+from ml_backend.pipeline import project_labels
+from ml_backend.propagation import UNLABELLED, parse_threshold
+from ml_backend.settings import Settings
+from ml_backend.store import QUEUED, RUNNING, Project, Store, project_overrides
+
+PLOT_WIDTH, PLOT_HEIGHT = 320, 120
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One recording's timeline: (start, width in percent, class, seconds from, seconds to) of each stretch."""
+
+    name: str
+    seconds: float
+    stretches: list[tuple[float, float, str, float, float]]
+
+
+@dataclass(frozen=True)
+class ParticipantReport:
+    """How far one participant is; `curve` is an SVG polyline of coverage against threshold."""
+
+    name: str
+    clips: int
+    clusters: int
+    labelled: int
+    coverage: float
+    ties: list[str]
+    curve: str
+    max_distance: float
+    strips: list[Strip]
+
+
+@dataclass(frozen=True)
+class ProjectReport:
+    """One project as the page shows it; `problem` is set where its labels cannot be computed."""
+
+    project: Project
+    status: dict[str, Any]
+    threshold: str
+    colours: Mapping[str, str]
+    participants: list[ParticipantReport]
+    problem: str
+
+
+def project_status(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
+    """Job and counts of a project, as `/status/<project>` answers."""
+    job = store.job(project.id)
+    state = job.state if job else "not started"
+    interrupted = state == RUNNING and not store.leased(project.id)
+    answers = store.answers(project.id)
+    return {
+        "project": project.id,
+        "title": project.title,
+        "state": "interrupted" if interrupted else state,
+        "active": state in (QUEUED, RUNNING) and not interrupted,
+        "step": job.step if job else "",
+        "done": job.done if job else 0,
+        "total": job.total if job else 0,
+        "message": job.message if job else "",
+        "tasks": len(store.tasks(project.id)),
+        "annotations": len(answers),
+        "tasks_annotated": len({(participant, clip) for participant, clip, _, _ in answers}),
+        "synced_at": project.synced_at,
+    }
+
+
+def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
+    """Everything the page shows of one project, from what the store and the cluster files hold now."""
+    status = project_status(store, settings, project)
+    try:
+        threshold = parse_threshold(settings.parameters(project_overrides(project)).threshold)
+        classes = parse_label_config(project.label_config).classes
+        everything = project_labels(store, settings, project.id)
+    except WeakHARError as error:
+        return ProjectReport(project, status, "", {}, [], str(error))
+    participants = [_participant(labels, labels.clip_labels(threshold), classes) for labels in everything]
+    return ProjectReport(project, status, str(threshold), class_colours(classes), participants, "")
+
+
+def render_report(report: ProjectReport, table: list[dict[str, Any]]) -> str:
+    """The page of one project as a standalone HTML file, with a table of thresholds."""
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    template = Environment(loader=loader, autoescape=True).get_template("status.html")
+    return template.render(reports=[report], standalone=True, refresh=False, table=table)
+
+
+def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
+    """A colour for each class, evenly round the colour circle; grey for the null class."""
+    colours = {}
+    for number, name in enumerate(classes):
+        lightness = 0.46 if number % 2 else 0.62
+        r, g, b = colorsys.hls_to_rgb(number / len(classes), lightness, 0.6)
+        colours[name] = (
+            "#aab" if name.lower() == "null" else f"#{int(r * 255):02x}{int(g * 255):02x}{int(b * 255):02x}"
+        )
+    return colours
+
+
+def _participant(
+    labels: ParticipantLabels, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...]
+) -> ParticipantReport:
+    clustering = labels.clustering
+    distances = np.sort(clustering.distances[labels.cluster_labels[clustering.clusters] != UNLABELLED])
+    largest = float(clustering.distances.max(initial=0.0)) or 1.0
+    share = np.arange(1, len(distances) + 1) / len(clustering.clusters)
+    points = [(PLOT_WIDTH * d / largest, PLOT_HEIGHT * (1 - s)) for d, s in zip(distances, share, strict=True)]
+    return ParticipantReport(
+        name=clustering.participant,
+        clips=len(clustering.clusters),
+        clusters=int((clustering.centroids >= 0).sum()),
+        labelled=labels.answered,
+        coverage=float((clip_classes != UNLABELLED).mean()),
+        ties=labels.ties,
+        curve=" ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned(points)),
+        max_distance=largest,
+        strips=[_strip(labels, number, clip_classes, classes) for number in range(len(clustering.recordings))],
+    )
+
+
+def _thinned(points: list[tuple[float, float]], most: int = 200) -> list[tuple[float, float]]:
+    step = max(1, len(points) // most)
+    return points[::step] + points[-1:]
+
+
+def _strip(
+    labels: ParticipantLabels, number: int, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...]
+) -> Strip:
+    clustering = labels.clustering
+    own = np.flatnonzero(clustering.recording_of_clip == number)
+    total = float(clustering.durations[number])
+    if len(own) == 0:
+        return Strip(clustering.recordings[number], total, [])
+    values = clip_classes[own]
+    begins = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    edges = np.r_[clustering.starts[own][begins], total]
+    stretches = [
+        (100 * float(start) / total, 100 * float(end - start) / total, classes[value], float(start), float(end))
+        for start, end, value in zip(edges[:-1], edges[1:], values[begins], strict=True)
+        if value != UNLABELLED
+    ]
+    return Strip(clustering.recordings[number], total, stretches)
