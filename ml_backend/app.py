@@ -108,7 +108,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     @app.get("/status/<int:project_id>")
     def status(project_id: int) -> Response:
-        return jsonify(project_status(store, settings, store.project(project_id)))
+        return jsonify(project_status(store, store.project(project_id)))
 
     @app.get("/export/<int:project_id>")
     def export(project_id: int) -> Response:

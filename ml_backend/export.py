@@ -21,6 +21,7 @@ from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import safe_name, written_atomically
 from ml_backend.imu import Imu, read_imu
 from ml_backend.labelling import ParticipantLabels
+from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.pipeline import project_labels
 from ml_backend.propagation import UNLABELLED, Threshold, macro_recall, parse_threshold
 from ml_backend.recordings import find_recordings
@@ -146,8 +147,6 @@ def participant_samples(labels: ParticipantLabels, root: Path, parameters: Param
 def _labelled_project(
     store: Store, settings: Settings, project_id: int
 ) -> tuple[list[ParticipantLabels], tuple[str, ...], Parameters]:
-    from ml_backend.labelstudio.config import parse_label_config
-
     project = store.project(project_id)
     everything = project_labels(store, settings, project_id)
     if not everything:

@@ -66,7 +66,7 @@ class Clustering:
 @dataclass(frozen=True)
 class ParticipantLabels:
     """cluster_labels `(C,)` class indices or -1; wanted: (cluster, clip) that should have a task, answered ones
-    included; annotated: `(n_clips,)` True for a clip whose own answer labels it; ties: keys of clips without majority."""
+    included; annotated: `(n_clips,)` True where its own answer labels it; ties: clips without majority."""
 
     clustering: Clustering
     cluster_labels: Ints

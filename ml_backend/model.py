@@ -25,7 +25,7 @@ try:  # release 2.x exists only as a git address; the registry's newest speaks a
     from label_studio_ml.model import LabelStudioMLBase as _Base
 except ImportError:
 
-    class _Base:  # type: ignore[no-redef]
+    class _Base:  # type: ignore[no-redef,unused-ignore]
         """The part of label-studio-ml 2.x's base class that we use."""
 
         def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
@@ -40,7 +40,7 @@ except ImportError:
             self._values[key] = value
 
 
-class WeakHAR(_Base):  # type: ignore[misc]
+class WeakHAR(_Base):
     """One project's model. Requests only read the store and queue jobs; the work is the worker's."""
 
     @property
@@ -59,7 +59,7 @@ class WeakHAR(_Base):  # type: ignore[misc]
         self.set("model_version", model_version(settings.parameters(overrides)))
 
     def predict(self, tasks: list[dict[str, Any]], context: Any = None, **_: Any) -> list[dict[str, Any]]:  # noqa: ARG002
-        """One prediction a task, in order: a suggestion for our centroid tasks where switched on, empty for others."""
+        """One prediction a task, in order: a suggestion for centroid tasks where switched on, empty for others."""
         settings, store, _jobs = self._parts
         project = store.project(self._id)
         parameters = settings.parameters(project_overrides(project))

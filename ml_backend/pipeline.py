@@ -37,7 +37,7 @@ Progress = Callable[[str, float, float], None]
 
 
 def client_for(settings: Settings, project: Project) -> Client:
-    """Label Studio as the settings say, else as `/setup` told; our own token never goes to an address from outside."""
+    """Label Studio as the settings say, else as `/setup` told; our token never goes to an address from outside."""
     if settings.label_studio_url:
         return Client(settings.label_studio_url, settings.label_studio_api_key or project.access_token)
     if not project.hostname:

@@ -140,8 +140,8 @@ def _check_recording(recording: Recording, parameters: Parameters) -> tuple[Chec
     if last <= first:
         problems.append(
             Problem(
-                f"{recording.imu}: the IMU ({imu.start:.1f} to {imu.end:.1f} s on the video's clock) does not overlap "
-                f"the video (0 to {video.duration:.1f} s); set offset_seconds in dataset.yaml"
+                f"{recording.imu}: the IMU ({imu.start:.1f} to {imu.end:.1f} s on the video's clock) does not "
+                f"overlap the video (0 to {video.duration:.1f} s); set offset_seconds in dataset.yaml"
             )
         )
     elif len(starts) == 0:
@@ -191,7 +191,8 @@ def _check_participants(checked: list[CheckedRecording], parameters: Parameters)
         unlike = sorted(set(first) ^ set(second)) or ["their order"]
         problems.append(
             Problem(
-                f"{other.imu}: channels differ from {one.imu} in {', '.join(unlike)}; name imu_columns in dataset.yaml"
+                f"{other.imu}: channels differ from {one.imu} in {', '.join(unlike)}; "
+                "name imu_columns in dataset.yaml"
             )
         )
     return problems

@@ -57,7 +57,7 @@ class ProjectReport:
     problem: str
 
 
-def project_status(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
+def project_status(store: Store, project: Project) -> dict[str, Any]:
     """Job and counts of a project, as `/status/<project>` answers."""
     job = store.job(project.id)
     state = job.state if job else "not started"
@@ -81,7 +81,7 @@ def project_status(store: Store, settings: Settings, project: Project) -> dict[s
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
     """Everything the page shows of one project, from what the store and the cluster files hold now."""
-    status = project_status(store, settings, project)
+    status = project_status(store, project)
     try:
         threshold = parse_threshold(settings.parameters(project_overrides(project)).threshold)
         classes = parse_label_config(project.label_config).classes

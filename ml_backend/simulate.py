@@ -38,10 +38,10 @@ CLASSES = (NULL, *ACTIVITIES)
 
 # The pose: angles in radians; flexion is forward, abduction outward, for legs from hanging straight down.
 POSE = (
-    "forward sideways lift heading pitch lean "
-    "l_hip l_hip_abd l_knee r_hip r_hip_abd r_knee "
-    "l_shoulder l_shoulder_abd l_elbow r_shoulder r_shoulder_abd r_elbow"
-).split()
+    *("forward", "sideways", "lift", "heading", "pitch", "lean"),
+    *("l_hip", "l_hip_abd", "l_knee", "r_hip", "r_hip_abd", "r_knee"),
+    *("l_shoulder", "l_shoulder_abd", "l_elbow", "r_shoulder", "r_shoulder_abd", "r_elbow"),
+)
 
 BONES = (
     ("l_hip", "l_knee", "trousers", 9.0),
@@ -94,8 +94,10 @@ def write_sample(root: Path, participants: int, minutes: float, seed: int = 0) -
 
 def _random_person(random: np.random.Generator) -> Person:
     size = random.normal(1, 0.06)
-    part = lambda length: float(length * size * random.normal(1, 0.04))  # noqa: E731
-    colour = lambda low, high: tuple(int(v) for v in random.integers(low, high, 3))  # noqa: E731
+
+    def part(length: float) -> float:
+        return float(length * size * random.normal(1, 0.04))
+
     skin = np.array([225, 180, 150]) * random.uniform(0.45, 1.05)
     return Person(
         thigh=part(0.44),
@@ -106,10 +108,10 @@ def _random_person(random: np.random.Generator) -> Person:
         tempo=float(random.normal(1, 0.1)),
         vigour=float(random.normal(1, 0.1)),
         colours={
-            "shirt": colour(20, 240),
-            "trousers": colour(10, 160),
-            "shoes": colour(0, 255),
-            "skin": tuple(int(min(255, v)) for v in skin),
+            "shirt": _random_colour(random, 20, 240),
+            "trousers": _random_colour(random, 10, 160),
+            "shoes": _random_colour(random, 0, 255),
+            "skin": (int(skin[0]), int(skin[1]), int(skin[2])),
         },
         camera_yaw=float(random.uniform(0.35, 1.15) * random.choice([-1, 1])),
         camera_distance=float(random.uniform(3.6, 4.6)),
@@ -118,24 +120,29 @@ def _random_person(random: np.random.Generator) -> Person:
     )
 
 
+def _random_colour(random: np.random.Generator, low: int, high: int) -> tuple[int, int, int]:
+    red, green, blue = random.integers(low, high, 3)
+    return int(red), int(green), int(blue)
+
+
 def _random_background(random: np.random.Generator) -> Image.Image:
     """A wall, a floor and some furniture, drawn wider than the picture so that the camera can pan."""
     width = WIDTH + 40
-    image = Image.new("RGB", (width, HEIGHT), tuple(int(v) for v in random.integers(120, 230, 3)))
+    image = Image.new("RGB", (width, HEIGHT), _random_colour(random, 120, 230))
     draw = ImageDraw.Draw(image)
     horizon = int(HEIGHT * random.uniform(0.55, 0.68))
-    draw.rectangle((0, horizon, width, HEIGHT), fill=tuple(int(v) for v in random.integers(60, 190, 3)))
+    draw.rectangle((0, horizon, width, HEIGHT), fill=_random_colour(random, 60, 190))
     for _ in range(int(random.integers(3, 7))):
         x, w, h = random.integers(0, width), random.integers(15, 70), random.integers(15, 90)
         y = horizon - h if random.random() < 0.5 else random.integers(0, horizon // 2)
         box = tuple(int(v) for v in (x, y, x + w, y + h))
-        draw.rectangle(box, fill=tuple(int(v) for v in random.integers(40, 240, 3)))
+        draw.rectangle(box, fill=_random_colour(random, 40, 240))
     grain = random.normal(0, 6, (HEIGHT, width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
 
 
 def _random_segments(random: np.random.Generator, seconds: float) -> list[tuple[float, float, str]]:
-    """`(start, end, class)` from 0 to `seconds`: every class once where there is time, then at random, 5-40 s each."""
+    """`(start, end, class)` from 0 to `seconds`: each class once, then at random; 5-40 s each."""
     queue = list(random.permutation(CLASSES))
     longest = min(40.0, max(8.0, 1.7 * seconds / len(CLASSES)))
     segments: list[tuple[float, float, str]] = []
@@ -330,7 +337,7 @@ def _write_video(
 
 
 def _picture(person: Person, joints: dict[str, Floats], pan: float) -> Image.Image:
-    shift = int(round(20 + pan))
+    shift = round(20 + pan)
     image = person.background.crop((shift, 0, shift + WIDTH, HEIGHT))
     draw = ImageDraw.Draw(image)
     cos, sin = np.cos(person.camera_yaw), np.sin(person.camera_yaw)
@@ -384,10 +391,11 @@ def _specific_force(person: Person, motion: _Motion, times: Floats, joint: str, 
     step = 0.01
     before, now, after = (_joints(person, motion(times + shift)) for shift in (-step, 0, step))
     acceleration = (before[joint] - 2 * now[joint] + after[joint]) / step**2
-    force = acceleration + [0, 0, GRAVITY]
+    force = acceleration + np.array([0, 0, GRAVITY])
     along = now[joint] - now[parent]
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     across = np.cross(along, now["l_hip"] - now["r_hip"])
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     frame = np.stack([along, across, np.cross(along, across)], axis=1)
-    return np.einsum("nij,nj->ni", frame, force)
+    measured: Floats = np.einsum("nij,nj->ni", frame, force)
+    return measured

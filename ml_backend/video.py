@@ -188,7 +188,7 @@ def _seek(
 ) -> VideoFrame | None:
     """The key frame that decoding can start from, None if the container cannot find one before `after`."""
     try:
-        container.seek(int((origin + after) / stream.time_base), stream=stream, backward=True)
+        container.seek(int((origin + after) / _time_base(stream)), stream=stream, backward=True)
         frame = next(_frames(path, container, stream), None)
     except (av.FFmpegError, RecordingError):
         return None
@@ -197,27 +197,30 @@ def _seek(
 
 def _last_packet_end(container: InputContainer, stream: VideoStream) -> float:
     """End of the last packet in seconds, by seeking near the end and reading the packets that are there."""
+    base = _time_base(stream)
     declared = _declared_duration(container, stream) or 0.0
+    one_frame = 1 / (stream.average_rate or Fraction(25)) / base
     ends: list[float] = []
     for jump in (max(0.0, declared - 5), 0.0):
         try:
-            container.seek(
-                int(((stream.start_time or 0) * stream.time_base + jump) / stream.time_base), stream=stream
-            )
+            container.seek((stream.start_time or 0) + int(jump / base), stream=stream)
             for packet in container.demux(stream):
                 if packet.pts is not None:
-                    length = packet.duration or (1 / (stream.average_rate or 25) / stream.time_base)
-                    ends.append(float((packet.pts + length) * stream.time_base))
+                    ends.append(float((packet.pts + (packet.duration or one_frame)) * base))
         except av.FFmpegError:
-            pass
+            pass  # a damaged end: what was read until there counts
         if ends:
             break
     return max(ends, default=0.0)
 
 
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base or TIME_BASE
+
+
 def _declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * _time_base(stream))
     return container.duration / av.time_base if container.duration else None
 
 
@@ -231,5 +234,5 @@ def _upright(frame: VideoFrame, max_width: int | None = None) -> Image:
         shown_width = height if turns % 2 else width
         scale = min(1.0, max_width / shown_width)
         width, height = max(2, round(width * scale)), max(2, round(height * scale))
-    image = frame.to_ndarray(width=width, height=height, format="rgb24")
+    image: Image = np.asarray(frame.to_ndarray(width=width, height=height, format="rgb24"), dtype=np.uint8)
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

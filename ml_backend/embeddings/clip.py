@@ -1,6 +1,7 @@
 """CLIP ViT-L/14 on single frames: image features after the visual projection, not normalised (SPEC 2)."""
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -31,7 +32,7 @@ def load(weights: Path | None = None) -> FrameBackbone:
     return from_model(model)
 
 
-def from_model(model: torch.nn.Module) -> FrameBackbone:
+def from_model(model: Any) -> FrameBackbone:
     """The backbone around an open_clip model; its text tower is dropped."""
     visual = model.visual.eval()
     if torch.cuda.is_available():

@@ -20,7 +20,7 @@ def load(weights: Path | None = None) -> FrameBackbone:  # noqa: ARG001 - the we
     # The package names its tensors otherwise but in the same order; its last two are the classifier.
     state = dict(zip(model.state_dict(), published.values(), strict=False))
     model.load_state_dict(state)
-    config = timm.data.resolve_data_config({}, model=model)
+    config = timm.data.config.resolve_data_config({}, model=model)
     size = config["input_size"][-1]
     preprocessing = Preprocessing(int(size / config["crop_pct"]), size, config["mean"], config["std"])
     model.eval()

@@ -18,7 +18,7 @@ def declare_missing_operators() -> None:
     if _declared:
         return
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

@@ -44,7 +44,7 @@ def frame_vectors(
         for path, array in ((done, rows["vector"]), (times, rows["time"])):
             with written_atomically(path) as temporary, temporary.open("wb") as stream:
                 np.save(stream, array)
-        made_of = {"video": video.name, "backbone": backbone_name, "frames_per_second": rate}
+        made_of: dict[str, str | int] = {"video": video.name, "backbone": backbone_name, "frames_per_second": rate}
         made_of |= {"frames": len(rows), "dim": int(rows["vector"].shape[1])}
         with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
             temporary.write_text(json.dumps(made_of, indent=1))

@@ -22,8 +22,8 @@ def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> boo
         store.delete_annotations(project_id, [int(annotation["id"]) for annotation in annotations])
         return True
     if action in ANNOTATED:
-        answers = [answer_of(annotation) for annotation in annotations]
-        return any([store.upsert_annotation(project_id, answer) for answer in answers])
+        changed = [store.upsert_annotation(project_id, answer_of(annotation)) for annotation in annotations]
+        return any(changed)
     return action == "TASKS_DELETED"
 
 

@@ -1,0 +1,281 @@
+"""The `weakhar` command: the same steps as the server's, by hand."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ml_backend.errors import ConfigError, WeakHARError
+from ml_backend.settings import Parameters, Settings, load_settings
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out, err = Console(), Console(stderr=True)
+
+Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
+ProjectNumber = Annotated[int, typer.Option("--project", "-p", help="Number of the Label Studio project")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter, such as components=50 or clip_seconds=2"),
+]
+
+
+def main() -> None:
+    """Entry: an error a user can cause is one line on stderr and exit status 1."""
+    try:
+        cli()
+    except WeakHARError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command again to go on where it stopped")
+        sys.exit(130)
+
+
+@cli.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to")],
+    participants: Annotated[int, typer.Option(min=1, max=99)] = 4,
+    minutes: Annotated[float, typer.Option(min=0.2, max=600, help="Length of each recording")] = 4.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write sample recordings: a simulated person on video, with two accelerometers and ground truth."""
+    from ml_backend.simulate import write_sample
+
+    with _bars() as progress:
+        for participant, share in write_sample(folder, participants, minutes, seed):
+            progress(f"rendering {participant}", share * minutes * 60, minutes * 60)
+    out.print(f"{participants} recordings of {minutes:g} minutes in {folder}", highlight=False)
+
+
+@cli.command()
+def check(folder: Dataset, option: Option = None) -> None:
+    """Show all recordings of a dataset folder and every problem found; exit status 1 if there is an error."""
+    from ml_backend.recordings import check_dataset
+
+    checked, problems = check_dataset(folder, _parameters(load_settings(), option))
+    table = Table(
+        "participant", "recording", "video", "size", "fps", "codec", "IMU", "Hz", "channels", "overlap", "clips"
+    )
+    for result in checked:
+        video, imu = result.video, result.imu
+        table.add_row(
+            result.recording.participant,
+            result.recording.name,
+            *(
+                (f"{video.duration:.1f} s", f"{video.width}×{video.height}", f"{video.frame_rate:.3g}")
+                if video
+                else "---"
+            ),
+            video.codec if video else "-",
+            *((f"{imu.end - imu.start:.1f} s", f"{imu.sampling_rate:g}", str(len(imu.channels))) if imu else "---"),
+            f"{result.overlap_seconds:.1f} s",
+            str(result.n_clips),
+        )
+    out.print(table)
+    for problem in problems:
+        style = "red" if problem.error else "yellow"
+        kind = "error" if problem.error else "warning"
+        out.print(f"{kind}: {problem.message}", style=style, markup=False, highlight=False, soft_wrap=True)
+    errors = sum(problem.error for problem in problems)
+    out.print(f"{len(checked)} recordings, {errors} errors, {len(problems) - errors} warnings", highlight=False)
+    if errors:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def ingest(folder: Dataset, option: Option = None) -> None:
+    """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
+    from ml_backend.embeddings import load_backbone
+    from ml_backend.embeddings.vectors import frame_vectors
+    from ml_backend.recordings import usable_recordings
+
+    settings = load_settings()
+    parameters = _parameters(settings, option)
+    checked, _ = usable_recordings(folder, parameters)
+    load = cache(lambda: load_backbone(parameters.backbone, settings.weights))
+    vectors = settings.model_dir / "vectors"
+    with _bars() as progress:
+        for result in checked:
+            name, length = str(result.recording), result.video.duration if result.video else 0.0
+
+            def note(seconds: float, name: str = name, length: float = length) -> None:
+                progress(f"embedding {name}", seconds, length)
+
+            frame_vectors(vectors, result.recording.video, parameters.backbone, parameters.frame_rate, load, note)
+            note(length)
+    out.print(f"vectors of {len(checked)} recordings in {vectors}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def run(folder: Dataset, project: ProjectNumber, option: Option = None) -> None:
+    """The whole job in the foreground: check, embed, cluster, and create the tasks that are missing."""
+    from ml_backend.pipeline import client_for, run_project
+    from ml_backend.store import DONE, FAILED, project_overrides
+
+    settings, store = _opened()
+    known = {entry.id: entry for entry in store.projects()}
+    overrides = project_overrides(known[project]) if project in known else {}
+    parameters = _parameters(settings, option, overrides)
+    if project not in known:
+        store.save_project(project)
+    client = client_for(settings, store.project(project))
+    title = client.project(project)["title"]
+    changed = parameters.model_dump_json(include=parameters.model_fields_set)
+    store.save_project(project, title=title, parameters=changed)
+    try:
+        with _bars() as progress:
+            created = run_project(store, settings, client, project, progress, folder)
+    except WeakHARError as error:
+        store.set_job(project, FAILED, message=str(error))
+        raise
+    store.set_job(project, DONE, message=f"{created} tasks created", done=1, total=1)
+    out.print(
+        f"{created} tasks created; label them at {client.url}/projects/{project}", highlight=False, soft_wrap=True
+    )
+
+
+@cli.command()
+def sync(project: ProjectNumber) -> None:
+    """Read all annotations back from Label Studio, and offer further clips where one was skipped or mixed."""
+    from ml_backend.pipeline import client_for, sync_project
+    from ml_backend.report import project_status
+
+    settings, store = _opened()
+    client = client_for(settings, store.project(project))
+    with _bars() as progress:
+        created = sync_project(store, settings, client, project, progress)
+    status = project_status(store, store.project(project))
+    out.print(
+        f"{status['annotations']} annotations on {status['tasks']} tasks; {created} tasks created", highlight=False
+    )
+
+
+@cli.command()
+def export(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, replaced as a whole")],
+    project: ProjectNumber,
+    threshold: Annotated[str | None, typer.Option(help="none, a distance such as 6, or a share such as 90%")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="parquet or wear")] = "parquet",
+) -> None:
+    """Write the weakly labelled dataset."""
+    from ml_backend.export import export_dataset
+    from ml_backend.labelstudio.annotations import reconcile
+    from ml_backend.pipeline import client_for
+
+    settings, store = _opened()
+    reconcile(store, client_for(settings, store.project(project)), project)
+    description = export_dataset(store, settings, project, target, threshold, file_format)
+    table = Table("participant", "samples", "coverage", "clusters labelled", "ties")
+    for name, counts in description["participants"].items():
+        labelled = f"{counts['clusters_labelled']} of {counts['clusters']}"
+        table.add_row(name, str(counts["samples"]), f"{counts['coverage']:.1%}", labelled, str(len(counts["ties"])))
+    out.print(table)
+    out.print(f"exported to {target} (threshold {description['threshold']})", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "0.0.0.0",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 9090,
+) -> None:
+    """Start the web server and the worker together; the worker is started again if it dies."""
+    settings, _ = _opened()
+    web = _child("gunicorn", "--bind", f"{host}:{port}", "--workers", settings.workers, "--threads", settings.threads,
+                 "--timeout", 120, "ml_backend._wsgi:app")  # fmt: skip
+    worker = _child("ml_backend.cli", "worker")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    out.print(f"weakhar at http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}", highlight=False)
+    try:
+        while web.poll() is None:
+            if worker.poll() is not None:
+                err.print(f"the worker ended ({worker.returncode}) and is started again", highlight=False)
+                worker = _child("ml_backend.cli", "worker")
+            time.sleep(1)
+        raise ConfigError(f"the web server ended ({web.returncode}); is port {port} taken?")
+    finally:
+        for process in (worker, web):
+            process.terminate()
+        for process in (worker, web):
+            process.wait()
+
+
+@cli.command()
+def worker() -> None:
+    """Start a worker alone, as docker-compose does; `serve` starts one too."""
+    from ml_backend.runtime import runtime
+
+    runtime()[2].work()
+
+
+@cli.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for everything the demo makes")] = Path(
+        "demo"
+    ),
+    label_studio: Annotated[str, typer.Option(help="The label-studio program")] = "label-studio",
+    keep: Annotated[bool, typer.Option(help="Leave both servers running")] = False,
+    participants: Annotated[int, typer.Option(min=1)] = 4,
+    minutes: Annotated[float, typer.Option(min=0.5)] = 4.0,
+    components: Annotated[int, typer.Option(min=1, help="Clusters a participant")] = 40,
+) -> None:
+    """The main job on sample recordings, with a real Label Studio and a simulated annotator."""
+    from ml_backend.demo import run_demo
+
+    run_demo(folder, label_studio, keep, participants, minutes, components, out)
+
+
+def _opened() -> tuple[Settings, Any]:
+    """Settings and store, with log messages fit for a terminal."""
+    from ml_backend.store import open_store
+
+    settings = load_settings()
+    logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
+    return settings, open_store(settings.database, settings.model_dir)
+
+
+def _parameters(settings: Settings, options: list[str] | None, overrides: dict[str, Any] | None = None) -> Parameters:
+    merged = dict(overrides or {})
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {option}: expected NAME=VALUE, such as components=50")
+        merged[name.strip()] = value.strip()
+    return settings.parameters(merged, where="--set")
+
+
+def _child(module: str, *arguments: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)], env=os.environ)
+
+
+@contextmanager
+def _bars() -> Iterator[Any]:
+    """A callable `(step, done, total)` that keeps one bar a step."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
+        steps: dict[str, Any] = {}
+
+        def progress(step: str, done: float, total: float) -> None:
+            if step not in steps:
+                steps[step] = bars.add_task(step, total=total or 1)
+            bars.update(steps[step], completed=done if total else 1, total=total or 1)
+
+        yield progress
+        for task in steps.values():
+            bars.update(task, completed=bars.tasks[task].total)
+
+
+if __name__ == "__main__":
+    main()
