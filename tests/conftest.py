@@ -1,0 +1,60 @@
+"""Shared by all tests: small sample recordings, and a real Label Studio started once a run where a test asks for it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ml_backend.demo import LabelStudioServer
+from ml_backend.settings import Settings
+from ml_backend.simulate import write_sample
+from ml_backend.store import Store, open_store
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+LABEL_STUDIO = REPOSITORY / ".venv-label-studio" / "bin" / "label-studio"
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two participants of 40 s each, whose recordings have the same file name. Not to be changed by tests."""
+    root = tmp_path_factory.mktemp("sample")
+    for _ in write_sample(root, participants=2, minutes=40 / 60):
+        pass
+    return root
+
+
+@pytest.fixture
+def dataset(sample_root: Path, tmp_path: Path) -> Path:
+    """A copy of the sample recordings that a test may spoil."""
+    return Path(shutil.copytree(sample_root, tmp_path / "data" / "study"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real recordings beside the repository."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real recordings are absent: {SHARED_DATA.relative_to(REPOSITORY.parent)}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    """A running Label Studio; each test makes its own project."""
+    server = LabelStudioServer(str(LABEL_STUDIO), tmp_path_factory.mktemp("label-studio"))
+    with server:
+        server.wait_until_up()
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with all files in the test's folder."""
+    return Settings(model_dir=tmp_path / "model", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    """An empty store on SQLite."""
+    return open_store(settings.database, settings.model_dir)
