@@ -15,7 +15,6 @@ from typing import Any
 from flask import Flask, Response, jsonify, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
 
-from ml_backend.embeddings import check_backbone
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.export import export_dataset
 from ml_backend.jobs import SECRET_HEADER, Jobs, webhook_secret
@@ -59,7 +58,6 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             return jsonify(model_version=model_version(settings.parameters()))
         project_id = _project_id(body["project"])
         parameters = settings.parameters(body.get("extra_params"))
-        check_backbone(parameters.backbone)
         parse_label_config(body.get("schema") or "")
         fields = {"label_config": body["schema"], "backend_url": request.host_url.rstrip("/")}
         if overrides := parameters.model_dump(exclude_unset=True):

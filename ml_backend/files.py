@@ -1,6 +1,7 @@
 """Files that are either whole or absent: written to a temporary name beside the target, then renamed."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -58,6 +59,17 @@ def _replace_folder(new: Path, old: Path) -> None:
     os.replace(old, retired)
     os.replace(new, old)
     shutil.rmtree(retired)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for whoever holds it; a killed holder lets go."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def content_key(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings import Backbone, check_backbone, load_backbone
+from ml_backend.embeddings import Backbone, load_backbone
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
 from ml_backend.errors import ConfigError
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
@@ -52,7 +52,6 @@ def run_project(
     with store.lease(project_id):
         project = store.project(project_id)
         parameters = settings.parameters(project_overrides(project))
-        check_backbone(parameters.backbone)
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
         parse_label_config(client.project(project_id)["label_config"])
@@ -61,13 +60,25 @@ def run_project(
             log.warning("project %s: %s", project_id, warning.message)
         store.save_project(project_id, dataset=str(root.absolute()))
         _cluster_all(settings, project_id, parameters, checked, progress)
-        return _synchronise(store, settings, client, project_id, progress)
+        tasks = reconcile(store, client, project_id)
+        offers = _offers(store, settings, project_id, next_best_only=False)
+        wanted = {(offer.participant, offer.key): offer for offer in offers}
+        existing = {clip_of_task(task): task for task in tasks}
+        _drop_stale(client, [task for place, task in existing.items() if place not in wanted])
+        _refresh(client, existing, wanted)
+        return _create_missing(store, settings, client, project_id, offers, progress)
 
 
 def sync_project(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
-    """Reconcile annotations, then offer the next-best clips of skipped or mixed ones; returns the tasks created."""
+    """Reconcile annotations, then offer the next-best clips of skipped or mixed ones; returns the tasks created.
+
+    A centroid task that somebody deleted comes back only with the job, not behind their back.
+    """
     with store.lease(project_id):
-        return _synchronise(store, settings, client, project_id, progress)
+        progress("reading annotations", 0, 1)
+        reconcile(store, client, project_id)
+        offers = _offers(store, settings, project_id, next_best_only=True)
+        return _create_missing(store, settings, client, project_id, offers, progress)
 
 
 def _cluster_all(
@@ -215,44 +226,21 @@ def project_labels(store: Store, settings: Settings, project_id: int) -> list[Pa
     ]
 
 
-def _synchronise(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
-    progress("reading annotations", 0, 1)
-    tasks = reconcile(store, client, project_id)
-    everything = project_labels(store, settings, project_id)
-    if not everything:
-        return 0
-    checked_root = Path(store.project(project_id).dataset)
-    parameters = settings.parameters(project_overrides(store.project(project_id)))
-    offers = _offers(everything, checked_root, parameters)
-    existing = {clip_of_task(task): task for task in tasks}
-    wanted = {(offer.participant, offer.key): offer for offer in offers}
-    missing = [offer for place, offer in wanted.items() if place not in existing]
-    _drop_stale(client, [task for place, task in existing.items() if place not in wanted])
-    _refresh(client, existing, wanted)
-    uploads = client.uploads(project_id) if missing else []
-    with TemporaryDirectory(dir=settings.model_dir, prefix="clips-") as folder:
-        for number, offer in enumerate(missing):
-            progress("creating tasks", number, len(missing))
-            with disk_errors(settings.model_dir):
-                task_id = create_task(client, project_id, offer, uploads, Path(folder))
-            store.add_tasks(project_id, [(task_id, offer.participant, offer.key)])
-    progress("creating tasks", len(missing), len(missing))
-    return len(missing)
-
-
-def _offers(everything: list[ParticipantLabels], root: Path, parameters: Parameters) -> list[Offer]:
+def _offers(store: Store, settings: Settings, project_id: int, next_best_only: bool) -> list[Offer]:
     """The clips that should have tasks, largest clusters first: who stops early has labelled the most."""
-    videos = {str(recording): recording.video for recording in find_recordings(root, parameters)[0]}
+    project = store.project(project_id)
+    recordings, _ = find_recordings(Path(project.dataset), settings.parameters(project_overrides(project)))
+    videos = {str(recording): recording.video for recording in recordings}
     offers = []
-    for labels in everything:
+    for labels in project_labels(store, settings, project_id):
         clustering = labels.clustering
         for cluster, clip in labels.wanted:
+            if next_best_only and clip == clustering.centroids[cluster]:
+                continue
             name = clustering.recordings[clustering.recording_of_clip[clip]]
             video = videos.get(f"{clustering.participant}/{name}")
             if video is None:
-                log.warning(
-                    "%s: recording %s/%s is gone; its clips are not offered", root, clustering.participant, name
-                )
+                log.warning("project %s: %s/%s is gone and not offered", project_id, clustering.participant, name)
                 continue
             size = int(clustering.sizes[cluster])
             start = float(clustering.starts[clip])
@@ -270,6 +258,22 @@ def _offers(everything: list[ParticipantLabels], root: Path, parameters: Paramet
                 )
             )
     return sorted(offers, key=lambda offer: -offer.cluster_clips)
+
+
+def _create_missing(
+    store: Store, settings: Settings, client: Client, project_id: int, offers: list[Offer], progress: Progress
+) -> int:
+    """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
+    existing = {(task.participant, task.clip) for task in store.tasks(project_id)}
+    missing = [offer for offer in offers if (offer.participant, offer.key) not in existing]
+    uploads = client.uploads(project_id) if missing else []
+    with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix="clips-") as folder:
+        for number, offer in enumerate(missing):
+            progress("creating tasks", number, len(missing))
+            task_id = create_task(client, project_id, offer, uploads, Path(folder))
+            store.add_tasks(project_id, [(task_id, offer.participant, offer.key)])
+    progress("creating tasks", len(missing), len(missing))
+    return len(missing)
 
 
 def _drop_stale(client: Client, tasks: list[dict[str, Any]]) -> None:

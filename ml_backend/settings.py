@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ml_backend.embeddings import BACKBONES
 from ml_backend.errors import ConfigError
 from ml_backend.propagation import parse_threshold
 
@@ -37,6 +38,13 @@ class Parameters(BaseModel):
     def _positive_rate(cls, value: float | str) -> float | str:
         if value != "all" and not 0 < float(value) <= 240:
             raise ValueError("must be above 0 and at most 240, or `all`")
+        return value
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, value: str) -> str:
+        if value not in BACKBONES:
+            raise ValueError(f"is not known; known are {', '.join(BACKBONES)}")
         return value
 
     @field_validator("components")

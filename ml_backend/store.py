@@ -4,7 +4,6 @@ SQLite by default, PostgreSQL by URL. Label Studio owns the annotations: a webho
 makes the copy exact. Clusters are files (pipeline), labels are computed when asked for (labelling).
 """
 
-import fcntl
 import json
 import logging
 import threading
@@ -23,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ml_backend.errors import ConfigError, WeakHARError
-from ml_backend.files import disk_errors
+from ml_backend.files import locked
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -314,18 +313,15 @@ class Store:
 
 def open_store(url: str, folder: Path) -> Store:
     """The store at `url`, its tables brought up to date; one process at a time, by a lock file in `folder`."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "migrate.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-            try:
-                command.upgrade(config, "head")
-            except OperationalError as error:
-                reason = str(error.orig).splitlines()[0]
-                raise ConfigError(f"WEAKHAR_DATABASE_URL: the database cannot be opened ({reason})") from None
+    with locked(folder / "migrate.lock"):
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        try:
+            command.upgrade(config, "head")
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            raise ConfigError(f"WEAKHAR_DATABASE_URL: the database cannot be opened ({reason})") from None
     return Store(url)
 
 

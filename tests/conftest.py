@@ -1,4 +1,4 @@
-"""Shared by all tests: small sample recordings, and a real Label Studio started once a run where a test asks for it."""
+"""Shared by all tests: small sample recordings, and a real Label Studio, started once a run where asked for."""
 
 import shutil
 from collections.abc import Iterator

@@ -29,15 +29,10 @@ class Backbone(Protocol):
 
 def load_backbone(name: str, weights: Path | None = None) -> Backbone:
     """The backbone called `name`, its weights from the hub or the folder `weights`; ConfigError if it is unknown."""
-    check_backbone(name)
+    if name not in BACKBONES:
+        raise ConfigError(f"backbone '{name}' is not known; known are {', '.join(BACKBONES)}")
     from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 
     declare_missing_operators()
     loader: Callable[[Path | None], Backbone] = import_module(f"ml_backend.embeddings.{BACKBONES[name]}").load
     return loader(weights)
-
-
-def check_backbone(name: str) -> None:
-    """ConfigError if `name` is no backbone."""
-    if name not in BACKBONES:
-        raise ConfigError(f'"backbone": "{name}" is not known; known are {", ".join(BACKBONES)}')

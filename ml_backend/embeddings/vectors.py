@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ml_backend.clips import frames_of_clips, mean_of_frames
 from ml_backend.embeddings import Backbone
 from ml_backend.errors import RecordingError
-from ml_backend.files import content_key, disk_errors, written_atomically
+from ml_backend.files import content_key, disk_errors, locked, written_atomically
 from ml_backend.video import sample_frames
 
 BATCH = 8
@@ -38,17 +38,12 @@ def frame_vectors(
     rate = "all" if frames_per_second is None else f"{frames_per_second:g}"
     stem = folder / content_key(video) / f"{backbone_name}-{rate}fps"
     done, times = stem.with_name(f"{stem.name}.npy"), stem.with_name(f"{stem.name}.times.npy")
-    if not stem.with_name(f"{stem.name}.json").is_file():
-        partial = stem.with_name(f"{stem.name}.partial")
-        rows = _complete(partial, video, frames_per_second, load(), progress)
-        for path, array in ((done, rows["vector"]), (times, rows["time"])):
-            with written_atomically(path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, array)
-        made_of: dict[str, str | int] = {"video": video.name, "backbone": backbone_name, "frames_per_second": rate}
-        made_of |= {"frames": len(rows), "dim": int(rows["vector"].shape[1])}
-        with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
-            temporary.write_text(json.dumps(made_of, indent=1))
-        partial.unlink()
+    made = stem.with_name(f"{stem.name}.json")
+    if not made.is_file():
+        with locked(stem.with_name(f"{stem.name}.lock")):
+            # Another job on the same video may have made them meanwhile.
+            if not made.is_file():
+                _make(stem, video, backbone_name, frames_per_second, load(), progress)
     return np.load(times), np.load(done, mmap_mode="r")
 
 
@@ -81,6 +76,28 @@ def precomputed_clip_vectors(
     if not np.isfinite(vectors).all():
         raise RecordingError(f"{path}: holds NaN or infinite values; compute the vectors again")
     return vectors
+
+
+def _make(
+    stem: Path,
+    video: Path,
+    backbone_name: str,
+    frames_per_second: float | None,
+    backbone: Backbone,
+    progress: Callable[[float], None],
+) -> None:
+    partial = stem.with_name(f"{stem.name}.partial")
+    rows = _complete(partial, video, frames_per_second, backbone, progress)
+    for suffix, column in ((".npy", "vector"), (".times.npy", "time")):
+        path = stem.with_name(stem.name + suffix)
+        with written_atomically(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, rows[column])
+    made_of: dict[str, object] = {"video": video.name, "backbone": backbone_name}
+    made_of |= {"frames_per_second": frames_per_second or "all"}
+    made_of |= {"frames": len(rows), "dim": int(rows["vector"].shape[1])}
+    with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
+        temporary.write_text(json.dumps(made_of, indent=1))
+    partial.unlink()
 
 
 def _complete(

@@ -1,0 +1,318 @@
+"""The main job against a real Label Studio: the round trip, lost and repeated events, kills, wrong settings."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow.parquet
+import pytest
+
+from ml_backend.demo import BackendServer, LabelStudioServer, free_port, wait_for
+from ml_backend.errors import LabelStudioError
+
+RunJob = Callable[..., int]
+AnswerAll = Callable[[int], dict[int, int]]
+StartBackend = Callable[..., BackendServer]
+
+
+def exported(backend: BackendServer, project: int, **options: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    answer = backend.get(f"export/{project}", **options)
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as bundle:
+        files = {name: bundle.read(name) for name in bundle.namelist()}
+    return json.loads(files["dataset.json"]), files
+
+
+def weakhar(backend: BackendServer, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ml_backend.cli", *arguments]
+    variables = {**os.environ, **backend.environment, **environment}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+
+
+def test_the_round_trip_from_start_training_to_the_exported_dataset(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll
+) -> None:
+    backend = start_backend(auth=True)
+    project = run_job(backend, "round trip ü")
+    tasks = label_studio.tasks(project)
+    assert len(tasks) == 10
+    sizes = [task["data"]["cluster_clips"] for task in tasks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == 74
+
+    clip = httpx.get(
+        label_studio.url + tasks[0]["data"]["video"], headers={"Authorization": f"Token {label_studio.token}"}
+    )
+    assert clip.content[4:8] == b"ftyp"
+
+    answer_all(project)
+    wait_for(lambda: backend.status(project)["annotations"] == 10, 20, "webhooks with the secret header")
+
+    description, files = exported(backend, project)
+    assert description["labels"][:3] == ["null", "walking", "jogging"]
+    assert set(description["participants"]) == {"p01", "p02"}
+    table = pyarrow.parquet.read_table(io.BytesIO(files["p01.parquet"]))
+    assert table.num_rows == 2000
+    assert set(table["source"].to_pylist()) == {"annotated", "propagated"}
+    agree = [a == b for a, b in zip(table["label"].to_pylist(), table["ground_truth"].to_pylist(), strict=True)]
+    assert sum(agree) / len(agree) > 0.5
+
+    half, wear_files = exported(backend, project, threshold="50%", format="wear")
+    assert half["threshold"] == "50%"
+    assert 0.4 < half["participants"]["p01"]["coverage"] < 0.6
+    rows = wear_files["p01.csv"].decode().splitlines()
+    assert rows[0].replace('"', "").startswith("sbj_id,right_wrist_acc_x")
+    assert len(rows) - 1 == round(2000 * half["participants"]["p01"]["coverage"])
+
+    page = backend.get("")
+    assert "round trip ü" in page.text
+    assert page.text.count('class="strip"') == 2
+
+
+def test_a_second_run_creates_nothing_and_a_deleted_task_comes_back(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, dataset: Path
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "again")
+    before = {task["id"] for task in label_studio.tasks(project)}
+    again = weakhar(backend, "run", str(dataset), "--project", str(project))
+    assert "0 tasks created" in again.stdout, again.stderr
+    assert {task["id"] for task in label_studio.tasks(project)} == before
+
+    gone = min(before)
+    label_studio.api("DELETE", f"api/tasks/{gone}/")
+    assert "1 tasks created" in weakhar(backend, "run", str(dataset), "--project", str(project)).stdout
+    assert len(label_studio.tasks(project)) == len(before)
+    assert gone not in {task["id"] for task in label_studio.tasks(project)}
+
+
+def test_another_clustering_reuses_answers_and_drops_untouched_tasks(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, dataset: Path
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "recluster")
+    kept = label_studio.tasks(project)[0]["id"]
+    label_studio.annotate(kept, "walking")
+    run = weakhar(backend, "run", str(dataset), "--project", str(project), "--set", "components=3")
+    assert run.returncode == 0, run.stderr
+    after = label_studio.tasks(project)
+    assert kept in {task["id"] for task in after}
+    assert 6 <= len(after) <= 7
+
+
+def test_lost_webhooks_are_found_again_by_sync(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "lost webhooks")
+    backend.stop()
+    annotations = answer_all(project)
+    synced = weakhar(backend, "sync", "--project", str(project))
+    assert f"{len(annotations)} annotations on 10 tasks" in synced.stdout, synced.stderr
+
+    label_studio.api("DELETE", f"api/annotations/{next(iter(annotations.values()))}/")
+    backend.start()
+    backend.wait_until_up()
+    wait_for(lambda: backend.status(project)["annotations"] == 9, 30, "the reconciliation at the start")
+
+
+def test_an_edited_and_a_deleted_annotation_change_the_export(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "edit and delete")
+    annotations = answer_all(project)
+    wait_for(lambda: backend.status(project)["annotations"] == 10, 20, "the webhooks")
+    tasks = [task for task in label_studio.tasks(project) if task["data"]["participant"] == "p01"]
+    edited, deleted = tasks[0], tasks[1]
+    value = {"from_name": "activity", "to_name": "clip", "type": "choices", "value": {"choices": ["lunges"]}}
+    label_studio.api("PATCH", f"api/annotations/{annotations[edited['id']]}/", json={"result": [value]})
+    label_studio.api("DELETE", f"api/annotations/{annotations[deleted['id']]}/")
+    wait_for(lambda: backend.status(project)["annotations"] == 9, 20, "the deletion")
+    _, files = exported(backend, project)
+    table = pyarrow.parquet.read_table(io.BytesIO(files["p01.parquet"]))
+    labels = dict(zip(table["cluster"].to_pylist(), table["label"].to_pylist(), strict=True))
+    assert labels[edited["data"]["cluster"]] == "lunges"
+    assert labels[deleted["data"]["cluster"]] is None
+
+
+def test_a_skipped_and_a_mixed_clip_are_replaced_by_the_next_best(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "next best")
+    first, second = label_studio.tasks(project)[:2]
+    label_studio.annotate(first["id"], None)
+    label_studio.annotate(second["id"], "mixed / can't tell")
+
+    def offered() -> set[tuple[str, int]]:
+        return {(task["data"]["participant"], task["data"]["cluster"]) for task in label_studio.tasks(project)[10:]}
+
+    wanted = {(task["data"]["participant"], task["data"]["cluster"]) for task in (first, second)}
+    wait_for(lambda: offered() == wanted, 40, "two further tasks")
+
+
+def test_two_projects_at_once_keep_apart(
+    label_studio: LabelStudioServer, start_backend: StartBackend, answer_all: AnswerAll
+) -> None:
+    backend = start_backend()
+    projects = []
+    for components in (3, 6):
+        project = label_studio.create_project(f"apart {components}")
+        model = label_studio.connect(project, backend, {"dataset": "study", "components": components})
+        label_studio.start_training(model)
+        label_studio.start_training(model)
+        projects.append(project)
+    for project in projects:
+        backend.wait_for_job(project)
+    assert [len(label_studio.tasks(project)) for project in projects] == [6, 12]
+    answer_all(projects[0])
+    wait_for(lambda: backend.status(projects[0])["annotations"] == 6, 20, "the webhooks")
+    assert backend.status(projects[1])["annotations"] == 0
+
+
+@pytest.mark.parametrize("step", ["embedding", "creating tasks"])
+def test_a_job_killed_in_the_middle_goes_on(
+    step: str, label_studio: LabelStudioServer, start_backend: StartBackend
+) -> None:
+    backend = start_backend()
+    project = label_studio.create_project(f"killed while {step}")
+    parameters = {"dataset": "study", "components": 8, "frames_per_second": 25 if step == "embedding" else 2}
+    label_studio.start_training(label_studio.connect(project, backend, parameters))
+
+    def in_the_middle() -> bool:
+        status = backend.status(project)
+        assert status["state"] != "done", "the job was too fast to be killed"
+        return bool(status["step"].startswith(step) and 0 < status["done"] < status["total"])
+
+    wait_for(in_the_middle, 60, f"the middle of {step}")
+    assert backend.process is not None
+    (worker,) = [
+        child for child in psutil.Process(backend.process.pid).children(recursive=True) if "worker" in child.cmdline()
+    ]
+    worker.send_signal(signal.SIGKILL)
+    backend.wait_for_job(project, 120)
+    tasks = label_studio.tasks(project)
+    assert len(tasks) == 16
+    assert len({task["meta"]["weakhar"]["participant"] + task["meta"]["weakhar"]["clip"] for task in tasks}) == 16
+    uploads = label_studio.api("GET", f"api/projects/{project}/file-uploads", params={"all": "true"})
+    assert len(uploads) <= 17
+
+
+def test_auth_keeps_everything_but_health_closed(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob
+) -> None:
+    backend = start_backend(auth=True)
+    assert httpx.get(f"{backend.url}/health").status_code == 200
+    for method, path in [
+        ("GET", ""),
+        ("POST", "setup"),
+        ("POST", "webhook"),
+        ("GET", "export/1"),
+        ("POST", "predict"),
+    ]:
+        assert httpx.request(method, f"{backend.url}/{path}", json={}).status_code == 401
+        wrong = httpx.request(method, f"{backend.url}/{path}", json={}, auth=("weakhar", "wrong"))
+        assert wrong.status_code == 401
+    forged = httpx.post(f"{backend.url}/webhook", json={}, headers={"X-Weakhar-Secret": "guess"})
+    assert forged.status_code == 401
+    project = run_job(backend, "closed")
+    (hook,) = label_studio.api("GET", "api/webhooks/", params={"project": project})
+    assert hook["headers"]["X-Weakhar-Secret"]
+    assert hook["send_for_all_actions"] is False
+
+
+def test_suggestions_name_the_nearest_label_for_our_tasks_only(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "suggest", suggest=True)
+    tasks = label_studio.tasks(project)
+    label_studio.annotate(tasks[0]["id"], "squats")
+    wait_for(lambda: backend.status(project)["annotations"] == 1, 20, "the webhook")
+    mates = [task for task in tasks[1:] if task["data"]["participant"] == tasks[0]["data"]["participant"]]
+    body = {"project": f"{project}.17", "tasks": [mates[0], {"id": 1, "data": {"html": "not ours"}}]}
+    ours, other = httpx.post(f"{backend.url}/predict", json=body).json()["results"]
+    assert ours["result"][0]["value"]["choices"] == ["squats"]
+    assert 0 < ours["score"] <= 1
+    assert other["result"] == []
+
+
+def test_wrong_settings_each_get_one_clear_line(
+    label_studio: LabelStudioServer, start_backend: StartBackend, dataset: Path
+) -> None:
+    backend = start_backend()
+    project = label_studio.create_project("wrong settings")
+    run = ("run", str(dataset), "--project", str(project))
+
+    def error(*arguments: str, **environment: str) -> str:
+        result = weakhar(backend, *arguments, **environment)
+        assert result.returncode == 1
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+        return result.stderr
+
+    assert "refuses the access token" in error(*run, LABEL_STUDIO_API_KEY="f" * 40)
+    unreachable = f"http://127.0.0.1:{free_port()}"
+    assert "cannot be reached" in error(*run, LABEL_STUDIO_URL=unreachable)
+    assert "has no projects/99999" in error("run", str(dataset), "--project", "99999")
+    assert "components" in error(*run, "--set", "components=-3")
+    assert "not known" in error(*run, "--set", "compnents=3")
+    assert "not known" in error(*run, "--set", "backbone=resnet")
+    assert "not connected" in error("export", "x", "--project", "77777")
+    label_studio.api(
+        "PATCH", f"api/projects/{project}/", json={"label_config": "<View><Text name='t' value='$t'/></View>"}
+    )
+    assert "shows no clip" in error(*run)
+
+    body = {"project": f"{project}.1", "schema": "<View/>", "extra_params": {"dataset": "../..", "clip_seconds": 0}}
+    answer = httpx.post(f"{backend.url}/setup", json=body)
+    assert answer.status_code == 400
+    assert "clip_seconds" in answer.json()["error"]
+
+
+def test_a_dataset_outside_the_data_folder_fails_the_job_with_a_clear_message(
+    start_backend: StartBackend, run_job: RunJob
+) -> None:
+    backend = start_backend()
+    with pytest.raises(LabelStudioError, match="outside WEAKHAR_DATA_DIR"):
+        run_job(backend, "outside", dataset="../..")
+
+
+def test_label_studio_gone_in_the_middle_loses_nothing(
+    start_backend: StartBackend, label_studio: LabelStudioServer
+) -> None:
+    """Label Studio itself must stay up for the other tests, so a relay to it is what goes away."""
+    relay_port = free_port()
+    relay = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("relay.py")), str(relay_port), str(label_studio.port)]
+    )
+    try:
+        backend = start_backend(LABEL_STUDIO_URL=f"http://127.0.0.1:{relay_port}")
+        project = label_studio.create_project("gone in the middle")
+        model = label_studio.connect(project, backend, {"dataset": "study", "components": 8})
+        label_studio.start_training(model)
+        wait_for(lambda: len(label_studio.tasks(project)) >= 2, 90, "the first tasks")
+    finally:
+        relay.kill()
+        relay.wait()
+    with pytest.raises(LabelStudioError, match="cannot be reached"):
+        backend.wait_for_job(project, 120)
+    assert len(label_studio.tasks(project)) < 16
+    backend.stop()
+    backend.environment["LABEL_STUDIO_URL"] = label_studio.url
+    backend.start()
+    backend.wait_until_up()
+    label_studio.start_training(model)
+    time.sleep(0.1)
+    backend.wait_for_job(project, 120)
+    assert len(label_studio.tasks(project)) == 16
