@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from ml_backend.demo import LabelStudioServer
+from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 from ml_backend.settings import Settings
 from ml_backend.simulate import write_sample
 from ml_backend.store import Store, open_store
+
+declare_missing_operators()  # before any test imports timm or open_clip
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

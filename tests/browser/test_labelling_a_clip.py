@@ -1,0 +1,70 @@
+"""An annotator in headless Chromium: opens a task, sees the clip play and loop, presses a key, submits."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from ml_backend.demo import USER, BackendServer, LabelStudioServer, wait_for
+
+SWITCHES = (
+    *("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"),
+    *("disable-component-update", "disable-sync", "no-first-run"),
+)
+
+
+@pytest.fixture
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or "chromium"
+    for switch in SWITCHES:
+        options.add_argument(f"--{switch}")
+    options.add_argument("--window-size=1366,768")
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def test_a_clip_loops_and_one_key_labels_its_cluster(
+    browser: webdriver.Chrome, label_studio: LabelStudioServer, dataset: Path, tmp_path: Path
+) -> None:
+    with BackendServer(tmp_path / "model", dataset.parent, label_studio) as backend:
+        backend.wait_until_up()
+        project = label_studio.create_project("browser")
+        model = label_studio.connect(project, backend, {"dataset": "study", "components": 4})
+        label_studio.start_training(model)
+        backend.wait_for_job(project)
+        task = label_studio.tasks(project)[0]
+
+        browser.get(f"{label_studio.url}/user/login")
+        browser.find_element(By.NAME, "email").send_keys(USER)
+        browser.find_element(By.NAME, "password").send_keys(label_studio.password, Keys.ENTER)
+        WebDriverWait(browser, 30).until(lambda page: "login" not in page.current_url)
+        browser.get(f"{label_studio.url}/projects/{project}/data?task={task['id']}")
+        video = WebDriverWait(browser, 60).until(lambda page: page.find_element(By.CSS_SELECTOR, "video"))
+
+        def state(name: str) -> float:
+            return float(browser.execute_script(f"return Number(arguments[0].{name})", video))
+
+        wait_for(lambda: state("readyState") >= 3, 30, "the clip to load")
+        assert state("loop") == 1
+        assert state("duration") == pytest.approx(4.0, abs=0.1)
+        wait_for(lambda: state("currentTime") > 3, 15, "the clip to play by itself")
+        wait_for(lambda: state("currentTime") < 2, 15, "the clip to start again")
+        browser.save_screenshot(str(tmp_path / "labelling.png"))
+        assert browser.find_element(By.XPATH, "//*[text()='stretching']").location["y"] < 768
+
+        body = browser.find_element(By.TAG_NAME, "body")
+        body.send_keys("3")
+        body.send_keys(Keys.CONTROL, Keys.ENTER)
+        wait_for(lambda: backend.status(project)["annotations"] == 1, 30, "the webhook of the submitted label")
+
+        browser.get(backend.url)
+        browser.save_screenshot(str(tmp_path / "status.png"))
+        strip = browser.find_element(By.CSS_SELECTOR, ".strip i")
+        assert strip.get_attribute("title").startswith("squats")

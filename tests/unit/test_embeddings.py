@@ -1,0 +1,135 @@
+"""Frames to vectors: the backbones' own preprocessing, means over clips, and a run that was broken off."""
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from ml_backend.embeddings import load_backbone
+from ml_backend.embeddings.clip import MODEL, from_model
+from ml_backend.embeddings.frames import Preprocessing
+from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
+from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.video import sample_frames
+
+ImageArray = np.ndarray
+
+
+class Brightness:
+    """A backbone whose vector is the frame's mean colour; counts the frames it saw."""
+
+    name, dim = "brightness", 3
+
+    def __init__(self, stop_after: int = 10**9) -> None:
+        self.seen, self.stop_after = 0, stop_after
+
+    def encode(self, images: list[ImageArray]) -> np.ndarray:
+        if self.seen >= self.stop_after:
+            raise KeyboardInterrupt
+        self.seen += len(images)
+        return np.stack([image.mean(axis=(0, 1)) for image in images]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def real_frames(shared_data: Path) -> list[ImageArray]:
+    return [image for _, image in sample_frames(shared_data / "video" / "arm_wrestling.mp4", 1)]
+
+
+def test_preprocessing_equals_the_backbones_own_transform(real_frames: list[ImageArray]) -> None:
+    backbone = load_backbone("efficientnet_lite0")
+    model = timm.create_model("tf_efficientnet_lite0")
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
+    ours = backbone.preprocessing(real_frames[:3])  # type: ignore[attr-defined]
+    theirs = torch.stack([transform(Image.fromarray(image)) for image in real_frames[:3]])
+    assert (ours - theirs).abs().max() < 0.02  # one level of 255, where the rounding differs
+
+
+def test_clip_preprocessing_and_vectors_equal_open_clips(real_frames: list[ImageArray]) -> None:
+    torch.manual_seed(0)
+    config = {"embed_dim": 24, "vision_cfg": {"image_size": 224, "layers": 2, "width": 128, "patch_size": 56}}
+    config["text_cfg"] = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    model = open_clip.CLIP(**config, quick_gelu=True).eval()
+    model.visual.image_mean, model.visual.image_std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    transform = open_clip.image_transform(224, is_train=False)
+    theirs = torch.stack([transform(Image.fromarray(image)) for image in real_frames[:3]])
+    backbone = from_model(model)
+    assert (backbone.preprocessing(real_frames[:3]) - theirs).abs().max() < 0.04
+    with torch.inference_mode():
+        expected = model.encode_image(theirs).numpy()
+    np.testing.assert_allclose(backbone.encode(real_frames[:3]), expected, atol=2e-3)
+
+
+def test_clip_without_a_hub_says_which_file_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match="WEAKHAR_WEIGHTS"):
+        load_backbone("clip", tmp_path)
+
+
+def test_clip_loads_weights_from_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loaded = {}
+
+    def create_model(name: str, pretrained: str) -> torch.nn.Module:
+        loaded[name] = pretrained
+        raise RuntimeError("stop here: the real model has 400 million weights")
+
+    (tmp_path / "clip-vit-large-patch14.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(open_clip, "create_model", create_model)
+    with pytest.raises(ConfigError):
+        load_backbone("clip", tmp_path)
+    assert loaded == {MODEL: str(tmp_path / "clip-vit-large-patch14.safetensors")}
+
+
+def test_an_interrupted_video_goes_on_and_gives_the_same_vectors(sample_root: Path, tmp_path: Path) -> None:
+    video = sample_root / "p01" / "session.mp4"
+    whole = frame_vectors(tmp_path / "whole", video, "b", 4.0, Brightness, lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        frame_vectors(tmp_path / "broken", video, "b", 4.0, lambda: Brightness(stop_after=64), lambda _: None)
+    partial = next((tmp_path / "broken").rglob("*.partial"))
+    with partial.open("ab") as stream:
+        stream.write(b"half a row")
+    second = Brightness()
+    resumed = frame_vectors(tmp_path / "broken", video, "b", 4.0, lambda: second, lambda _: None)
+    assert second.seen == 160 - 64
+    for one, other in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not list((tmp_path / "broken").rglob("*.partial"))
+
+
+def test_vectors_are_computed_once_also_under_another_file_name(sample_root: Path, tmp_path: Path) -> None:
+    video = sample_root / "p01" / "session.mp4"
+    frame_vectors(tmp_path, video, "b", 1.0, Brightness, lambda _: None)
+    copy = tmp_path / "umbenannt ä.mp4"
+    copy.write_bytes(video.read_bytes())
+
+    def never() -> Brightness:
+        raise AssertionError("computed twice")
+
+    frame_vectors(tmp_path, copy, "b", 1.0, never, lambda _: None)
+
+
+def test_a_clip_vector_is_the_mean_of_its_frames_and_a_gap_shows_the_frame_before() -> None:
+    times = np.array([0.0, 1.0, 2.0, 9.0])
+    vectors = np.array([[1.0], [2.0], [3.0], [9.0]], np.float32)
+    starts = np.array([0.0, 1.0, 4.0])
+    np.testing.assert_allclose(clip_vectors(times, vectors, starts, 2.0).ravel(), [1.5, 2.5, 3.0])
+
+
+def test_precomputed_vectors_are_read_by_clip_and_checked(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.arange(20.0).reshape(10, 2))
+    vectors = precomputed_clip_vectors(tmp_path / "v.npy", np.array([3.0, 4.0, 10.0]), 1.0)
+    np.testing.assert_array_equal(vectors[:, 0], [6, 8, 18])
+    with pytest.raises(RecordingError, match="has shape"):
+        precomputed_clip_vectors(tmp_path / "v.npy", np.arange(50.0), 1.0)
+    (tmp_path / "v.npy").write_bytes(b"no array")
+    with pytest.raises(RecordingError, match="cannot be read"):
+        precomputed_clip_vectors(tmp_path / "v.npy", np.arange(3.0), 1.0)
+
+
+def test_preprocessing_enlarges_small_pictures() -> None:
+    small = Preprocessing(64, 64, (0.5,) * 3, (0.5,) * 3)([np.full((30, 40, 3), 255, np.uint8)])
+    assert small.shape == (1, 3, 64, 64)
+    assert torch.allclose(small, torch.ones(()))
