@@ -36,7 +36,9 @@ def main(folder: Path) -> None:
         by_participant = []
         for result in checked:
             video, imu = result.video, result.imu
-            assert video is not None and imu is not None and imu.labels is not None
+            assert video is not None
+            assert imu is not None
+            assert imu.labels is not None
             starts = recording_clips(video, imu, parameters)
             vectors = clip_vectors(
                 *frame_vectors(

@@ -58,17 +58,18 @@ class WeakHAR(_Base):
         overrides = project_overrides(known[self._id]) if self.project_id and self._id in known else {}
         self.set("model_version", model_version(settings.parameters(overrides)))
 
-    def predict(self, tasks: list[dict[str, Any]], context: Any = None, **_: Any) -> list[dict[str, Any]]:  # noqa: ARG002
-        """One prediction a task, in order: a suggestion for centroid tasks where switched on, empty for others."""
+    def predict(self, tasks: list[dict[str, Any]], **_: Any) -> list[list[dict[str, Any]]]:
+        """The predictions of each task, in order: one for a centroid task where switched on, none for others.
+
+        An empty prediction would show as one more tab above every clip.
+        """
         settings, store, _jobs = self._parts
         project = store.project(self._id)
         parameters = settings.parameters(project_overrides(project))
-        version = model_version(parameters)
-        suggest = _Suggestions(settings, store, self._id) if parameters.suggest else None
-        return [
-            {"model_version": version, "score": 0.0, "result": []} | (suggest(task) if suggest else {})
-            for task in tasks
-        ]
+        if not parameters.suggest:
+            return [[] for _task in tasks]
+        version, suggest = model_version(parameters), _Suggestions(settings, store, self._id)
+        return [[{"model_version": version, **found}] if (found := suggest(task)) else [] for task in tasks]
 
     def fit(self, event: str, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """An event of Label Studio: START_TRAINING queues the job, annotation events change one row."""
