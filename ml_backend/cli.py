@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.settings import Parameters, Settings, load_settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+CHECK_COLUMNS = ("video s", "video", "IMU s", "IMU", "shared s", "clips")
 out, err = Console(), Console(stderr=True)
 
 Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
@@ -66,25 +68,8 @@ def check(folder: Dataset, option: Option = None) -> None:
     from ml_backend.recordings import check_dataset
 
     checked, problems = check_dataset(folder, _parameters(load_settings(), option))
-    table = Table(
-        "participant", "recording", "video", "size", "fps", "codec", "IMU", "Hz", "channels", "overlap", "clips"
-    )
-    for result in checked:
-        video, imu = result.video, result.imu
-        table.add_row(
-            result.recording.participant,
-            result.recording.name,
-            *(
-                (f"{video.duration:.1f} s", f"{video.width}×{video.height}", f"{video.frame_rate:.3g}")
-                if video
-                else "---"
-            ),
-            video.codec if video else "-",
-            *((f"{imu.end - imu.start:.1f} s", f"{imu.sampling_rate:g}", str(len(imu.channels))) if imu else "---"),
-            f"{result.overlap_seconds:.1f} s",
-            str(result.n_clips),
-        )
-    out.print(table)
+    if checked:
+        out.print(_recordings_table(checked))
     for problem in problems:
         style = "red" if problem.error else "yellow"
         kind = "error" if problem.error else "warning"
@@ -235,6 +220,26 @@ def demo(
     from ml_backend.demo import run_demo
 
     run_demo(folder, label_studio, keep, participants, minutes, components, out)
+
+
+def _recordings_table(checked: list[Any]) -> Table:
+    table = Table(
+        Column("recording", overflow="fold", min_width=16),
+        *(Column(name, no_wrap=True) for name in CHECK_COLUMNS),
+        box=SIMPLE,
+    )
+    for result in checked:
+        video, imu = result.video, result.imu
+        table.add_row(
+            str(result.recording),
+            f"{video.duration:.1f}" if video else "-",
+            f"{video.width}×{video.height} {video.codec} {video.frame_rate:.3g}/s" if video else "-",
+            f"{imu.end - imu.start:.1f}" if imu else "-",
+            f"{len(imu.channels)} × {imu.sampling_rate:g} Hz" if imu else "-",
+            f"{result.overlap_seconds:.1f}",
+            str(result.n_clips),
+        )
+    return table
 
 
 def _opened() -> tuple[Settings, Any]:

@@ -300,9 +300,7 @@ def _report(folder: Path, backend: BackendServer, project: int, created: int, se
 
 
 def _print_report(console: Console, report: dict[str, Any], folder: Path) -> None:
-    table = Table(
-        "threshold", "coverage", "labelling accuracy", title="threshold: share of the clips that keep a label"
-    )
+    table = Table("threshold", "coverage", "labelling accuracy", title="threshold: share of clips kept")
     for row in report["threshold_table"]:
         accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.3f} ± {row['accuracy_std']:.3f}"
         table.add_row(row["threshold"], f"{row['coverage']:.1%}", accuracy)

@@ -1,5 +1,6 @@
 """Shared by all tests: small sample recordings, and a real Label Studio, started once a run where asked for."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from ml_backend.settings import Settings
 from ml_backend.simulate import write_sample
 from ml_backend.store import Store, open_store
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 declare_missing_operators()  # before any test imports timm or open_clip
 
 REPOSITORY = Path(__file__).parent.parent

@@ -11,6 +11,7 @@ from ml_backend.errors import ConfigError
 
 MODEL = "ViT-L-14-quickgelu"  # the architecture that OpenAI's weights were trained with
 TAG = "openai"
+HUB = "timm/vit_large_patch14_clip_224.openai"
 DIM = 768
 WEIGHTS_FILE = "clip-vit-large-patch14.safetensors"
 
@@ -26,7 +27,7 @@ def load(weights: Path | None = None) -> FrameBackbone:
     except Exception as error:
         raise ConfigError(
             f"backbone clip: its weights cannot be loaded ({type(error).__name__}); where the hub cannot be reached, "
-            f"save open_clip's {MODEL}/{TAG} as {WEIGHTS_FILE} in a folder and name it in WEAKHAR_WEIGHTS, "
+            f"save open_clip_model.safetensors of {HUB} as {WEIGHTS_FILE} in a folder, name it in WEAKHAR_WEIGHTS, "
             "or use backbone efficientnet_lite0"
         ) from error
     return from_model(model)
