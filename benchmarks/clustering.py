@@ -43,9 +43,8 @@ def peer(vectors: np.ndarray, components: int) -> tuple[np.ndarray, float]:
 
 
 def main(sizes: tuple[tuple[int, int, int], ...]) -> None:
-    print(
-        "| clips × dimensions × components | scikit-learn + scipy | weakhar | ratio | same labels |\n|---|---|---|---|---|"
-    )
+    print("| clips × dimensions × components | scikit-learn + scipy | weakhar | ratio | same labels |")
+    print("|---|---|---|---|---|")
     for clips, dim, components in sizes:
         vectors = recording_like(clips, dim)
         GaussianMixture(2, random_state=1).fit(vectors[:50])  # loads libraries

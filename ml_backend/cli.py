@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -223,11 +222,8 @@ def demo(
 
 
 def _recordings_table(checked: list[Any]) -> Table:
-    table = Table(
-        Column("recording", overflow="fold", min_width=16),
-        *(Column(name, no_wrap=True) for name in CHECK_COLUMNS),
-        box=SIMPLE,
-    )
+    columns = (Column(name, no_wrap=True) for name in CHECK_COLUMNS)
+    table = Table(Column("recording", overflow="fold", min_width=12), *columns, box=None, pad_edge=False)
     for result in checked:
         video, imu = result.video, result.imu
         table.add_row(
