@@ -3,14 +3,13 @@
 With label-studio-ml 2.x installed it is a `LabelStudioMLBase`, so that `label-studio-ml start ml_backend` finds it.
 """
 
-import json
 from typing import Any
 
 import numpy as np
 
 from ml_backend.jobs import Jobs
 from ml_backend.labelling import answers_by_clip, participant_labels
-from ml_backend.labelstudio.annotations import apply_webhook
+from ml_backend.labelstudio.annotations import apply_webhook, asks_for_sync
 from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.labelstudio.tasks import clip_of_task
 from ml_backend.pipeline import load_clustering, load_vectors, participants_of
@@ -82,16 +81,11 @@ class WeakHAR(_Base):
             config = (data.get("project") or {}).get("label_config")
             if config:
                 store.save_project(self._id, label_config=config)
-        elif apply_webhook(store, self._id, {"action": event, **data}) and needs_next_clip(event, data):
-            jobs.request_sync(self._id)
+        else:
+            payload = {**data, "action": event}
+            if apply_webhook(store, self._id, payload) and asks_for_sync(payload):
+                jobs.request_sync(self._id)
         return {"status": "ok"}
-
-
-def needs_next_clip(event: str, data: dict[str, Any]) -> bool:
-    """True when the answer leaves a cluster without a label, so that another clip should be offered."""
-    annotations = data.get("annotations") or [data.get("annotation")]
-    text = json.dumps([annotation for annotation in annotations if annotation]).lower()
-    return event == "TASKS_DELETED" or '"was_cancelled": true' in text or '["mixed' in text
 
 
 def model_version(parameters: Parameters) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from ml_backend.labelstudio.client import Client
+from ml_backend.labelstudio.config import MIXED
 from ml_backend.labelstudio.tasks import clip_of_task
 from ml_backend.store import Answer, Store
 
@@ -15,9 +16,7 @@ ACTIONS = (*ANNOTATED, DELETED, "TASKS_DELETED", "PROJECT_UPDATED", "PROJECT_DEL
 
 def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> bool:
     """Upsert or remove what one webhook is about; True if the labels may have changed."""
-    action = payload.get("action")
-    annotations = payload.get("annotations") or [payload.get("annotation")]
-    annotations = [annotation for annotation in annotations if annotation]
+    action, annotations = payload.get("action"), _annotations(payload)
     if action == DELETED:
         store.delete_annotations(project_id, [int(annotation["id"]) for annotation in annotations])
         return True
@@ -25,6 +24,14 @@ def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> boo
         changed = [store.upsert_annotation(project_id, answer_of(annotation)) for annotation in annotations]
         return any(changed)
     return action == "TASKS_DELETED"
+
+
+def asks_for_sync(payload: dict[str, Any]) -> bool:
+    """True when an answer leaves its cluster without a label, so that another clip is due, or tasks went."""
+    if payload.get("action") not in ANNOTATED:
+        return payload.get("action") == "TASKS_DELETED"
+    answers = [answer_of(annotation) for annotation in _annotations(payload)]
+    return any(answer.skipped or (answer.choice or "").lower().startswith(MIXED) for answer in answers)
 
 
 def reconcile(store: Store, client: Client, project_id: int) -> list[dict[str, Any]]:
@@ -58,6 +65,12 @@ def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> Answer:
         skipped=bool(annotation.get("was_cancelled")),
         updated_at=_seconds(annotation.get("updated_at") or annotation.get("created_at")),
     )
+
+
+def _annotations(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """Label Studio sends one as `annotation`, several as `annotations`."""
+    annotations = payload.get("annotations") or [payload.get("annotation")]
+    return [annotation for annotation in annotations if annotation]
 
 
 def _seconds(timestamp: str | None) -> float:

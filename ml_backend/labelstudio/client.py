@@ -84,10 +84,6 @@ class Client:
         """Change a webhook's headers or actions."""
         self._request("PATCH", f"api/webhooks/{webhook_id}/", json=fields)
 
-    def request(self, method: str, path: str, **body: Any) -> Any:
-        """Any other request; the JSON answer, None where there is none."""
-        return self._request(method, path, **body)
-
     def _request(self, method: str, path: str, **body: Any) -> Any:
         try:
             # The generated methods parse every task into models that lack our meta; this is what they call.
