@@ -263,9 +263,11 @@ def _child(module: str, *arguments: Any) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def _bars() -> Iterator[Any]:
-    """A callable `(step, done, total)` that keeps one bar a step."""
+    """A callable `(step, done, total)` that keeps one bar a step; silent where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, disable=not err.is_terminal
+    ) as bars:
         steps: dict[str, Any] = {}
 
         def progress(step: str, done: float, total: float) -> None:
