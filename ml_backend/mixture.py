@@ -50,12 +50,13 @@ class GaussianMixture:
     def fit(self, X: npt.ArrayLike) -> "GaussianMixture":
         """Fit to `X (n_clips, dim)`; ValueError if it is not a finite matrix with n_components clips or more."""
         clips = self._checked(X)
-        gram = _Gram(clips - clips.mean(axis=0))
+        gram = _Gram(clips)
+        components = _Components(gram, self.n_components, self.reg_covar)
         responsibilities = self._kmeans_start(clips)
         previous = -np.inf
         self.converged_ = False
         for iteration in range(1, self.max_iter + 1):
-            log_joint, log_density = self._expectation(gram, responsibilities)
+            log_joint = components.log_joint(responsibilities)
             log_evidence = logsumexp(log_joint, axis=1)
             self.lower_bound_ = float(log_evidence.mean())
             self.n_iter_ = iteration
@@ -65,7 +66,8 @@ class GaussianMixture:
                 break
             previous = self.lower_bound_
         # scikit-learn ends with one more expectation under the last maximisation; labels come from that one.
-        log_joint, log_density = self._expectation(gram, responsibilities)
+        log_joint = components.log_joint(responsibilities)
+        log_density = components.log_density
         self.labels_: Ints = log_joint.argmax(axis=1)
         self.log_density_: Floats = log_density[np.arange(len(clips)), self.labels_]
         self.centroids_: Ints = self._centroids(clips, log_density)
@@ -90,18 +92,6 @@ class GaussianMixture:
         start: Floats = np.eye(self.n_components)[labels]
         return start
 
-    def _expectation(self, gram: "_Gram", responsibilities: Floats) -> tuple[Floats, Floats]:
-        """M-step for `responsibilities (n, C)`, then log(weight·density) and log density, both `(n, C)`."""
-        counts = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
-        log_density = np.empty_like(responsibilities)
-        for component, count in enumerate(counts):
-            members = np.flatnonzero(responsibilities[:, component] > 0)
-            shares = responsibilities[members, component] / count
-            low_rank = len(members) < gram.clips.shape[1]
-            density = _low_rank_log_density if low_rank else _dense_log_density
-            log_density[:, component] = density(gram, members, shares, self.reg_covar)
-        return log_density + np.log(counts / counts.sum()), log_density
-
     def _centroids(self, clips: Floats, log_density: Floats) -> Ints:
         centroids = np.full(self.n_components, -1, dtype=np.int64)
         for component in np.unique(self.labels_):
@@ -115,13 +105,41 @@ class GaussianMixture:
         return centroids
 
 
+class _Components:
+    """Log density of every component at every clip, computed anew only where its responsibilities changed.
+
+    With fewer clips than dimensions responsibilities are 0 or 1 and soon stay as they are (SPEC 3), so that most
+    iterations cost nothing.
+    """
+
+    def __init__(self, gram: "_Gram", n_components: int, reg_covar: float) -> None:
+        self._gram = gram
+        self._reg_covar = reg_covar
+        self._responsibilities: Floats = np.full((len(gram.clips), n_components), np.nan)
+        self.log_density: Floats = np.empty((len(gram.clips), n_components))
+
+    def log_joint(self, responsibilities: Floats) -> Floats:
+        """M-step for `responsibilities (n, C)`, then log(weight·density), `(n, C)`."""
+        counts = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
+        for component in np.flatnonzero((responsibilities != self._responsibilities).any(axis=0)):
+            members = np.flatnonzero(responsibilities[:, component] > 0)
+            shares = responsibilities[members, component] / counts[component]
+            low_rank = len(members) < self._gram.clips.shape[1]
+            density = _low_rank_log_density if low_rank else _dense_log_density
+            self.log_density[:, component] = density(self._gram, members, shares, self._reg_covar)
+        self._responsibilities = responsibilities
+        log_joint: Floats = self.log_density + np.log(counts / counts.sum())
+        return log_joint
+
+
 class _Gram:
     """Inner products of centred clips, stored where they fit and made by columns where they do not."""
 
     def __init__(self, clips: Floats) -> None:
-        self.clips = clips
-        self.squares: Floats = np.einsum("ij,ij->i", clips, clips)
-        self._all = clips @ clips.T if len(clips) <= STORED_GRAM_CLIPS else None
+        self.from_origin: Floats = np.einsum("ij,ij->i", clips, clips)
+        self.clips: Floats = clips - clips.mean(axis=0)  # centred: inner products lose fewer digits
+        self.squares: Floats = np.einsum("ij,ij->i", self.clips, self.clips)
+        self._all = self.clips @ self.clips.T if len(clips) <= STORED_GRAM_CLIPS else None
 
     def columns(self, members: Ints) -> Floats:
         """`(n_clips, len(members))`."""
@@ -131,8 +149,8 @@ class _Gram:
 def _low_rank_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar: float) -> Floats:
     """Log density of one component at all clips, from its `members (m,)` and their weights; SPEC 7."""
     dim = gram.clips.shape[1]
-    if len(members) == 0:  # mean at the origin of the data and covariance reg_covar·I, as in scikit-learn
-        return _log_normal(dim, dim * np.log(reg_covar), gram.squares / reg_covar)
+    if len(members) == 0:  # an emptied component has mean 0 and covariance reg_covar·I, as in scikit-learn
+        return _log_normal(dim, dim * np.log(reg_covar), gram.from_origin / reg_covar)
     products = gram.columns(members)
     with_mean = products @ shares
     mean_square = float(shares @ with_mean[members])

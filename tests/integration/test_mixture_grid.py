@@ -1,0 +1,57 @@
+"""The mixture against scikit-learn and scipy over a grid of sizes, regularisations and kinds of data.
+
+The paper's own sizes, minutes of scikit-learn each, are compared in `benchmarks/clustering.py`.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture as Reference
+
+from ml_backend.mixture import GaussianMixture
+
+CLIPS, DIMS, COMPONENTS = (50, 300, 1000, 3000), (2, 64, 768, 1792), (2, 20, 100)
+REG_COVARS = (1e-6, 1e-2, 10.0)
+SEED = 1
+AFFORDABLE = 2e10  # multiplications of scikit-learn's maximisation; about a second an iteration
+
+
+def clustered(n: int, dim: int) -> np.ndarray:
+    random = np.random.default_rng(n + dim)
+    return random.normal(size=(12, dim))[random.integers(12, size=n)] + 0.3 * random.normal(size=(n, dim))
+
+
+def correlated(n: int, dim: int) -> np.ndarray:
+    random = np.random.default_rng(n + dim)
+    centres = np.repeat(random.normal(size=(n // 20 + 1, dim)), 20, axis=0)[:n]
+    return centres + np.cumsum(0.05 * random.normal(size=(n, dim)), axis=0) + 0.1 * random.normal(size=(n, dim))
+
+
+def unstructured(n: int, dim: int) -> np.ndarray:
+    return np.random.default_rng(n + dim).normal(size=(n, dim))
+
+
+def cells() -> list[tuple[int, int, int]]:
+    sizes = product(CLIPS, DIMS, COMPONENTS)
+    return [(n, dim, c) for n, dim, c in sizes if 2 * c <= n and c * dim**2 * (n + dim) <= AFFORDABLE]
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("data", [clustered, correlated, unstructured])
+@pytest.mark.parametrize(("n", "dim", "components"), cells())
+def test_it_equals_scikit_learn_and_scipy(data, n: int, dim: int, components: int) -> None:  # type: ignore[no-untyped-def]
+    clips = data(n, dim)
+    for reg_covar in REG_COVARS:
+        reference = Reference(components, reg_covar=reg_covar, random_state=SEED, max_iter=10).fit(clips)
+        ours = GaussianMixture(components, reg_covar=reg_covar, random_state=SEED, max_iter=10).fit(clips)
+        np.testing.assert_array_equal(ours.labels_, reference.predict(clips))
+        assert (ours.n_iter_, ours.converged_) == (reference.n_iter_, reference.converged_)
+        assert ours.lower_bound_ == pytest.approx(reference.lower_bound_, rel=1e-6)
+        for component in np.unique(ours.labels_):
+            normal = multivariate_normal(reference.means_[component], reference.covariances_[component])
+            own = np.flatnonzero(ours.labels_ == component)
+            density = np.atleast_1d(normal.logpdf(clips[own]))
+            centroid = density[own == ours.centroids_[component]]
+            assert centroid == pytest.approx(density.max(), rel=1e-9, abs=1e-6), "another centroid clip"
