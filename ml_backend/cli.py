@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,24 +81,15 @@ def check(folder: Dataset, option: Option = None) -> None:
 @cli.command()
 def ingest(folder: Dataset, option: Option = None) -> None:
     """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
-    from ml_backend.embeddings import load_backbone
-    from ml_backend.embeddings.vectors import frame_vectors
+    from ml_backend.pipeline import embed_all, frame_embedder
     from ml_backend.recordings import usable_recordings
 
     settings = load_settings()
     parameters = _parameters(settings, option)
     checked, _ = usable_recordings(folder, parameters)
-    load = cache(lambda: load_backbone(parameters.backbone, settings.weights))
-    vectors = settings.model_dir / "vectors"
     with _bars() as progress:
-        for result in checked:
-            name, length = str(result.recording), result.video.duration if result.video else 0.0
-
-            def note(seconds: float, name: str = name, length: float = length) -> None:
-                progress(f"embedding {name}", seconds, length)
-
-            frame_vectors(vectors, result.recording.video, parameters.backbone, parameters.frame_rate, load, note)
-            note(length)
+        embed_all(frame_embedder(settings, parameters), checked, progress)
+    vectors = settings.model_dir / "vectors"
     out.print(f"vectors of {len(checked)} recordings in {vectors}", highlight=False, soft_wrap=True)
 
 

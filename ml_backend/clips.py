@@ -13,6 +13,9 @@ Ints = npt.NDArray[np.int64]
 TIME_TOLERANCE = 1e-6
 """Seconds; absorbs rounding of frame and sample times at a window's edge."""
 
+CLIPS_AT_ONCE = 256
+"""Sums over frames are made for so many clips at a time, to bound memory."""
+
 
 def clip_starts(start: float, end: float, clip_seconds: float, stride_seconds: float) -> Floats:
     """Start times of all whole clips inside `[start, end]`; `(n_clips,)` seconds.
@@ -59,7 +62,14 @@ def frames_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> tuple
 def mean_of_frames(vectors: npt.NDArray[np.floating], first: Ints, last: Ints) -> npt.NDArray[np.float32]:
     """Clip vectors as means of frame vectors (SPEC 2).
 
-    vectors: `(n_frames, dim)`; first, last: `(n_clips,)` half-open ranges, none empty. Returns `(n_clips, dim)`.
+    vectors: `(n_frames, dim)`, may be memory-mapped; first, last: `(n_clips,)` half-open ranges in order, none empty.
+    Returns `(n_clips, dim)`.
     """
-    total = np.vstack([np.zeros((1, vectors.shape[1])), np.cumsum(vectors, axis=0, dtype=np.float64)])
-    return ((total[last] - total[first]) / (last - first)[:, None]).astype(np.float32)
+    means = np.empty((len(first), vectors.shape[1]), dtype=np.float32)
+    for block in range(0, len(first), CLIPS_AT_ONCE):
+        begin, end = first[block : block + CLIPS_AT_ONCE], last[block : block + CLIPS_AT_ONCE]
+        frames = vectors[begin[0] : end[-1]]
+        total = np.vstack([np.zeros((1, vectors.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])
+        sums = total[end - begin[0]] - total[begin - begin[0]]
+        means[block : block + CLIPS_AT_ONCE] = sums / (end - begin)[:, None]
+    return means

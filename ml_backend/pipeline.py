@@ -6,17 +6,23 @@ The only place where all parts meet. A killed job, run again, goes on where it s
 import hashlib
 import json
 import logging
+import threading
 from collections import defaultdict
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 
-from ml_backend.embeddings import Backbone, load_backbone
+from ml_backend.embeddings import choose_precision, load_backbone
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
 from ml_backend.errors import ConfigError
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
@@ -34,6 +40,11 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float, float], None]
 """Called with the step's name, and how much of what total is done."""
+
+FrameEmbedder = Callable[[Path, Callable[[float], None]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]]
+"""Times and vectors of a video's frames; told where to report the seconds of video done."""
+
+_clustering_lock = threading.Lock()
 
 
 def client_for(settings: Settings, project: Project) -> Client:
@@ -81,75 +92,104 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
         return _create_missing(store, settings, client, project_id, offers, progress)
 
 
+def frame_embedder(settings: Settings, parameters: Parameters) -> FrameEmbedder:
+    """`frame_vectors` for the project's backbone, which is loaded when the first vector must be made."""
+    precision = choose_precision(parameters.backbone, parameters.precision)
+    load = cache(lambda: load_backbone(parameters.backbone, settings.weights, precision))
+    folder = settings.model_dir / "vectors"
+    return partial(frame_vectors, folder, parameters.backbone, precision, parameters.frame_rate, load)
+
+
 def _cluster_all(
     settings: Settings, project_id: int, parameters: Parameters, checked: list[CheckedRecording], progress: Progress
 ) -> None:
+    """Embed every recording, one after another with all cores, then cluster participants side by side."""
     participants: dict[str, list[CheckedRecording]] = defaultdict(list)
     for result in checked:
         participants[result.recording.participant].append(result)
-    total = sum(result.video.duration for result in checked if result.video)
-    before = 0.0
-    load = cache(lambda: load_backbone(parameters.backbone, settings.weights))
-    for name, results in participants.items():
-        offset = before
-        _cluster_participant(
-            settings,
-            project_id,
-            parameters,
-            results,
-            load,
-            lambda seconds, offset=offset: progress("embedding (seconds of video)", offset + seconds, total),  # type: ignore[misc]
-        )
-        before += sum(result.video.duration for result in results if result.video)
-        progress("embedding (seconds of video)", before, total)
-        log.info("project %s: participant %s is clustered", project_id, name)
+    works = [_participant_work(settings, project_id, parameters, results) for results in participants.values()]
+    missing = [work for work in works if not work.is_done()]
+    embed = frame_embedder(settings, parameters)
+    embed_all(embed, [result for work in missing for result in work.results], progress)
+    with _side_by_side() as run:
+        for number, _ in enumerate(run(partial(_cluster_participant, parameters, embed), missing), start=1):
+            progress("clustering participants", number, len(missing))
     folder = _clusters_folder(settings, project_id)
     with disk_errors(folder), written_atomically(folder / "participants.json") as temporary:
         temporary.write_text(json.dumps(sorted(participants), ensure_ascii=False), encoding="utf-8")
 
 
-def _cluster_participant(
-    settings: Settings,
-    project_id: int,
-    parameters: Parameters,
-    results: list[CheckedRecording],
-    load: Callable[[], Backbone],
-    progress: Callable[[float], None],
-) -> None:
-    participant = results[0].recording.participant
-    folder = _clusters_folder(settings, project_id) / safe_name(participant)
-    starts = [recording_clips(result.video, result.imu, parameters) for result in results]  # type: ignore[arg-type]
-    made_of = _made_of(parameters, results, starts)
-    if (folder / "made_of.json").is_file() and json.loads((folder / "made_of.json").read_text()) == made_of:
-        return
-    vectors, before = [], 0.0
-    for result, own_starts in zip(results, starts, strict=True):
-        offset = before
-        vectors.append(
-            _recording_vectors(
-                settings,
-                parameters,
-                result,
-                own_starts,
-                load,
-                lambda seconds, offset=offset: progress(offset + seconds),  # type: ignore[misc]
-            )
-        )
+def embed_all(embed: FrameEmbedder, results: list[CheckedRecording], progress: Progress) -> None:
+    """Make the frame vectors of all recordings that bring none; what is there already is not made again."""
+    step = "embedding (seconds of video)"
+    total = sum(result.video.duration for result in results if result.video)
+    before = 0.0
+    for result in results:
+        if result.recording.vectors is None:
+            offset = before
+            embed(result.recording.video, lambda seconds, offset=offset: progress(step, offset + seconds, total))  # type: ignore[misc]
         before += result.video.duration if result.video else 0
-    all_vectors = np.concatenate(vectors)
+        progress(step, before, total)
+
+
+@contextmanager
+def _side_by_side() -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` with a thread a core, each with one thread for linear algebra, so that cores are not asked for twice.
+
+    One at a time in a process: the number of threads of the linear algebra is the process's.
+    """
+    with (
+        _clustering_lock,
+        threadpool_limits(1),
+        ThreadPoolExecutor(cpu_count(), initializer=_one_openmp_thread) as threads,
+    ):
+        yield threads.map
+
+
+def _one_openmp_thread() -> None:
+    """OpenMP's limit is the thread's own, and k-means uses it."""
+    threadpool_limits(1, user_api="openmp")
+
+
+@dataclass(frozen=True)
+class _ParticipantWork:
+    """One participant's recordings with the starts of their clips, and what their clusters depend on."""
+
+    folder: Path
+    results: list[CheckedRecording]
+    starts: list[npt.NDArray[np.float64]]
+    made_of: dict[str, Any]
+
+    def is_done(self) -> bool:
+        """True if clusters of just this lie in the folder."""
+        file = self.folder / "made_of.json"
+        return file.is_file() and json.loads(file.read_text()) == self.made_of
+
+
+def _participant_work(
+    settings: Settings, project_id: int, parameters: Parameters, results: list[CheckedRecording]
+) -> _ParticipantWork:
+    folder = _clusters_folder(settings, project_id) / safe_name(results[0].recording.participant)
+    starts = [recording_clips(result.video, result.imu, parameters) for result in results]  # type: ignore[arg-type]
+    return _ParticipantWork(folder, results, starts, _made_of(parameters, results, starts))
+
+
+def _cluster_participant(parameters: Parameters, embed: FrameEmbedder, work: _ParticipantWork) -> None:
+    pairs = zip(work.results, work.starts, strict=True)
+    all_vectors = np.concatenate([_recording_vectors(parameters, embed, result, own) for result, own in pairs])
     components = components_for(parameters.components, len(all_vectors))
     mixture = GaussianMixture(components, random_state=parameters.seed, paper_exact=parameters.paper_exact)
     mixture.fit(all_vectors)
-    with written_atomically(folder) as temporary:
+    with written_atomically(work.folder) as temporary:
         temporary.mkdir(parents=True)
         np.save(temporary / "vectors.npy", all_vectors)
         np.savez(
             temporary / "clustering.npz",
-            participant=np.array(participant),
-            recordings=np.array([result.recording.name for result in results]),
-            durations=np.array([result.video.duration for result in results if result.video]),
-            recording_of_clip=np.repeat(np.arange(len(results)), [len(own) for own in starts]),
-            starts=np.concatenate(starts),
+            participant=np.array(work.results[0].recording.participant),
+            recordings=np.array([result.recording.name for result in work.results]),
+            durations=np.array([result.video.duration for result in work.results if result.video]),
+            recording_of_clip=np.repeat(np.arange(len(work.results)), [len(own) for own in work.starts]),
+            starts=np.concatenate(work.starts),
             clusters=mixture.labels_,
             distances=mixture.distances_,
             log_density=mixture.log_density_,
@@ -157,12 +197,13 @@ def _cluster_participant(
             clip_seconds=parameters.clip_seconds,
             stride_seconds=parameters.stride_seconds,
         )
-        (temporary / "made_of.json").write_text(json.dumps(made_of, indent=1))
+        (temporary / "made_of.json").write_text(json.dumps(work.made_of, indent=1))
 
 
 def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: list[Any]) -> dict[str, Any]:
     """Everything a participant's clusters depend on; equal means nothing to do."""
-    names = ("clip_seconds", "stride_seconds", "backbone", "frames_per_second", "components", "seed", "paper_exact")
+    names = ["clip_seconds", "stride_seconds", "backbone", "precision", "frames_per_second"]
+    names += ["components", "seed", "paper_exact"]
     sources = [
         {
             "name": result.recording.name,
@@ -176,18 +217,11 @@ def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: li
 
 
 def _recording_vectors(
-    settings: Settings,
-    parameters: Parameters,
-    result: CheckedRecording,
-    starts: npt.NDArray[np.float64],
-    load: Callable[[], Backbone],
-    progress: Callable[[float], None],
+    parameters: Parameters, embed: FrameEmbedder, result: CheckedRecording, starts: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
     if result.recording.vectors is not None:
         return precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds)
-    folder = settings.model_dir / "vectors"
-    video = result.recording.video
-    times, vectors = frame_vectors(folder, video, parameters.backbone, parameters.frame_rate, load, progress)
+    times, vectors = embed(result.recording.video, lambda _: None)
     return clip_vectors(times, vectors, starts, parameters.clip_seconds)
 
 

@@ -25,6 +25,9 @@ class Parameters(BaseModel):
     stride_seconds: float = Field(1.0, gt=0, le=600, description="A clip starts every so many seconds")
     backbone: str = Field("efficientnet_lite0", description="`clip` for real work; `efficientnet_lite0` needs no hub")
     frames_per_second: float | Literal["all"] = Field(4.0, description="Frames to embed a second, or `all`")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it"
+    )
     components: int | str = Field(100, description="Clusters a participant, or a share of its clips such as `10%`")
     threshold: str = Field("none", description="Distance above which labels are dropped (`6`), or a share (`90%`)")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the k-means start")

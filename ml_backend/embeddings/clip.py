@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import torch
 
+from ml_backend.embeddings import Precision
 from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
 from ml_backend.errors import ConfigError
 
@@ -16,7 +16,7 @@ DIM = 768
 WEIGHTS_FILE = "clip-vit-large-patch14.safetensors"
 
 
-def load(weights: Path | None = None) -> FrameBackbone:
+def load(weights: Path | None, precision: Precision) -> FrameBackbone:
     """Features `(768,)`; from `weights`/clip-vit-large-patch14.safetensors if given, else from the hub."""
     local = weights / WEIGHTS_FILE if weights else None
     try:
@@ -30,14 +30,12 @@ def load(weights: Path | None = None) -> FrameBackbone:
             f"save open_clip_model.safetensors of {HUB} as {WEIGHTS_FILE} in a folder, name it in WEAKHAR_WEIGHTS, "
             "or use backbone efficientnet_lite0"
         ) from error
-    return from_model(model)
+    return from_model(model, precision)
 
 
-def from_model(model: Any) -> FrameBackbone:
+def from_model(model: Any, precision: Precision) -> FrameBackbone:
     """The backbone around an open_clip model; its text tower is dropped."""
-    visual = model.visual.eval()
-    if torch.cuda.is_available():
-        visual.cuda()
+    visual = model.visual
     size = visual.image_size[0]
     preprocessing = Preprocessing(size, size, visual.image_mean, visual.image_std)
-    return FrameBackbone("clip", visual.output_dim, visual, preprocessing)
+    return FrameBackbone("clip", visual.output_dim, visual, preprocessing, precision)

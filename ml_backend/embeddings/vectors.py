@@ -6,29 +6,34 @@ a `.times.npy` (seconds) and a `.json` (what made them) when the video is done.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.clips import frames_of_clips, mean_of_frames
-from ml_backend.embeddings import Backbone
+from ml_backend.embeddings import Backbone, Precision
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, written_atomically
 from ml_backend.video import sample_frames
 
-BATCH = 8
-"""Larger ones are slower on a CPU: their activations go back to the system and are paged in again each time."""
+Item = TypeVar("Item")
+
+ROWS_AT_ONCE = 4096
+"""What is copied from file to file goes in such pieces: memory does not grow with the length of a video."""
 
 
 def frame_vectors(
     folder: Path,
-    video: Path,
     backbone_name: str,
+    precision: Precision,
     frames_per_second: float | None,
     load: Callable[[], Backbone],
+    video: Path,
     progress: Callable[[float], None],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Times `(n_frames,)` seconds and vectors `(n_frames, dim)` of a video's sampled frames, computed at most once.
@@ -36,14 +41,15 @@ def frame_vectors(
     `load` is called only if something must be computed; `progress` gets the seconds of video done.
     """
     rate = "all" if frames_per_second is None else f"{frames_per_second:g}"
-    stem = folder / content_key(video) / f"{backbone_name}-{rate}fps"
+    suffix = "" if precision == "float32" else f"-{precision}"
+    stem = folder / content_key(video) / f"{backbone_name}-{rate}fps{suffix}"
     done, times = stem.with_name(f"{stem.name}.npy"), stem.with_name(f"{stem.name}.times.npy")
     made = stem.with_name(f"{stem.name}.json")
     if not made.is_file():
         with locked(stem.with_name(f"{stem.name}.lock")):
             # Another job on the same video may have made them meanwhile.
             if not made.is_file():
-                _make(stem, video, backbone_name, frames_per_second, load(), progress)
+                _make(stem, video, frames_per_second, load(), progress)
     return np.load(times), np.load(done, mmap_mode="r")
 
 
@@ -79,46 +85,75 @@ def precomputed_clip_vectors(
 
 
 def _make(
-    stem: Path,
-    video: Path,
-    backbone_name: str,
-    frames_per_second: float | None,
-    backbone: Backbone,
-    progress: Callable[[float], None],
+    stem: Path, video: Path, frames_per_second: float | None, backbone: Backbone, progress: Callable[[float], None]
 ) -> None:
     partial = stem.with_name(f"{stem.name}.partial")
-    rows = _complete(partial, video, frames_per_second, backbone, progress)
-    for suffix, column in ((".npy", "vector"), (".times.npy", "time")):
-        path = stem.with_name(stem.name + suffix)
-        with written_atomically(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, rows[column])
-    made_of: dict[str, object] = {"video": video.name, "backbone": backbone_name}
-    made_of |= {"frames_per_second": frames_per_second or "all"}
-    made_of |= {"frames": len(rows), "dim": int(rows["vector"].shape[1])}
+    row = np.dtype([("time", "<f8"), ("vector", "<f4", (backbone.dim,))])
+    _complete(partial, row, video, frames_per_second, backbone, progress)
+    _write_column(stem.with_name(f"{stem.name}.npy"), partial, row, "vector")
+    _write_column(stem.with_name(f"{stem.name}.times.npy"), partial, row, "time")
+    made_of = {
+        "video": video.name,
+        "backbone": backbone.name,
+        "frames_per_second": frames_per_second or "all",
+        "frames": partial.stat().st_size // row.itemsize,
+        "dim": backbone.dim,
+    }
     with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
         temporary.write_text(json.dumps(made_of, indent=1))
     partial.unlink()
 
 
 def _complete(
-    partial: Path, video: Path, per_second: float | None, backbone: Backbone, progress: Callable[[float], None]
-) -> npt.NDArray[np.void]:
-    """Encode the frames that `partial` lacks, append each batch to it, and return all rows."""
-    row = np.dtype([("time", "<f8"), ("vector", "<f4", (backbone.dim,))])
+    partial: Path,
+    row: np.dtype[np.void],
+    video: Path,
+    per_second: float | None,
+    backbone: Backbone,
+    progress: Callable[[float], None],
+) -> None:
+    """Encode the frames that `partial` lacks and append each batch to it: a kill loses no more than a batch."""
     whole = partial.stat().st_size // row.itemsize if partial.is_file() else 0
-    after = float(np.fromfile(partial, row, whole)["time"][-1]) if whole else -1.0
-    frame_stream = sample_frames(video, per_second, after)
+    after = float(np.fromfile(partial, row, 1, offset=(whole - 1) * row.itemsize)["time"][0]) if whole else -1.0
     with disk_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
     with disk_errors(partial), partial.open("r+b") as stream:
         stream.truncate(whole * row.itemsize)  # a row cut short by a kill
         stream.seek(0, os.SEEK_END)
-        while frames := list(islice(frame_stream, BATCH)):
-            rows = np.empty(len(frames), row)
-            rows["time"] = [time for time, _ in frames]
-            rows["vector"] = backbone.encode([image for _, image in frames])
+        for times, prepared in _one_ahead(_prepared(video, per_second, after, backbone)):
+            rows = np.empty(len(times), row)
+            rows["time"] = times
+            rows["vector"] = backbone.encode(prepared)
             stream.write(rows.tobytes())
             stream.flush()
-            progress(float(rows["time"][-1]))
-    return np.fromfile(partial, row)
+            progress(times[-1])
+
+
+def _prepared(
+    video: Path, per_second: float | None, after: float, backbone: Backbone
+) -> Iterator[tuple[list[float], Any]]:
+    """Times and network inputs of the frames later than `after`, batch by batch."""
+    frames = sample_frames(video, per_second, after)
+    while batch := list(islice(frames, backbone.batch)):
+        yield [time for time, _ in batch], backbone.prepare([image for _, image in batch])
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in a thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, items, None)
+            yield item
+
+
+def _write_column(path: Path, partial: Path, row: np.dtype[np.void], column: str) -> None:
+    """One column of the rows in `partial` as a `.npy`, without having all of them in memory."""
+    count = partial.stat().st_size // row.itemsize
+    header = {"descr": row[column].base.str, "fortran_order": False, "shape": (count, *row[column].shape)}
+    with written_atomically(path) as temporary, temporary.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for begin in range(0, count, ROWS_AT_ONCE):
+            rows = np.fromfile(partial, row, ROWS_AT_ONCE, offset=begin * row.itemsize)
+            stream.write(rows[column].tobytes())
