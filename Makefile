@@ -1,9 +1,9 @@
-# make setup | demo [KEEP=1] | test | unit | lint
+# make setup | demo [KEEP=1] | test | unit | bench | lint
 PYTHON ?= python3
 VENV := .venv
 LABEL_STUDIO_VENV := .venv-label-studio
 
-.PHONY: setup demo test unit lint
+.PHONY: setup demo test unit bench lint
 
 setup: $(VENV)/.ready $(LABEL_STUDIO_VENV)/.ready
 
@@ -26,6 +26,9 @@ test: setup
 
 unit: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest tests/unit
+
+bench: $(VENV)/.ready
+	$(VENV)/bin/python -m benchmarks
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

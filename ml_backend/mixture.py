@@ -50,9 +50,8 @@ class GaussianMixture:
     def fit(self, X: npt.ArrayLike) -> "GaussianMixture":
         """Fit to `X (n_clips, dim)`; ValueError if it is not a finite matrix with n_components clips or more."""
         clips = self._checked(X)
-        gram = _Gram(clips)
-        components = _Components(gram, self.n_components, self.reg_covar)
-        responsibilities = self._kmeans_start(clips)
+        responsibilities = self._kmeans_start(clips)  # before the Gram matrix: k-means needs a copy of the clips
+        components = _Components(_Gram(clips), self.n_components, self.reg_covar)
         previous = -np.inf
         self.converged_ = False
         for iteration in range(1, self.max_iter + 1):
@@ -71,7 +70,11 @@ class GaussianMixture:
         self.labels_: Ints = log_joint.argmax(axis=1)
         self.log_density_: Floats = log_density[np.arange(len(clips)), self.labels_]
         self.centroids_: Ints = self._centroids(clips, log_density)
-        self.distances_: Floats = np.linalg.norm(clips - clips[self.centroids_[self.labels_]], axis=1)
+        self.distances_: Floats = np.empty(len(clips))
+        for component in np.unique(self.labels_):
+            own = self.labels_ == component
+            centroid_clip = clips[self.centroids_[component]]
+            self.distances_[own] = np.linalg.norm(clips[own] - centroid_clip, axis=1)
         return self
 
     def _checked(self, X: npt.ArrayLike) -> Floats:
@@ -82,8 +85,8 @@ class GaussianMixture:
             raise ValueError("the vectors hold NaN or infinite values")
         if not 1 <= self.n_components <= len(clips):
             raise ValueError(f"n_components={self.n_components} must be between 1 and the {len(clips)} clips")
-        if self.reg_covar <= 0:
-            raise ValueError(f"reg_covar={self.reg_covar} must be positive")
+        if self.reg_covar < 0:
+            raise ValueError(f"reg_covar={self.reg_covar} must not be negative")
         return clips
 
     def _kmeans_start(self, clips: Floats) -> Floats:

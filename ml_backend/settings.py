@@ -24,7 +24,7 @@ class Parameters(BaseModel):
     clip_seconds: float = Field(4.0, gt=0, le=600, description="Length of a clip")
     stride_seconds: float = Field(1.0, gt=0, le=600, description="A clip starts every so many seconds")
     backbone: str = Field("efficientnet_lite0", description="`clip` for real work; `efficientnet_lite0` needs no hub")
-    frames_per_second: float | Literal["all"] = Field(4.0, description="Frames to embed a second, or `all`")
+    frames_per_second: float | Literal["all"] = Field(2.0, description="Frames to embed a second, or `all`")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it"
     )

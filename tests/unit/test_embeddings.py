@@ -1,5 +1,6 @@
 """Frames to vectors: the backbones' own preprocessing, means over clips, and a run that was broken off."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from transformers import CLIPImageProcessor
 
-from ml_backend.embeddings import load_backbone
+from ml_backend.embeddings import choose_precision, load_backbone
 from ml_backend.embeddings.clip import MODEL, from_model
 from ml_backend.embeddings.frames import Preprocessing
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
@@ -51,19 +53,64 @@ def test_preprocessing_equals_the_backbones_own_transform(real_frames: list[Imag
     assert (ours - theirs).abs().max() < 0.02  # one level of 255, where the rounding differs
 
 
-def test_clip_preprocessing_and_vectors_equal_open_clips(real_frames: list[ImageArray]) -> None:
+@pytest.fixture
+def small_clip() -> torch.nn.Module:
     torch.manual_seed(0)
     config = {"embed_dim": 24, "vision_cfg": {"image_size": 224, "layers": 2, "width": 128, "patch_size": 56}}
     config["text_cfg"] = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
     model = open_clip.CLIP(**config, quick_gelu=True).eval()
     model.visual.image_mean, model.visual.image_std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    return model
+
+
+def test_clips_input_is_that_of_the_papers_processor_and_vectors_those_of_open_clip(
+    real_frames: list[ImageArray], small_clip: torch.nn.Module
+) -> None:
+    backbone = from_model(small_clip, "float32")
+    prepared = backbone.prepare(real_frames[:3])
+    theirs = CLIPImageProcessor()(images=real_frames[:3], return_tensors="pt")["pixel_values"]
+    assert (prepared - theirs).abs().max() < 1e-5
     transform = open_clip.image_transform(224, is_train=False)
-    theirs = torch.stack([transform(Image.fromarray(image)) for image in real_frames[:3]])
-    backbone = from_model(model, "float32")
-    assert (backbone.prepare(real_frames[:3]) - theirs).abs().max() < 0.04
+    through_pillow = torch.stack([transform(Image.fromarray(image)) for image in real_frames[:3]])
+    assert (prepared - through_pillow).abs().max() < 0.031  # two levels of 255, where Pillow rounds otherwise
     with torch.inference_mode():
-        expected = model.encode_image(theirs).numpy()
-    np.testing.assert_allclose(backbone.encode(theirs), expected, atol=1e-5)
+        expected = small_clip.encode_image(prepared).numpy()
+    np.testing.assert_allclose(backbone.encode(prepared), expected, atol=1e-5)
+
+
+def test_bfloat16_keeps_clips_vectors(real_frames: list[ImageArray], small_clip: torch.nn.Module) -> None:
+    exact, fast = from_model(deepcopy(small_clip), "float32"), from_model(small_clip, "bfloat16")
+    one, other = (backbone.encode(backbone.prepare(real_frames)) for backbone in (exact, fast))
+    assert not np.array_equal(one, other)
+    cosines = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    assert cosines.min() >= 0.999
+
+
+def test_auto_precision_is_bfloat16_only_for_backbones_and_processors_made_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for fast, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
+        assert choose_precision("clip", "auto") == expected
+        assert choose_precision("efficientnet_lite0", "auto") == "float32"
+        assert choose_precision("clip", "float32") == "float32"
+
+
+def test_vectors_of_another_precision_are_kept_apart(sample_root: Path, tmp_path: Path) -> None:
+    video = sample_root / "p01" / "session.mp4"
+    for precision in ("float32", "bfloat16"):
+        frame_vectors(tmp_path, "b", precision, 1.0, Brightness, video, lambda _: None)  # type: ignore[arg-type]
+    assert {path.name for path in tmp_path.rglob("*fps*.json")} == {"b-1fps.json", "b-1fps-bfloat16.json"}
+
+
+def test_an_unreadable_frame_in_the_decoding_thread_reaches_the_caller(sample_root: Path, tmp_path: Path) -> None:
+    whole = (sample_root / "p01" / "session.mp4").read_bytes()
+    broken = tmp_path / "broken.mp4"
+    middle = len(whole) // 2
+    broken.write_bytes(whole[:middle] + bytes(20_000) + whole[middle + 20_000 :])
+    with pytest.raises(RecordingError, match=r"broken\.mp4"):
+        frame_vectors(tmp_path, "b", "float32", None, Brightness, broken, lambda _: None)
 
 
 def test_clip_without_a_hub_says_which_file_to_put_where(tmp_path: Path) -> None:

@@ -86,8 +86,29 @@ def test_the_papers_rule_annotates_the_own_clip_nearest_to_the_densest_of_all() 
         (np.zeros((3, 2)), 4, "between 1 and the 3 clips"),
         (np.array([[np.nan, 1.0]]), 1, "NaN"),
         (np.zeros(3), 1, r"\(n_clips, dim\)"),
+        (np.zeros((3, 0)), 1, r"\(n_clips, dim\)"),
     ],
 )
 def test_bad_input_is_refused_at_the_door(X: np.ndarray, components: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GaussianMixture(components).fit(X)
+
+
+def test_no_regularisation_works_with_enough_clips_and_is_refused_with_a_remedy_otherwise() -> None:
+    X = segments(300, 3, 0)
+    reference = Reference(4, reg_covar=0, random_state=0).fit(X)
+    ours = GaussianMixture(4, reg_covar=0, random_state=0).fit(X)
+    np.testing.assert_array_equal(ours.labels_, reference.predict(X))
+    with pytest.raises(ValueError, match="raise reg_covar"):
+        GaussianMixture(2, reg_covar=0, random_state=0).fit(np.zeros((5, 20)))
+
+
+def test_an_emptied_component_is_that_of_scikit_learn() -> None:
+    """Its responsibilities vanish in EM: the mean goes to the origin, not to the data's centre."""
+    random = np.random.default_rng(4)
+    X = 5 + np.concatenate([random.normal(size=(40, 2)), 0.01 * random.normal(size=(40, 2))])
+    for components in (2, 5, 20):
+        reference = Reference(components, reg_covar=1e-3, random_state=0, max_iter=300).fit(X)
+        ours = GaussianMixture(components, reg_covar=1e-3, random_state=0, max_iter=300).fit(X)
+        np.testing.assert_array_equal(ours.labels_, reference.predict(X))
+        assert ours.lower_bound_ == pytest.approx(reference.lower_bound_, rel=1e-6)
