@@ -2,8 +2,8 @@
 from this.
 
 efficientnet_lite0 (real weights) on real videos (`../shared/data`; clips of 1 s every 0.5 s, as they are short) and
-on the sample recordings (clips of 4 s), whose labelling accuracy (SPEC 4, 20 clusters) is in the last column. `centred`
-cosines are between vectors less the recording's mean vector: what clustering sees.
+on the sample recordings (clips of 4 s), whose labelling accuracy (SPEC 4, 20 clusters) is in the last column.
+`centred` cosines are between vectors less the recording's mean vector: what clustering sees.
 """
 
 from collections import defaultdict

@@ -165,6 +165,12 @@ def _low_rank_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar:
     explained = solve_triangular(factor, projected.T, lower=True, check_finite=False)
     off_centre = gram.squares - 2 * with_mean + mean_square
     mahalanobis = (off_centre - np.einsum("ij,ij->j", explained, explained)) / reg_covar
+    # That difference loses digits, and members with equal shares differ only by the last: for those it has a form
+    # without it, from the diagonal of core⁻¹. Its error grows with 1/share, the other's with off_centre/reg_covar.
+    inverse_root = solve_triangular(factor, np.eye(len(members)), lower=True, check_finite=False)
+    exact = (1 - reg_covar * np.einsum("ij,ij->j", inverse_root, inverse_root)) / shares
+    better = shares * off_centre[members] > reg_covar
+    mahalanobis[members[better]] = exact[better]
     log_det = (dim - len(members)) * np.log(reg_covar) + 2 * np.log(np.diag(factor)).sum()
     return _log_normal(dim, log_det, np.maximum(mahalanobis, 0))
 

@@ -112,3 +112,17 @@ def test_an_emptied_component_is_that_of_scikit_learn() -> None:
         ours = GaussianMixture(components, reg_covar=1e-3, random_state=0, max_iter=300).fit(X)
         np.testing.assert_array_equal(ours.labels_, reference.predict(X))
         assert ours.lower_bound_ == pytest.approx(reference.lower_bound_, rel=1e-6)
+
+
+def test_members_with_equal_shares_are_ranked_as_scipy_ranks_them() -> None:
+    """With fewer clips than dimensions all members lie almost equally far from their mean: digits decide."""
+    random = np.random.default_rng(3)
+    X = np.repeat(random.normal(size=(12, 400)), 10, axis=0)
+    X += np.cumsum(0.05 * random.normal(size=X.shape), axis=0) + 0.1 * random.normal(size=X.shape)
+    reference = Reference(12, random_state=1).fit(X)
+    ours = GaussianMixture(12, random_state=1).fit(X)
+    for component in range(12):
+        own = np.flatnonzero(ours.labels_ == component)
+        density = multivariate_normal(reference.means_[component], reference.covariances_[component]).logpdf(X[own])
+        if len(own) > 2:  # two members lie equally far by symmetry
+            assert ours.centroids_[component] == own[density.argmax()]
