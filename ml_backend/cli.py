@@ -19,6 +19,8 @@ from rich.table import Column, Table
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.settings import Parameters, Settings, load_settings
+from training.cli import evaluate, onnx, predict, train
+from training.errors import TrainingError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 CHECK_COLUMNS = ("video s", "video", "IMU s", "IMU", "shared s", "clips")
@@ -36,7 +38,7 @@ def main() -> None:
     """Entry: an error a user can cause is one line on stderr and exit status 1."""
     try:
         cli()
-    except WeakHARError as error:
+    except (WeakHARError, TrainingError) as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -209,6 +211,10 @@ def demo(
     from ml_backend.demo import run_demo
 
     run_demo(folder, label_studio, keep, participants, minutes, components, out)
+
+
+for command in (train, evaluate, predict, onnx):
+    cli.command()(command)
 
 
 def _recordings_table(checked: list[Any]) -> Table:

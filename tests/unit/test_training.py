@@ -1,0 +1,564 @@
+"""The training package: fidelity to the paper's models and losses, which samples each approach trains on, windows,
+the grid, saved models, and every input that a user can get wrong."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from ml_backend.propagation import parse_threshold
+from training import PHGCELoss, ShallowDeepConvLSTM, TinyHAR, WeightedCrossEntropy
+from training.approaches import Approach, parse_approaches, training_labels
+from training.cli import cli
+from training.dataset import Dataset, read_dataset, window_starts
+from training.errors import TrainingError
+from training.evaluate import make_jobs, run_grid, scores
+from training.loop import Settings, predict, predicted_classes, train
+from training.losses import class_weights
+from training.models import build_model
+from training.saved import export_onnx, load_model, save_model
+from training.tables import table_rows, write_tables
+
+RATE = 50
+LABELS = ["null", "walking", "jümping jacks"]
+QUICK = Settings(epochs=2, learning_rate=1e-3)
+
+
+def write_export(folder: Path, participants: int = 3, clips: int = 60, truth: bool = True) -> Path:
+    """An export with `clips` strides of 1 s a participant: 10 s blocks of a class, each class its own oscillation;
+    cluster = block, distance grows from the block's middle, whose clip is annotated; one block in six is wrong."""
+    folder.mkdir(parents=True)
+    names = [f"p {number} ä" for number in range(participants)]
+    for number in range(participants):
+        random = np.random.default_rng(number)
+        clip = np.repeat(np.arange(clips), RATE)
+        block = clip // 10
+        classes = (block + number) % len(LABELS)
+        times = np.arange(len(clip)) / RATE
+        wave = np.sin(2 * np.pi * (0.5 + 2 * classes) * times)
+        distance = np.abs(clip % 10 - 5) + 0.001 * clip
+        distance[clip % 10 == 5] = 0
+        weak = np.where(block % 6 == 5, (classes + 1) % len(LABELS), classes)
+        columns = {
+            "recording": pa.array(["one"] * len(clip)).dictionary_encode(),
+            "time": times,
+            "acc_x": wave + 0.1 * random.normal(size=len(clip)),
+            "acc_y": wave * classes + 0.1 * random.normal(size=len(clip)),
+            "label": pa.array(np.array(LABELS, dtype=object)[weak]),
+            "source": np.where(clip % 10 == 5, "annotated", "propagated"),
+            "cluster": block.astype(np.int32),
+            "distance": distance,
+        }
+        if truth:
+            columns["ground_truth"] = pa.array(np.array(LABELS, dtype=object)[classes])
+        pa.parquet.write_table(pa.table(columns), folder / f"{number}.parquet")
+    description = {
+        "schema_version": 1,
+        "format": "parquet",
+        "labels": LABELS,
+        "channels": ["acc_x", "acc_y"],
+        "sampling_rate": float(RATE),
+        "clip_seconds": 4.0,
+        "stride_seconds": 1.0,
+        "participants": {name: {"file": f"{number}.parquet"} for number, name in enumerate(names)},
+    }
+    (folder / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_export(tmp_path_factory.mktemp("exports") / "my study ü")
+
+
+@pytest.fixture
+def spoilt(export: Path, tmp_path: Path) -> Path:
+    """A copy of the export that a test may spoil."""
+    return Path(shutil.copytree(export, tmp_path / "spoilt"))
+
+
+@pytest.fixture(scope="module")
+def dataset(export: Path) -> Dataset:
+    return read_dataset(export)
+
+
+def change(file: Path, **columns: object) -> None:
+    """Replace columns of a Parquet file; None removes one."""
+    table = pa.parquet.read_table(file)
+    for name, values in columns.items():
+        table = table.drop_columns([name]) if name in table.column_names else table
+        if values is not None:
+            table = table.append_column(name, pa.array(values))
+    pa.parquet.write_table(table, file)
+
+
+# --- fidelity
+
+
+@pytest.fixture(scope="module")
+def fidelity(shared_data: Path) -> Path:
+    return shared_data.parent / "fidelity"
+
+
+def test_parameter_counts_are_those_of_the_published_models(fidelity: Path) -> None:
+    for reference in json.loads((fidelity / "arch_reference.json").read_text()).values():
+        _, window, channels = reference["input"]
+        for name, count in reference["parameters"].items():
+            model = build_model(name, channels, reference["classes"], window)
+            assert sum(weight.numel() for weight in model.parameters()) == count
+            assert model(torch.zeros(2, window, channels)).shape == (2, reference["classes"])
+
+
+def test_losses_equal_the_reference(fidelity: Path) -> None:
+    for case in json.loads((fidelity / "loss_reference.json").read_text()):
+        scores_, target = torch.tensor(case["logits"]), torch.tensor(case["target"])
+        weight = torch.tensor(case["class_weight"])
+        robust, plain = PHGCELoss(weight, case["q"], case["tau"]), WeightedCrossEntropy(weight)
+        for loss, name in ((robust, "phgce"), (plain, "weighted_ce")):
+            expected = torch.tensor(case[f"{name}_per_window"])
+            torch.testing.assert_close(loss.per_window(scores_, target), expected, atol=1e-5, rtol=1e-6)
+            assert float(loss(scores_, target)) == pytest.approx(case[f"{name}_mean"], abs=1e-5)
+
+
+def test_class_weights_follow_the_paper() -> None:
+    weights = class_weights(torch.tensor([0, 0, 0, 1]), 3)
+    torch.testing.assert_close(weights, torch.tensor([4 / 9, 4 / 3, 1.0]))
+
+
+def test_the_published_recurrence_runs_over_the_batch() -> None:
+    """An answer then depends on the windows before it, and does not without the oddity."""
+    windows = torch.randn(4, 50, 3)
+    for exact in (False, True):
+        torch.manual_seed(0)
+        model = ShallowDeepConvLSTM(3, 5, 50, paper_exact=exact).eval()
+        alone, together = model(windows[3:]), model(windows)[3:]
+        assert torch.allclose(alone, together, atol=1e-5) != exact
+
+
+def test_tinyhars_attention_starts_as_the_identity_and_softmax_sums_over_queries() -> None:
+    attention = TinyHAR(3, 5, 50).attention
+    steps = torch.randn(2, 7, 3, 40)
+    torch.testing.assert_close(attention(steps), steps)
+    with torch.no_grad():
+        attention.gamma.fill_(1.0)
+    query, key, value = (layer(steps[0, 0]) for layer in (attention.query, attention.key, attention.value))
+    shares = torch.softmax(query @ key.T, dim=0)
+    torch.testing.assert_close(attention(steps)[0, 0], shares.T @ value + steps[0, 0])
+
+
+# --- data
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=8),
+    st.integers(1, 12),
+    st.integers(1, 6),
+)
+def test_windows_never_span_a_gap_and_miss_none(runs: list[tuple[int, bool]], length: int, step: int) -> None:
+    segment = np.repeat(np.arange(len(runs)), [count for count, _ in runs])
+    usable = np.repeat([kept for _, kept in runs], [count for count, _ in runs])
+    starts = window_starts(segment, usable, length, step)
+    for start in starts:
+        assert len(set(segment[start : start + length])) == 1
+        assert usable[start : start + length].all()
+    expected = sum(max(0, (count - length) // step + 1) for count, kept in runs if kept)
+    assert len(starts) == expected
+
+
+def test_a_gap_in_time_and_another_recording_begin_a_segment(spoilt: Path) -> None:
+    table = pa.parquet.read_table(spoilt / "0.parquet")
+    times = table["time"].to_numpy().copy()
+    times[1000:] += 5
+    names = np.where(np.arange(len(times)) < 2000, "one", "two")
+    times[2000:] -= times[2000]
+    change(spoilt / "0.parquet", time=times, recording=names)
+    segment = read_dataset(spoilt).participants[0].segment
+    assert np.flatnonzero(np.diff(segment)).tolist() == [999, 1999]
+
+
+def test_a_wear_folder_is_read_with_null_for_empty_labels(tmp_path: Path) -> None:
+    for number in (10, 2):
+        rows = [f"{number},0.{k},1,{'' if k < 3 else 'walking'}" for k in range(9)]
+        (tmp_path / f"sbj_{number}.csv").write_text("\n".join(["sbj_id,acc_x,acc_y,label", *rows]))
+    read = read_dataset(tmp_path)
+    assert read.labels == ("null", "walking")
+    assert [participant.name for participant in read.participants] == ["sbj_2", "sbj_10"]
+    assert read.participants[0].truth is not None
+    assert read.participants[0].truth.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+
+
+# --- approaches
+
+
+def labels_of(dataset: Dataset, name: str, threshold: str = "none", seed: int = 1) -> np.ndarray:
+    return training_labels(dataset, dataset.participants[0], Approach(name, threshold), seed)
+
+
+def test_each_approach_trains_on_its_own_samples(dataset: Dataset) -> None:
+    participant = dataset.participants[0]
+    assert participant.truth is not None
+    np.testing.assert_array_equal(labels_of(dataset, "full"), participant.truth)
+    few = labels_of(dataset, "few-shot-ce")
+    assert (few >= 0).sum() == 6 * RATE  # one second for each of the six clusters
+    weak = labels_of(dataset, "weak-ce")
+    assert (weak >= 0).all()
+    assert (weak != participant.truth).mean() == pytest.approx(1 / 6)
+    near = labels_of(dataset, "weak-phgce", "2")
+    assert (near >= 0).mean() == pytest.approx(0.3)
+    np.testing.assert_array_equal(near[near >= 0], weak[near >= 0])
+
+
+def test_random_draws_as_many_clips_labelled_as_their_last_sample(dataset: Dataset) -> None:
+    participant = dataset.participants[0]
+    assert participant.truth is not None
+    drawn = labels_of(dataset, "random-ce")
+    assert (drawn >= 0).sum() == 6 * RATE
+    assert not np.array_equal(drawn, labels_of(dataset, "random-ce", seed=2))
+    first = np.flatnonzero(drawn >= 0)[0]
+    assert drawn[first] == participant.truth[min(first + 4 * RATE, len(drawn)) - 1]
+
+
+@pytest.mark.parametrize("threshold", ["none", "3", "2.5", "50%", "90%", "1%"])
+def test_thresholds_keep_what_the_export_with_that_threshold_keeps(dataset: Dataset, threshold: str) -> None:
+    participant = dataset.participants[0]
+    assert participant.distance is not None
+    by_clip = participant.distance[::RATE]
+    expected = np.repeat(parse_threshold(threshold).keeps(by_clip), RATE)
+    np.testing.assert_array_equal(labels_of(dataset, "weak-ce", threshold) >= 0, expected)
+
+
+def test_an_export_with_a_threshold_still_gives_laxer_ones(export: Path, spoilt: Path) -> None:
+    for number in range(3):
+        table = pa.parquet.read_table(spoilt / f"{number}.parquet")
+        far = table["distance"].to_numpy() >= 2
+        label = np.where(far, None, np.array(table["label"].to_pylist(), dtype=object))
+        source = np.where(far, "omitted", np.array(table["source"].to_pylist(), dtype=object))
+        change(spoilt / f"{number}.parquet", label=pa.array(label, pa.string()), source=source)
+    for threshold in ("none", "3", "80%"):
+        np.testing.assert_array_equal(
+            labels_of(read_dataset(spoilt), "weak-ce", threshold),
+            labels_of(read_dataset(export), "weak-ce", threshold),
+        )
+
+
+def test_thresholds_multiply_only_the_weak_approaches() -> None:
+    names = [str(approach) for approach in parse_approaches(["full", "weak-ce"], ["none", "6"])]
+    assert names == ["full", "weak-ce", "weak-ce (T = 6)"]
+
+
+# --- training
+
+
+@pytest.mark.parametrize("model", ["tinyhar", "shallow_deepconvlstm"])
+def test_training_learns_and_the_same_seed_gives_the_same_weights(dataset: Dataset, model: str) -> None:
+    losses: list[float] = []
+    participants = list(dataset.participants[1:])
+    run = [
+        train(
+            dataset,
+            participants,
+            model,
+            Approach("full"),
+            seed,
+            replace(QUICK, epochs=8),
+            lambda _, x: losses.append(x),
+        )
+        for seed in (1, 1, 2)
+    ]
+    weights = [trained.model.state_dict() for trained in run]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+    assert losses[7] < losses[0]
+    held_out = dataset.participants[0]
+    rows = slice(held_out.begin, held_out.begin + len(held_out.segment))
+    found = predicted_classes(predict(run[0], dataset.values[rows], held_out.segment))
+    assert (found == held_out.truth).mean() > 0.5
+
+
+def test_predictions_cover_a_windows_first_step_and_the_last_window_reaches_to_the_end(dataset: Dataset) -> None:
+    trained = train(dataset, list(dataset.participants), "tinyhar", Approach("full"), 1, replace(QUICK, epochs=1))
+    segment = np.array([0] * 130 + [1] * 30 + [2] * 50)
+    found = predict(trained, dataset.values[: len(segment)], segment)
+    known = ~found[:, 0].isnan().numpy()
+    assert known.tolist() == [True] * 130 + [False] * 30 + [True] * 50
+    distinct = np.flatnonzero(np.abs(np.diff(found[:130, 0].numpy())) > 0) + 1
+    assert set(distinct) <= {25, 50, 75}
+    assert (predicted_classes(found) == -1).sum() == 30
+
+
+def test_normalisation_uses_the_training_samples_alone(dataset: Dataset) -> None:
+    trained = train(
+        dataset,
+        list(dataset.participants[1:]),
+        "tinyhar",
+        Approach("full"),
+        1,
+        replace(QUICK, epochs=1, normalise=True),
+    )
+    training = dataset.values[dataset.participants[1].begin :]
+    assert trained.mean is not None
+    np.testing.assert_allclose(trained.mean.numpy(), training.mean(axis=0), atol=1e-5)
+
+
+def test_paper_exact_windows_span_gaps_and_run_in_order(dataset: Dataset) -> None:
+    exact = replace(QUICK, epochs=1, shuffle=False, span_gaps=True, batch_recurrence=True)
+    trained = train(dataset, list(dataset.participants), "shallow_deepconvlstm", Approach("few-shot-ce"), 1, exact)
+    assert trained.batch_recurrence
+
+
+def test_training_on_one_class_or_nothing_says_what_to_do(dataset: Dataset, spoilt: Path) -> None:
+    with pytest.raises(TrainingError, match="no window of 400 samples to train on; label more"):
+        train(dataset, list(dataset.participants), "tinyhar", Approach("few-shot-ce"), 1, Settings(window_seconds=8))
+    for number in range(3):
+        count = pa.parquet.read_table(spoilt / f"{number}.parquet").num_rows
+        change(spoilt / f"{number}.parquet", label=["walking"] * count)
+    one = read_dataset(spoilt)
+    with pytest.raises(TrainingError, match="only class 'walking'"):
+        train(one, list(one.participants), "tinyhar", Approach("weak-ce"), 1, QUICK)
+
+
+def test_values_too_large_are_told_instead_of_a_nan_model(spoilt: Path) -> None:
+    count = pa.parquet.read_table(spoilt / "0.parquet").num_rows
+    change(spoilt / "0.parquet", acc_x=np.full(count, 3e38))
+    large = read_dataset(spoilt)
+    with pytest.raises(TrainingError, match="lower learning_rate or set normalise"):
+        train(large, list(large.participants), "tinyhar", Approach("full"), 1, QUICK)
+
+
+# --- wrong input
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"acc_x": None}, r"1\.parquet: has no channel 'acc_x'"),
+        (
+            {"acc_y": [float("nan")] + [0.0] * 2999},
+            "channel 'acc_y' has 1 missing or infinite values, the first in",
+        ),
+        (
+            {"label": ["flying"] * 3000},
+            r"column 'label' holds 'flying', which is not among the labels of dataset\.",
+        ),
+        ({"time": [0.0] * 3000}, "column 'time' does not increase"),
+        ({"acc_x": ["a"] * 3000}, "channel 'acc_x' holds string, expected numbers"),
+        ({"label": None}, "has no column 'label'"),
+    ],
+)
+def test_a_wrong_column_is_named(spoilt: Path, columns: dict[str, object], message: str) -> None:
+    change(spoilt / "1.parquet", **columns)
+    with pytest.raises(TrainingError, match=message):
+        read_dataset(spoilt)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({"schema_version": 2}, "schema_version 2 is newer"),
+        ({"schema_version": None}, "has no schema_version"),
+        ({"participants": {}}, "lists no participants"),
+        ({"participants": {"p": {"file": "gone.parquet"}}}, r"gone\.parquet: no such file"),
+    ],
+)
+def test_a_wrong_dataset_json_is_told(spoilt: Path, description: dict[str, object], message: str) -> None:
+    file = spoilt / "dataset.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **description}))
+    with pytest.raises(TrainingError, match=message):
+        read_dataset(spoilt)
+
+
+def test_files_that_are_no_dataset_are_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no such folder"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match=r"neither dataset\.json nor CSV"):
+        read_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(TrainingError, match="not valid JSON"):
+        read_dataset(tmp_path)
+
+
+def test_evaluation_needs_truth_two_participants_and_known_names(tmp_path: Path, dataset: Dataset) -> None:
+    full = [Approach("full")]
+    blind = read_dataset(write_export(tmp_path / "blind", truth=False))
+    with pytest.raises(TrainingError, match="participant 'p 0 ä' has no ground truth"):
+        make_jobs(blind, ["tinyhar"], [Approach("weak-ce")], [1], [])
+    alone = read_dataset(write_export(tmp_path / "alone", participants=1))
+    with pytest.raises(TrainingError, match="leaves nobody to train on"):
+        make_jobs(alone, ["tinyhar"], full, [1], [])
+    with pytest.raises(TrainingError, match="model 'resnet' is not known"):
+        make_jobs(dataset, ["resnet"], full, [1], [])
+    with pytest.raises(TrainingError, match="no participant 'p9'; it has p 0 ä"):
+        make_jobs(dataset, ["tinyhar"], full, [1], [["p9"]])
+    with pytest.raises(TrainingError, match="approach 'magic' is not known"):
+        parse_approaches(["magic"], ["none"])
+    with pytest.raises(TrainingError, match="threshold '-1' is neither"):
+        parse_approaches(["weak-ce"], ["-1"])
+
+
+def test_training_without_truth_is_fine_for_the_weak_approaches(tmp_path: Path) -> None:
+    blind = read_dataset(write_export(tmp_path / "blind", truth=False))
+    trained = train(blind, list(blind.participants), "tinyhar", Approach("weak-phgce"), 1, QUICK)
+    assert trained.labels == tuple(LABELS)
+
+
+# --- saved models
+
+
+def test_a_saved_model_predicts_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    trained = train(
+        dataset, list(dataset.participants), "tinyhar", Approach("full"), 1, replace(QUICK, normalise=True)
+    )
+    save_model(trained, tmp_path / "mödel")
+    again = load_model(tmp_path / "mödel")
+    values, segment = dataset.values[:500], np.zeros(500, dtype=np.int64)
+    torch.testing.assert_close(predict(again, values, segment), predict(trained, values, segment))
+    file = tmp_path / "mödel" / "model.json"
+    about = json.loads(file.read_text())
+    for wrong, message in (
+        ({"labels": ["a", "b"]}, r"does not fit model\.json"),
+        ({"schema_version": 9}, "newer"),
+        ({"channels": ["x"] * 7}, "does not fit"),
+    ):
+        file.write_text(json.dumps({**about, **wrong}))
+        with pytest.raises(TrainingError, match=message):
+            load_model(tmp_path / "mödel")
+    file.write_text("{")
+    with pytest.raises(TrainingError, match="is damaged"):
+        load_model(tmp_path / "mödel")
+    with pytest.raises(TrainingError, match="holds no model"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["tinyhar", "shallow_deepconvlstm"])
+def test_onnx_gives_torchs_scores_and_says_what_they_are(dataset: Dataset, tmp_path: Path, model: str) -> None:
+    import onnx
+
+    settings = replace(QUICK, epochs=1, normalise=True)
+    trained = train(dataset, list(dataset.participants), model, Approach("full"), 1, settings)
+    file = tmp_path / "model.onnx"
+    assert export_onnx(trained, file) < 1e-4
+    metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert json.loads(metadata["labels"]) == LABELS
+    assert json.loads(metadata["channels"]) == ["acc_x", "acc_y"]
+    assert trained.mean is not None
+    assert json.loads(metadata["mean"]) == pytest.approx(trained.mean.tolist())
+
+
+# --- the grid
+
+
+def test_a_grid_goes_on_where_it_stopped_and_writes_every_table(dataset: Dataset, tmp_path: Path) -> None:
+    approaches = parse_approaches(["full", "weak-phgce"], ["none", "3"])
+    jobs = make_jobs(dataset, ["tinyhar"], approaches, [1, 2], [])
+    assert len(jobs) == 3 * 2 * 3
+    run_grid(dataset, jobs[:4], QUICK, tmp_path, lambda *_: None)
+    assert scores(dataset, jobs, tmp_path) == []
+    stamps = {job: (tmp_path / job.folder / "result.json").stat().st_mtime_ns for job in jobs[:4]}
+    seen: list[int] = []
+    run_grid(dataset, jobs, QUICK, tmp_path, lambda done, *_: seen.append(done))
+    assert seen == list(range(4, 19))
+    assert stamps == {job: (tmp_path / job.folder / "result.json").stat().st_mtime_ns for job in jobs[:4]}
+    found = scores(dataset, jobs, tmp_path)
+    assert [str(score.approach) for score in found] == ["full", "weak-phgce", "weak-phgce (T = 3)"]
+    assert found[0].confusion.sum() == 2 * len(dataset.values)
+    write_tables(dataset, found, tmp_path)
+    header, rows = table_rows(dataset, found)
+    assert len(rows) == 3
+    assert "paper's F1" not in header
+    for name in ("table.md", "table.csv", "table.tex", "results.json", "config.json", "environment.json"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert (tmp_path / "confusion" / "tinyhar-weak-phgce-3.png").read_bytes().startswith(b"\x89PNG")
+    first = (tmp_path / "confusion" / "tinyhar-full-none.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    assert sum(map(float, first[1:])) == pytest.approx(100, abs=0.1)
+    with pytest.raises(TrainingError, match="run with other settings"):
+        run_grid(dataset, jobs, replace(QUICK, epochs=3), tmp_path, lambda *_: None)
+
+
+def test_a_dataset_of_the_papers_gets_the_papers_numbers_beside_its_own(dataset: Dataset, tmp_path: Path) -> None:
+    named = replace(dataset, title="export wear-2024")
+    jobs = make_jobs(named, ["tinyhar"], [Approach("full")], [1], [[p.name] for p in dataset.participants[:1]])
+    run_grid(named, jobs, QUICK, tmp_path, lambda *_: None, processes=1)
+    header, rows = table_rows(named, scores(named, jobs, tmp_path))
+    assert header[-2:] == ["paper's recall", "paper's F1"]
+    assert rows[0][-2:] == ["77.83", "71.89"]
+
+
+# --- the command
+
+
+def test_the_commands_train_predict_and_export(export: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("model: tinyhar\napproach: weak-ce\nepochs: 5\nlearning_rate: 1e-3\n")
+    model = tmp_path / "a model"
+    arguments = ["train", str(export), "--config", str(config), "--out", str(model), "--set", "epochs=1"]
+    result = CliRunner().invoke(cli, [*arguments, "--threshold", "3", "--tensorboard"], catch_exceptions=False)
+    assert "saved in" in result.output.replace("\n", " ")
+    about = json.loads((model / "model.json").read_text())
+    assert about["approach"] == "weak-ce (T = 3)"
+    assert len(about["losses"]) == 1
+    assert list(model.glob("events.out.tfevents*"))
+    out = tmp_path / "labels.csv"
+    CliRunner().invoke(
+        cli, ["predict", str(model), str(export / "0.parquet"), "--out", str(out)], catch_exceptions=False
+    )
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "time,label,probability"
+    assert len(lines) == 3001
+    assert lines[-1].split(",")[1] in LABELS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "resnet"], "model 'resnet' is not known"),
+        (["--set", "epochs=many"], "epochs: expected int"),
+        (["--set", "epochs=0"], "epochs = 0 must be above 0"),
+        (["--set", "speed=3"], "expected NAME=VALUE"),
+        (["--hold-out", "nobody"], "no participant 'nobody'"),
+        (["--approach", "full", "--threshold", "6"], "takes no threshold"),
+        (["--set", "device=quantum"], "device 'quantum' cannot be used"),
+        (["--set", "precision=half"], "must be auto, float32 or bfloat16"),
+        (["--config", "nowhere.yaml"], "cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(export: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        CliRunner().invoke(cli, ["train", str(export), *arguments], catch_exceptions=False)
+
+
+def test_ctrl_c_saves_a_model_that_predicts(export: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    command = [sys.executable, "-m", "training", "train", str(export), "--out", str(model), "--set", "epochs=100000"]
+    process = subprocess.Popen([*command, "--tensorboard"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(model.glob("events*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)  # some epochs, of which there is no event to wait for
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "of 100000 epochs; the model so far is whole and saved" in errors
+    assert load_model(model).labels == tuple(LABELS)
+
+
+def test_training_imports_nothing_of_the_backend() -> None:
+    code = (
+        "import sys, training.cli, training.evaluate, training.tables, training.saved; "
+        "print([name for name in sys.modules if name.startswith('ml_backend')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,124 @@
+"""The approaches of the paper's Table 3: which samples to train on, with which labels and which loss (SPEC 5).
+
+All are derived from one export: it holds the cluster, the distance to the centroid clip, the source and the truth.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.dataset import UNLABELLED, Dataset, Participant
+from training.errors import TrainingError
+
+Ints = npt.NDArray[np.int64]
+
+APPROACHES = ("full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce")
+
+
+@dataclass(frozen=True)
+class Approach:
+    """One row of the table: an approach and, for the weak ones, its threshold (`none`, `6` or `90%`)."""
+
+    name: str
+    threshold: str = "none"
+
+    def __str__(self) -> str:
+        return self.name if self.threshold == "none" else f"{self.name} (T = {self.threshold})"
+
+    @property
+    def loss(self) -> str:
+        """Name of its loss; fully supervised training uses cross-entropy."""
+        return "phgce" if self.name.endswith("phgce") else "ce"
+
+
+def parse_approaches(names: list[str], thresholds: list[str]) -> list[Approach]:
+    """Every approach, the weak ones with every threshold; TrainingError quotes what is wrong."""
+    approaches = []
+    for name in names:
+        if name not in APPROACHES:
+            raise TrainingError(f"approach '{name}' is not known; known are {', '.join(APPROACHES)}")
+        for threshold in thresholds if name.startswith("weak") else ["none"]:
+            _parse_threshold(threshold)
+            approaches.append(Approach(name, threshold))
+    return list(dict.fromkeys(approaches))
+
+
+def training_labels(dataset: Dataset, participant: Participant, approach: Approach, seed: int) -> Ints:
+    """Class index of every sample to train on, -1 for the others; `(n,)`."""
+    if approach.name == "full":
+        return ground_truth(dataset, participant)
+    if participant.weak is None:
+        raise TrainingError(f"{dataset.path}: holds no weak labels, so only the approach 'full' can train on it")
+    if approach.name.startswith("weak"):
+        return _weak_labels(dataset, participant, approach.threshold)
+    if participant.annotated is None:
+        raise TrainingError(
+            f"{dataset.path}: the wear format does not tell annotated samples; export as parquet for {approach.name}"
+        )
+    if approach.name == "few-shot-ce":
+        return np.where(participant.annotated, participant.weak, UNLABELLED)
+    return _random_labels(dataset, participant, participant.annotated, seed)
+
+
+def ground_truth(dataset: Dataset, participant: Participant) -> Ints:
+    """Ground truth of every sample, -1 where unknown; TrainingError if the participant has none."""
+    if participant.truth is None or (participant.truth == UNLABELLED).all():
+        raise TrainingError(
+            f"{dataset.path}: participant '{participant.name}' has no ground truth; evaluation and the approaches "
+            "'full' and 'random-ce' need it"
+        )
+    return participant.truth
+
+
+def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> Ints:
+    """Labels anew from clusters and distances, so that any threshold can follow from one export."""
+    assert participant.weak is not None
+    distance, share = _parse_threshold(threshold)
+    if distance is None and share is None and participant.distance is None:
+        return participant.weak
+    if participant.distance is None or participant.cluster is None:
+        raise TrainingError(f"{dataset.path}: the wear format holds no distances; export as parquet for thresholds")
+    inside = participant.cluster >= 0
+    label_of_cluster = np.full(participant.cluster.max() + 1, UNLABELLED)
+    labelled = inside & (participant.weak != UNLABELLED)
+    label_of_cluster[participant.cluster[labelled]] = participant.weak[labelled]
+    labels = np.where(inside, label_of_cluster[np.maximum(participant.cluster, 0)], UNLABELLED)
+    if distance is not None:
+        return np.where(participant.distance < distance, labels, UNLABELLED)
+    if share is not None:
+        # A clip's samples follow one another and have its distance; the last clip also fills up to the end.
+        change = (np.diff(participant.distance) != 0) | (np.diff(participant.cluster) != 0)
+        clip = np.concatenate([[0], np.cumsum(change)])
+        first = np.unique(clip[inside], return_index=True)[1]
+        of_clips, numbers = participant.distance[inside][first], clip[inside][first]
+        farthest = np.argsort(of_clips, kind="stable")[int(np.ceil(share * len(of_clips))) :]
+        labels[np.isin(clip, numbers[farthest])] = UNLABELLED
+    return labels
+
+
+def _random_labels(dataset: Dataset, participant: Participant, annotated: npt.NDArray[np.bool_], seed: int) -> Ints:
+    """As many randomly drawn clips as were annotated, each labelled as its last sample is (SPEC 4)."""
+    truth = ground_truth(dataset, participant)
+    clips = np.unique(participant.clip[participant.truth != UNLABELLED])
+    wanted = len(np.unique(participant.clip[annotated]))
+    drawn = np.random.default_rng(seed).choice(clips, min(wanted, len(clips)), replace=False)
+    labels = np.full(len(truth), UNLABELLED)
+    length = round(dataset.clip_seconds * dataset.sampling_rate)
+    for clip in drawn:
+        own = np.flatnonzero(participant.clip == clip)
+        within = np.flatnonzero(participant.segment[own[0] : own[0] + length] == participant.segment[own[0]])
+        labels[own] = truth[own[0] + within[-1]]
+    return labels
+
+
+def _parse_threshold(text: str) -> tuple[float | None, float | None]:
+    """`(distance, None)`, `(None, share)` or two None; TrainingError quotes the text."""
+    if text == "none":
+        return None, None
+    number = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text)
+    if number and float(number[1]) > 0 and (not number[2] or float(number[1]) <= 100):
+        value = float(number[1])
+        return (None, value / 100) if number[2] else (value, None)
+    raise TrainingError(f"threshold '{text}' is neither none, a distance above 0 (6) nor a share of clips (90%)")

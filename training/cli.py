@@ -1,0 +1,279 @@
+"""The training commands: `train`, `evaluate`, `predict` and `onnx`, of `weakhar` and of `python -m training`.
+
+Every option can also stand in one YAML file (`--config`); what is given on the command line wins.
+"""
+
+import csv
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.loop import Settings
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out, err = Console(), Console(stderr=True)
+
+Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="An export of weakhar, or a folder of WEAR-style CSV")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that train wrote")]
+Config = Annotated[Path | None, typer.Option(help="A YAML file with any of the options")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="epochs=30, batch_size=100, normalise=true …"),
+]
+Exact = Annotated[bool | None, typer.Option("--paper-exact", help="With the oddities of the published code")]
+
+
+def main() -> None:
+    """Entry of `python -m training`: an error a user can cause is one line on stderr and exit status 1."""
+    try:
+        cli()
+    except TrainingError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command again to go on where it stopped")
+        sys.exit(130)
+
+
+@cli.command()
+def train(
+    export: Export,
+    model: Annotated[str | None, typer.Option(help="tinyhar or shallow_deepconvlstm")] = None,
+    approach: Annotated[str | None, typer.Option(help="full, few-shot-ce, random-ce, weak-ce or weak-phgce")] = None,
+    threshold: Annotated[str | None, typer.Option(help="none, a distance such as 6, or a share such as 90%")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    hold_out: Annotated[list[str] | None, typer.Option(help="Participant not to train on; may be repeated")] = None,
+    option: Setting = None,
+    paper_exact: Exact = None,
+    config: Config = None,
+    folder: Out = None,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs too")] = False,
+) -> None:
+    """Train one model and save it. Ctrl-C saves the model as it is after the steps made so far."""
+    from training.approaches import Approach, parse_approaches
+    from training.dataset import read_dataset
+    from training.loop import train as train_model
+    from training.saved import save_model
+
+    given = _merged(config, model=model, approach=approach, threshold=threshold, seed=seed, hold_out=hold_out)
+    settings = _settings(given, option, paper_exact)
+    name, chosen = str(given.get("model", "tinyhar")), str(given.get("approach", "weak-phgce"))
+    asked: Approach = parse_approaches([chosen], [str(given.get("threshold", "none"))])[0]
+    if chosen in ("full", "few-shot-ce", "random-ce") and str(given.get("threshold", "none")) != "none":
+        raise TrainingError(f"approach '{chosen}' takes no threshold; use weak-ce or weak-phgce")
+    dataset = read_dataset(export)
+    left_out = [dataset.participant(str(entry)).name for entry in given.get("hold_out") or []]
+    participants = [entry for entry in dataset.participants if entry.name not in left_out]
+    if not participants:
+        raise TrainingError(f"{export}: every participant is held out; leave one to train on")
+    target = folder or Path("models") / f"{name}-{chosen}"
+    losses: list[float] = []
+    with _bar(settings.epochs) as step, _tensorboard(target if tensorboard else None) as write:
+
+        def after_epoch(epoch: int, loss: float) -> None:
+            losses.append(loss)
+            write(epoch, loss)
+            step(epoch, f"{name}, {asked}: loss {loss:.4f}")
+
+        trained = train_model(dataset, participants, name, asked, int(given.get("seed", 1)), settings, after_epoch)
+    save_model(trained, target, {"approach": str(asked), "losses": losses, "held_out": left_out})
+    if len(losses) < settings.epochs:
+        err.print(f"stopped after {len(losses)} of {settings.epochs} epochs; the model so far is whole and saved")
+    out.print(
+        f"{name} trained on {len(participants)} participants; saved in {target}", highlight=False, soft_wrap=True
+    )
+
+
+@cli.command()
+def evaluate(
+    export: Export,
+    models: Annotated[list[str] | None, typer.Option("--models", help="Models; may be repeated")] = None,
+    approaches: Annotated[list[str] | None, typer.Option("--approaches", help="Approaches; may be repeated")] = None,
+    thresholds: Annotated[list[str] | None, typer.Option("--thresholds", help="Of the weak approaches")] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seeds", help="Seeds; may be repeated")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Hold out together, such as p01,p02; may be repeated")
+    ] = None,
+    option: Setting = None,
+    paper_exact: Exact = None,
+    config: Config = None,
+    folder: Out = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Models to train side by side; one a core")] = None,
+) -> None:
+    """Train and test every model and approach, leaving one subject out at a time, and print the paper's Table 3."""
+    from training.approaches import parse_approaches
+    from training.dataset import read_dataset
+    from training.evaluate import make_jobs, run_grid, scores
+    from training.models import MODELS
+    from training.tables import terminal_table, write_tables
+
+    given = _merged(
+        config,
+        models=models,
+        approaches=approaches,
+        thresholds=thresholds,
+        seeds=seeds,
+        splits=split,
+        processes=processes,
+    )
+    settings = _settings(given, option, paper_exact)
+    dataset = read_dataset(export)
+    weak = dataset.participants[0].weak is not None
+    default = ["full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce"] if weak else ["full"]
+    rows = parse_approaches(_texts(given, "approaches", default), _texts(given, "thresholds", ["none"]))
+    splits = [group.split(",") if isinstance(group, str) else list(group) for group in given.get("splits") or []]
+    jobs = make_jobs(dataset, _texts(given, "models", list(MODELS)), rows, _seeds(given), splits)
+    target = folder or Path("runs") / export.absolute().name
+    with _bar(len(jobs)) as step:
+        run_grid(dataset, jobs, settings, target, lambda done, _, name: step(done, name), given.get("processes"))
+    found = scores(dataset, jobs, target)
+    write_tables(dataset, found, target)
+    out.print(terminal_table(dataset, found))
+    out.print(f"tables, confusion matrices and {len(jobs)} models in {target}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def predict(
+    model: Model,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="CSV or Parquet with the model's channels")],
+    target: Annotated[Path | None, typer.Option("--out", help="CSV to write; else beside the recording")] = None,
+) -> None:
+    """Label new IMU data: a CSV with time, label and probability of every sample."""
+    from training.dataset import read_recording
+    from training.loop import predict as predict_samples
+    from training.loop import predicted_classes
+    from training.saved import load_model
+
+    trained = load_model(model)
+    times, values, segment = read_recording(recording, trained.channels, trained.sampling_rate)
+    probabilities = predict_samples(trained, values, segment)
+    classes = predicted_classes(probabilities)
+    if (classes < 0).all():
+        raise TrainingError(f"{recording}: holds no gapless window of {trained.window} samples; record longer")
+    file = target or recording.with_name(f"{recording.stem}.labels.csv")
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["time", "label", "probability"])
+        for time, index, row in zip(times, classes, probabilities.tolist(), strict=True):
+            label, share = (trained.labels[index], f"{row[index]:.4f}") if index >= 0 else ("", "")
+            writer.writerow([f"{time:.4f}", label, share])
+    out.print(f"{(classes >= 0).sum()} of {len(classes)} samples labelled in {file}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def onnx(
+    model: Model,
+    target: Annotated[Path | None, typer.Option("--out", help="File to write; else model.onnx in the folder")] = None,
+) -> None:
+    """Export a trained model to ONNX, with labels, channels and normalisation in its metadata."""
+    from training.saved import export_onnx, load_model
+
+    file = target or model / "model.onnx"
+    difference = export_onnx(load_model(model), file)
+    out.print(f"{file}: onnxruntime and torch differ by {difference:.1e} at most", highlight=False, soft_wrap=True)
+
+
+def _merged(config: Path | None, **options: Any) -> dict[str, Any]:
+    """The YAML file's entries, overridden by the options that were given."""
+    import yaml
+
+    from training.loop import Settings
+
+    entries: dict[str, Any] = {}
+    if config is not None:
+        try:
+            content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise TrainingError(f"{config}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(content, dict):
+            raise TrainingError(f"{config}: expected entries such as `epochs: 30`")
+        entries = content
+        known = {*options, *(field.name for field in fields(Settings)), "paper_exact"}
+        for name in entries:
+            if name not in known:
+                raise TrainingError(f"{config}: '{name}' is not known; known are {', '.join(sorted(known))}")
+    return {**entries, **{name: value for name, value in options.items() if value is not None}}
+
+
+def _settings(given: dict[str, Any], options: list[str] | None, paper_exact: bool | None) -> "Settings":
+    import yaml
+
+    from training.loop import Settings
+
+    kinds = {field.name: type(field.default) for field in fields(Settings)}
+    values = {name: given[name] for name in kinds if name in given}
+    for text in options or []:
+        name, equals, value = text.partition("=")
+        if not equals or name not in kinds:
+            raise TrainingError(f"--set {text}: expected NAME=VALUE with a name among {', '.join(kinds)}")
+        values[name] = yaml.safe_load(value)
+    values = {name: _typed(name, value, kinds[name]) for name, value in values.items()}
+    if paper_exact or given.get("paper_exact"):
+        values |= {"span_gaps": True, "batch_recurrence": True}
+        values["shuffle"] = False
+    return Settings(**values)
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """The value as the setting's type; YAML reads 1e-4 as text."""
+    try:
+        if isinstance(value, bool) != (kind is bool):
+            raise ValueError
+        return kind(str(value)) if kind is int else kind(value)
+    except (TypeError, ValueError):
+        raise TrainingError(f"{name}: expected {kind.__name__}, got {value!r}") from None
+
+
+def _texts(given: dict[str, Any], name: str, default: list[str]) -> list[str]:
+    """A list of names; `--models a,b` and `--models a --models b` are the same."""
+    value = given.get(name) or default
+    entries = [str(entry) for entry in (value if isinstance(value, list) else [value])]
+    return [part.strip() for entry in entries for part in entry.split(",")]
+
+
+def _seeds(given: dict[str, Any]) -> list[int]:
+    seeds = given.get("seeds") or [1, 2, 3]
+    seeds = seeds if isinstance(seeds, list) else [seeds]
+    if not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise TrainingError(f"seeds: expected whole numbers from 0 on, got {seeds}")
+    return seeds
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Any]:
+    """A callable `(done, text)` that moves a bar on a terminal; silent elsewhere."""
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+        bar = bars.add_task("", total=total)
+        yield lambda done, text: bars.update(bar, completed=done, description=text)
+
+
+@contextmanager
+def _tensorboard(folder: Path | None) -> Iterator[Any]:
+    """A callable `(epoch, loss)` that writes TensorBoard logs to `folder`, or nothing without one."""
+    if folder is None:
+        yield lambda *_: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError("TensorBoard logs need the package tensorboard; pip install tensorboard") from None
+    with SummaryWriter(str(folder)) as writer:
+        yield lambda epoch, loss: writer.add_scalar("loss", loss, epoch)

@@ -1,0 +1,302 @@
+"""Read a dataset: an export of weakhar (`dataset.json` and a Parquet or CSV file a participant), or a folder of
+WEAR-style CSV files with ground truth; and cut it into windows that never span a gap or two recordings.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from training.errors import TrainingError
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+SCHEMA_VERSION = 1
+NULL_CLASS = "null"
+NOT_CHANNELS = ("recording", "time", "label", "source", "cluster", "distance", "ground_truth", "sbj_id")
+DEFAULT_SAMPLING_RATE = 50.0
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Participant:
+    """One participant's samples, from row `begin` of the dataset's values on; all columns `(n,)`.
+
+    segment changes at a gap or a recording; clip numbers the stride a sample lies in; weak and truth are classes
+    or -1; annotated is True where a person's own answer labels the sample; distance is that to the centroid clip.
+    truth and the weak columns are None where the dataset has none.
+    """
+
+    name: str
+    begin: int
+    segment: Ints
+    clip: Ints
+    truth: Ints | None
+    weak: Ints | None
+    annotated: Bools | None
+    cluster: Ints | None
+    distance: npt.NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """values `(n, channels)` of all participants, one after another; labels in the order of class indices;
+    sampling_rate in Hz."""
+
+    path: Path
+    values: Floats
+    title: str
+    labels: tuple[str, ...]
+    channels: tuple[str, ...]
+    sampling_rate: float
+    clip_seconds: float
+    stride_seconds: float
+    participants: tuple[Participant, ...]
+
+    def participant(self, name: str) -> Participant:
+        """By name; TrainingError lists those there are."""
+        for participant in self.participants:
+            if participant.name == name:
+                return participant
+        known = ", ".join(participant.name for participant in self.participants)
+        raise TrainingError(f"{self.path}: has no participant '{name}'; it has {known}")
+
+
+def read_dataset(path: Path) -> Dataset:
+    """An export's folder or a folder of WEAR-style CSV; TrainingError names the file, the column and the remedy."""
+    if not path.is_dir():
+        raise TrainingError(f"{path}: no such folder; name an export of weakhar or a folder of WEAR-style CSV files")
+    if (path / "dataset.json").is_file():
+        return _read_export(path, _description(path / "dataset.json"))
+    files = sorted(path.glob("*.csv"), key=lambda file: (len(file.stem), file.stem))
+    if not files:
+        raise TrainingError(f"{path}: holds neither dataset.json nor CSV files; name an export of weakhar")
+    return _read_csv_folder(path, files)
+
+
+def window_starts(segment: Ints, usable: Bools, length: int, step: int) -> Ints:
+    """Starts of windows of `length` samples every `step`, all samples usable and of one segment; `(n_windows,)`.
+
+    Windows are counted anew from the beginning of each run of usable samples.
+    """
+    if len(segment) == 0:
+        return np.zeros(0, dtype=np.int64)
+    runs = np.where(usable, segment, -1)
+    edges = np.flatnonzero(np.diff(runs)) + 1
+    begins, ends = np.concatenate([[0], edges]), np.concatenate([edges, [len(runs)]])
+    kept = (runs[begins] >= 0) & (ends - begins >= length)
+    starts = [np.arange(begin, end - length + 1, step) for begin, end in zip(begins[kept], ends[kept], strict=True)]
+    return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, dtype=np.int64)
+
+
+def read_recording(
+    path: Path, channels: tuple[str, ...], sampling_rate: float
+) -> tuple[npt.NDArray[np.float64], Floats, Ints]:
+    """Times `(n,)` in seconds, the named channels `(n, channels)` and gapless segments `(n,)` of CSV or Parquet."""
+    table = _read_table(path)
+    segment = _segments(path, table, sampling_rate, 1.0)[0]
+    counted = np.arange(table.num_rows) / sampling_rate
+    times = table["time"].to_numpy() if "time" in table.column_names else counted
+    return times, _values(path, table, channels), segment
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: not valid JSON ({error}); export the dataset again") from None
+    version = description.get("schema_version")
+    if not isinstance(version, int):
+        raise TrainingError(f"{path}: has no schema_version; is it an export of weakhar?")
+    if version > SCHEMA_VERSION:
+        raise TrainingError(
+            f"{path}: schema_version {version} is newer than the {SCHEMA_VERSION} that this weakhar reads; update it"
+        )
+    for field in ("labels", "channels", "sampling_rate", "clip_seconds", "stride_seconds", "participants"):
+        if field not in description:
+            raise TrainingError(f"{path}: has no field '{field}'; export the dataset again")
+    return dict(description)
+
+
+def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
+    labels = list(description["labels"])
+    files = {name: path / str(entry["file"]) for name, entry in description["participants"].items()}
+    if not files:
+        raise TrainingError(f"{path / 'dataset.json'}: lists no participants; export the dataset again")
+    parquet = description.get("format", "parquet") == "parquet"
+    # Ground truth may know classes that no annotator could choose.
+    truth_labels = labels + sorted(set().union(*(_values_found(file) for file in files.values())) - set(labels))
+    channels = tuple(description["channels"])
+    sampling_rate = float(description["sampling_rate"])
+    stride = float(description["stride_seconds"])
+    participants, values, begin = [], [], 0
+    for name, file in files.items():
+        table = _read_table(file)
+        values.append(_values(file, table, channels))
+        segment, clip = _segments(file, table, sampling_rate, stride)
+        weak = _class_indices(file, table, "label", labels, "the labels of dataset.json")
+        truth = None
+        if "ground_truth" in table.column_names:
+            truth = _class_indices(file, table, "ground_truth", truth_labels, "ground truth")
+        participants.append(
+            Participant(
+                name=name,
+                begin=begin,
+                segment=segment,
+                clip=clip,
+                truth=truth,
+                weak=weak,
+                annotated=np.asarray(table["source"].to_pylist()) == "annotated" if parquet else None,
+                cluster=_numbers(table, "cluster", np.int64, -1) if parquet else None,
+                distance=_numbers(table, "distance", np.float64, np.inf) if parquet else None,
+            )
+        )
+        begin += table.num_rows
+    project = description.get("label_studio_project") or {}
+    return Dataset(
+        path=path,
+        values=np.concatenate(values),
+        title=f"{path.absolute().name} {project.get('title', '')}".strip(),
+        labels=tuple(truth_labels),
+        channels=channels,
+        sampling_rate=sampling_rate,
+        clip_seconds=float(description["clip_seconds"]),
+        stride_seconds=stride,
+        participants=tuple(participants),
+    )
+
+
+def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
+    tables = {file: _read_table(file) for file in files}
+    channels: tuple[str, ...] | None = None
+    found: set[str] = set()
+    for file, table in tables.items():
+        own = tuple(name for name in table.column_names if name not in NOT_CHANNELS)
+        if channels is None:
+            channels = own
+        if own != channels or not own:
+            unlike = ", ".join(sorted(set(own) ^ set(channels))) or "their order"
+            raise TrainingError(f"{file}: its channels differ from {files[0]} in {unlike}; give all the same columns")
+        if "label" not in table.column_names:
+            raise TrainingError(f"{file}: has no column 'label'; a folder without dataset.json needs ground truth")
+        found |= {str(value or NULL_CLASS) for value in pc.unique(table["label"]).to_pylist()}
+    assert channels is not None
+    labels = [NULL_CLASS] * (NULL_CLASS in found) + sorted(found - {NULL_CLASS})
+    participants, values, begin = [], [], 0
+    for file, table in tables.items():
+        segment, clip = _segments(file, table, DEFAULT_SAMPLING_RATE, 1.0)
+        filled = table.set_column(
+            table.column_names.index("label"), "label", pc.fill_null(table["label"], NULL_CLASS)
+        )
+        truth = _class_indices(file, filled, "label", labels, "the labels found")
+        values.append(_values(file, table, channels))
+        participants.append(Participant(file.stem, begin, segment, clip, truth, None, None, None, None))
+        begin += table.num_rows
+    return Dataset(
+        path=path,
+        values=np.concatenate(values),
+        title=path.absolute().name,
+        labels=tuple(labels),
+        channels=channels,
+        sampling_rate=DEFAULT_SAMPLING_RATE,
+        clip_seconds=4.0,
+        stride_seconds=1.0,
+        participants=tuple(participants),
+    )
+
+
+def _read_table(file: Path) -> pa.Table:
+    if not file.is_file():
+        raise TrainingError(f"{file}: no such file; is the export complete? Export it again")
+    try:
+        if file.suffix.lower() == ".parquet":
+            table = pa.parquet.read_table(file)
+        else:
+            types = {"label": pa.string(), "ground_truth": pa.string()}
+            options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+            table = pa.csv.read_csv(file, convert_options=options)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+        raise TrainingError(
+            f"{file}: cannot be read ({str(error).splitlines()[0]}); copy or export it again"
+        ) from None
+    if table.num_rows == 0:
+        raise TrainingError(f"{file}: holds no samples; remove the participant or export it again")
+    return table
+
+
+def _values_found(file: Path) -> set[str]:
+    """Classes in the ground truth of a file."""
+    table = _read_table(file)
+    if "ground_truth" not in table.column_names:
+        return set()
+    return {str(value) for value in pc.unique(table["ground_truth"]).to_pylist() if value is not None}
+
+
+def _values(file: Path, table: pa.Table, channels: tuple[str, ...]) -> Floats:
+    values = np.empty((table.num_rows, len(channels)), dtype=np.float32)
+    for number, name in enumerate(channels):
+        if name not in table.column_names:
+            has = ", ".join(column for column in table.column_names if column not in NOT_CHANNELS)
+            raise TrainingError(f"{file}: has no channel '{name}'; its channels are {has}. Give all the same columns")
+        try:
+            values[:, number] = pc.cast(table[name], pa.float32(), safe=False).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise TrainingError(f"{file}: channel '{name}' holds {table[name].type}, expected numbers") from None
+        bad = ~np.isfinite(values[:, number])
+        if bad.any():
+            raise TrainingError(
+                f"{file}: channel '{name}' has {bad.sum()} missing or infinite values, the first in sample "
+                f"{int(bad.argmax()) + 1}; correct them or drop the channel"
+            )
+    return values
+
+
+def _class_indices(file: Path, table: pa.Table, column: str, labels: list[str], where: str) -> Ints:
+    """Index of each value in `labels`, -1 for null."""
+    if column not in table.column_names:
+        raise TrainingError(f"{file}: has no column '{column}'; export the dataset again")
+    values = table[column].combine_chunks()
+    unknown = pc.filter(values, pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, pa.array(labels)))))
+    if len(unknown):
+        raise TrainingError(f"{file}: column '{column}' holds '{unknown[0]}', which is not among {where}")
+    indices = pc.fill_null(pc.index_in(values, pa.array(labels, pa.string())), UNLABELLED)
+    return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _numbers(table: pa.Table, column: str, kind: Any, missing: float) -> npt.NDArray[Any]:
+    return np.asarray(pc.fill_null(table[column], missing).to_numpy(), dtype=kind)
+
+
+def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds: float) -> tuple[Ints, Ints]:
+    """Number of the gapless segment, and of the clip's stride, that each sample lies in; two `(n,)`."""
+    count = table.num_rows
+    recording = np.zeros(count, dtype=np.int64)
+    if "recording" in table.column_names:
+        names = table["recording"].combine_chunks()
+        names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+        recording = np.asarray(names.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+    other = np.diff(recording) != 0
+    if "time" in table.column_names:
+        time = table["time"].to_numpy()
+        if not np.issubdtype(time.dtype, np.number):
+            raise TrainingError(f"{file}: column 'time' holds {table['time'].type}, expected seconds")
+        steps = np.diff(time)
+        if (steps[~other] <= 0).any():
+            raise TrainingError(f"{file}: column 'time' does not increase within a recording; sort the samples")
+        gaps = other | (steps > 1.5 / sampling_rate)
+        stride = np.floor(time / stride_seconds + 1e-6).astype(np.int64)
+    else:
+        gaps = other
+        stride = (np.arange(count) / sampling_rate // stride_seconds).astype(np.int64)
+    segment = np.concatenate([[0], np.cumsum(gaps)])
+    changes = other | (np.diff(stride) != 0)
+    return segment, np.concatenate([[0], np.cumsum(changes)])

@@ -1,0 +1,251 @@
+"""The grid of the paper's Table 3: every model and approach, every seed, every held-out group of participants.
+
+One folder a job, written when it is done: a killed grid goes on where it stopped. Jobs run side by side, each in a
+process with one thread, since the models are too small for more.
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
+
+from training.approaches import Approach, ground_truth, training_labels
+from training.dataset import UNLABELLED, Dataset
+from training.errors import TrainingError
+from training.loop import Settings, predict, predicted_classes, train
+from training.models import MODELS
+from training.saved import save_model, write_text
+
+Ints = npt.NDArray[np.int64]
+
+SHARED = ".dataset.joblib"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train: on all participants but the held-out ones, on which it is tested."""
+
+    model: str
+    approach: Approach
+    seed: int
+    held_out: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Where in the run's folder its results lie."""
+        approach = f"{self.approach.name}-{self.approach.threshold}".replace("%", "pct")
+        names = "+".join(self.held_out)
+        readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in names)[:40]
+        return f"jobs/{self.model}/{approach}/seed-{self.seed}/{readable}-{crc32(names.encode()):08x}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the table, in percent: (mean, std) over seeds; by class `(classes,)`; subjects: macro recall of each
+    held-out group, mean over seeds; confusion `(classes, classes)`: counts over all seeds, the truth in rows."""
+
+    model: str
+    approach: Approach
+    macro_recall: tuple[float, float]
+    macro_f1: tuple[float, float]
+    weighted_f1: tuple[float, float]
+    recall_of_class: tuple[float, ...]
+    f1_of_class: tuple[float, ...]
+    subjects: dict[str, float]
+    confusion: Ints
+
+
+def make_jobs(
+    dataset: Dataset, models: list[str], approaches: list[Approach], seeds: list[int], splits: list[list[str]]
+) -> list[Job]:
+    """All jobs of a grid; TrainingError before any heavy work where one of them could not run.
+
+    Without `splits` every participant is held out once.
+    """
+    for model in models:
+        if model not in MODELS:
+            raise TrainingError(f"model '{model}' is not known; known are {', '.join(MODELS)}")
+    groups = [tuple(group) for group in splits] or [(participant.name,) for participant in dataset.participants]
+    for group in groups:
+        for name in group:
+            ground_truth(dataset, dataset.participant(name))
+        if len(set(group)) == len(dataset.participants):
+            raise TrainingError(
+                f"{dataset.path}: holding out {', '.join(group)} leaves nobody to train on; "
+                "evaluation needs two participants or more"
+            )
+    for approach in approaches:
+        for participant in dataset.participants:
+            training_labels(dataset, participant, approach, 0)
+    return [Job(m, a, s, g) for m in models for a in approaches for s in seeds for g in groups]
+
+
+def run_grid(
+    dataset: Dataset,
+    jobs: list[Job],
+    settings: Settings,
+    folder: Path,
+    progress: Callable[[int, int, str], None],
+    processes: int | None = None,
+) -> None:
+    """Run the jobs that have no result in `folder` yet; `progress` gets how many of how many are done, and which.
+
+    TrainingError if the folder holds a run with other settings or another dataset.
+    """
+    _claim(folder, dataset, settings)
+    missing = [job for job in jobs if not (folder / job.folder / "result.json").is_file()]
+    progress(len(jobs) - len(missing), len(jobs), "")
+    if not missing:
+        return
+    shared = folder / SHARED
+    joblib.dump(dataset, shared)  # workers map its arrays into memory: one copy for all
+    workers = min(processes or int(joblib.cpu_count()), len(missing))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (shared, settings, folder))
+    try:
+        futures = {pool.submit(_run_job, job): job for job in missing}
+        for done, future in enumerate(as_completed(futures), start=len(jobs) - len(missing) + 1):
+            future.result()
+            progress(done, len(jobs), futures[future].folder)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        shared.unlink(missing_ok=True)
+
+
+def scores(dataset: Dataset, jobs: list[Job], folder: Path) -> list[Score]:
+    """A row for each model and approach whose jobs are all done."""
+    rows = []
+    for model, approach in dict.fromkeys((job.model, job.approach) for job in jobs):
+        own = [job for job in jobs if (job.model, job.approach) == (model, approach)]
+        if all((folder / job.folder / "result.json").is_file() for job in own):
+            rows.append(_score(dataset, model, approach, own, folder))
+    return rows
+
+
+_worker: dict[str, Any] = {}
+
+
+def _prepare_worker(shared: Path, settings: Settings, folder: Path) -> None:
+    torch.set_num_threads(1)
+    # Copy-on-write, since torch wants writable memory; nobody writes.
+    _worker.update(dataset=joblib.load(shared, mmap_mode="c"), settings=settings, folder=folder)
+
+
+def _run_job(job: Job) -> None:
+    with suppress(KeyboardInterrupt):  # the parent says so once
+        run_job(_worker["dataset"], job, _worker["settings"], _worker["folder"])
+
+
+def run_job(dataset: Dataset, job: Job, settings: Settings, folder: Path) -> None:
+    """Train and test one model; write metrics, model, predictions, and last `result.json`."""
+    own = folder / job.folder
+    training = [participant for participant in dataset.participants if participant.name not in job.held_out]
+    lines: list[str] = []
+    trained = train(
+        dataset,
+        training,
+        job.model,
+        job.approach,
+        job.seed,
+        settings,
+        lambda epoch, loss: lines.append(json.dumps({"epoch": epoch, "loss": loss})),
+    )
+    if len(lines) < settings.epochs:  # interrupted: no result
+        return
+    save_model(trained, own, {"approach": str(job.approach), "seed": job.seed, "held_out": job.held_out})
+    write_text(own / "metrics.jsonl", "\n".join(lines))
+    batch = settings.batch_size if settings.batch_recurrence else 1000
+    for name in job.held_out:
+        participant = dataset.participant(name)
+        rows = slice(participant.begin, participant.begin + len(participant.segment))
+        classes = predicted_classes(predict(trained, dataset.values[rows], participant.segment, batch))
+        np.save(own / f"{_number(dataset, name)}.npy", classes.astype(np.int16))
+    write_text(own / "result.json", json.dumps({"loss": json.loads(lines[-1])["loss"]}))
+
+
+def _score(dataset: Dataset, model: str, approach: Approach, jobs: list[Job], folder: Path) -> Score:
+    classes = range(len(dataset.labels))
+    by_seed: dict[int, list[tuple[Ints, Ints]]] = {}
+    subjects: dict[str, list[float]] = {}
+    for job in jobs:
+        pairs = list(_truth_and_predictions(dataset, job, folder))
+        by_seed.setdefault(job.seed, []).extend(pairs)
+        truth, predicted = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        subjects.setdefault("+".join(job.held_out), []).append(_macro_recall(truth, predicted))
+    whole = [tuple(np.concatenate(side) for side in zip(*pairs, strict=True)) for pairs in by_seed.values()]
+    recalls = [_macro_recall(truth, predicted) for truth, predicted in whole]
+    macro = [100 * f1_score(truth, predicted, average="macro", zero_division=0) for truth, predicted in whole]
+    weighted = [100 * f1_score(truth, predicted, average="weighted", zero_division=0) for truth, predicted in whole]
+    per_class = {
+        metric: np.mean([metric(t, p, labels=classes, average=None, zero_division=0) for t, p in whole], axis=0) * 100
+        for metric in (recall_score, f1_score)
+    }
+    return Score(
+        model=model,
+        approach=approach,
+        macro_recall=(float(np.mean(recalls)), float(np.std(recalls))),
+        macro_f1=(float(np.mean(macro)), float(np.std(macro))),
+        weighted_f1=(float(np.mean(weighted)), float(np.std(weighted))),
+        recall_of_class=tuple(map(float, per_class[recall_score])),
+        f1_of_class=tuple(map(float, per_class[f1_score])),
+        subjects={name: float(np.mean(values)) for name, values in subjects.items()},
+        confusion=sum(confusion_matrix(truth, predicted, labels=classes) for truth, predicted in whole),
+    )
+
+
+def _truth_and_predictions(dataset: Dataset, job: Job, folder: Path) -> Iterator[tuple[Ints, Ints]]:
+    """Samples of the held-out participants whose truth is known and that a window covers."""
+    for name in job.held_out:
+        predicted = np.load(folder / job.folder / f"{_number(dataset, name)}.npy").astype(np.int64)
+        truth = ground_truth(dataset, dataset.participant(name))
+        kept = (truth != UNLABELLED) & (predicted != UNLABELLED)
+        if not kept.any():
+            raise TrainingError(f"{dataset.path}: participant '{name}' has no gapless second to test on")
+        yield truth[kept], predicted[kept]
+
+
+def _macro_recall(truth: Ints, predicted: Ints) -> float:
+    """Percent; over the classes that occur (SPEC 5)."""
+    return 100 * float(recall_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
+
+
+def _number(dataset: Dataset, name: str) -> int:
+    return [participant.name for participant in dataset.participants].index(name)
+
+
+def _claim(folder: Path, dataset: Dataset, settings: Settings) -> None:
+    """Write what the run is, or check that it is the same run."""
+    about = {
+        "dataset": str(dataset.path.absolute()),
+        "participants": {participant.name: len(participant.segment) for participant in dataset.participants},
+        "labels": list(dataset.labels),
+        "channels": list(dataset.channels),
+        "settings": asdict(settings),
+    }
+    file = folder / "config.json"
+    if file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+        unlike = [name for name in about if known.get(name) != about[name]]
+        if unlike:
+            raise TrainingError(f"{file}: is of a run with other {', '.join(unlike)}; name another folder with --out")
+        return
+    write_text(file, json.dumps(about, indent=1, ensure_ascii=False))
+    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "pyarrow")}
+    environment = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
+    write_text(
+        folder / "environment.json", json.dumps({**environment, "argv": sys.argv, "packages": packages}, indent=1)
+    )

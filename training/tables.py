@@ -1,0 +1,133 @@
+"""What a grid found, for people: a table like the paper's Table 3 on the terminal and as Markdown, CSV and LaTeX, the
+scores by class, and confusion matrices as CSV and PNG."""
+
+import csv
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from training.dataset import Dataset
+from training.evaluate import Score
+from training.saved import write_text
+
+COLUMNS = ("model", "approach", "macro recall", "macro F1", "weighted F1", "subjects")
+PAPER_COLUMNS = ("paper's recall", "paper's F1")
+PAPER_ROWS = {"full": "fully_supervised", "few-shot-ce": "few_shot_ce", "random-ce": "random_ce"}
+PAPER_MODELS = {"shallow_deepconvlstm": 0, "tinyhar": 2}
+
+
+def write_tables(dataset: Dataset, scores: list[Score], folder: Path) -> None:
+    """Write table.md, table.csv, table.tex, results.json, and for each row its classes and confusion matrix."""
+    header, rows = table_rows(dataset, scores)
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    write_text(folder / "table.md", "\n".join(lines))
+    write_text(folder / "table.csv", _csv([header, *rows]))
+    write_text(folder / "table.tex", _latex(header, rows))
+    results = [
+        {**asdict(score), "approach": str(score.approach), "confusion": score.confusion.tolist()} for score in scores
+    ]
+    write_text(folder / "results.json", json.dumps({"labels": dataset.labels, "rows": results}, indent=1))
+    for score in scores:
+        name = f"{score.model}-{score.approach.name}-{score.approach.threshold}".replace("%", "pct")
+        by_class = zip(dataset.labels, score.recall_of_class, score.f1_of_class, strict=True)
+        table = [
+            ["class", "recall", "F1"],
+            *[[label, f"{recall:.2f}", f"{f1:.2f}"] for label, recall, f1 in by_class],
+        ]
+        write_text(folder / "classes" / f"{name}.csv", _csv(table))
+        _confusion(score, dataset.labels, folder / "confusion" / name)
+
+
+def terminal_table(dataset: Dataset, scores: list[Score]) -> Table:
+    """The table for a terminal."""
+    header, rows = table_rows(dataset, scores)
+    table = Table(*header, title=f"{dataset.title}: percent, mean ± std over seeds (subjects: over held-out groups)")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def table_rows(dataset: Dataset, scores: list[Score]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows as text; with the paper's numbers where the dataset's name is one of theirs."""
+    paper = _paper_rows(dataset.title)
+    header = [*COLUMNS, *(PAPER_COLUMNS if paper else ())]
+    rows = []
+    for score in scores:
+        subjects = list(score.subjects.values())
+        row = [score.model, str(score.approach)]
+        row += [f"{mean:.2f} ± {std:.2f}" for mean, std in (score.macro_recall, score.macro_f1, score.weighted_f1)]
+        row.append(f"{np.mean(subjects):.2f} ± {np.std(subjects):.2f}")
+        if paper:
+            row += _paper_cells(paper, score)
+        rows.append(row)
+    return header, rows
+
+
+def _paper_rows(title: str) -> dict[str, list[float]] | None:
+    published: dict[str, dict[str, list[float]]] = json.loads((files("training") / "paper_results.json").read_text())
+    words = title.lower().replace("-", " ").replace("_", " ").split()
+    return next((rows for name, rows in published.items() if name.lower() in words), None)
+
+
+def _paper_cells(paper: dict[str, list[float]], score: Score) -> list[str]:
+    approach = score.approach
+    suffix = "" if approach.threshold == "none" else f"_t{approach.threshold}"
+    row = paper.get(PAPER_ROWS.get(approach.name, approach.name.replace("-", "_") + suffix))
+    first = PAPER_MODELS[score.model]
+    return [f"{value:.2f}" for value in row[first : first + 2]] if row else ["", ""]
+
+
+def _csv(rows: list[list[str]]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _latex(header: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        escaped = (cell.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") for cell in cells)
+        return " & ".join(escaped) + r" \\"
+
+    body = [r"\begin{tabular}{ll" + "r" * (len(header) - 2) + "}", r"\hline", line(header), r"\hline"]
+    return "\n".join([*body, *map(line, rows), r"\hline", r"\end{tabular}"])
+
+
+def _confusion(score: Score, labels: tuple[str, ...], path: Path) -> None:
+    """Row-normalised, in percent."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    sums = score.confusion.sum(axis=1, keepdims=True)
+    shares = 100 * score.confusion / np.where(sums > 0, sums, 1)
+    rows = [
+        ["truth \\ predicted", *labels],
+        *[[label, *map("{:.2f}".format, row)] for label, row in zip(labels, shares, strict=True)],
+    ]
+    write_text(path.with_suffix(".csv"), _csv(rows))
+    size = 2.5 + 0.55 * len(labels)
+    figure, axes = plt.subplots(figsize=(size, size), layout="constrained")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="truth")
+    axes.set_xticklabels(labels, rotation=90)
+    axes.set_yticklabels(labels)
+    axes.set_title(f"{score.model}, {score.approach}\nrecall, percent", fontsize=9)
+    for (row, column), share in np.ndenumerate(shares):
+        axes.text(
+            column,
+            row,
+            f"{share:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if share > 50 else "black",
+        )
+    figure.savefig(path.with_suffix(".png"), dpi=120)
+    plt.close(figure)
