@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.harness import machine, show
 
-NAMES = ("clustering", "clustering_scale", "embedding", "sampling", "labelling_accuracy")
+NAMES = ("clustering", "clustering_scale", "embedding", "sampling", "labelling_accuracy", "training")
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -152,31 +152,35 @@ def _descend(
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, settings.decay_every, settings.decay)
     half = _uses_bfloat16(settings.precision, values.device)
+
+    def one_epoch() -> float:
+        order = torch.randperm(len(starts)) if settings.shuffle else torch.arange(len(starts))
+        total = torch.zeros((), device=values.device)
+        for batch in order.to(values.device).split(settings.batch_size):
+            with torch.autocast(values.device.type, torch.bfloat16, enabled=half):
+                scores = model(trained.normalised(windows[starts[batch]].transpose(1, 2)))
+            loss = loss_of(scores.float(), labels[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.detach() * len(batch)
+        schedule.step()
+        return float(total) / len(starts)
+
     model.train()
     for epoch in range(1, settings.epochs + 1):
         try:
-            order = torch.randperm(len(starts)) if settings.shuffle else torch.arange(len(starts))
-            total = torch.zeros((), device=values.device)
-            for batch in order.to(values.device).split(settings.batch_size):
-                with torch.autocast(values.device.type, torch.bfloat16, enabled=half):
-                    scores = model(trained.normalised(windows[starts[batch]].transpose(1, 2)))
-                loss = loss_of(scores.float(), labels[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                total += loss.detach() * len(batch)
-            schedule.step()
+            mean_loss = one_epoch()
+            if not np.isfinite(mean_loss):
+                raise TrainingError(
+                    f"the loss of epoch {epoch} is {mean_loss}; lower learning_rate or set normalise, the values of "
+                    "the channels may be too large"
+                )
+            after_epoch(epoch, mean_loss)
         except KeyboardInterrupt:
             if epoch == 1:
                 raise
             break
-        mean_loss = float(total) / len(starts)
-        if not np.isfinite(mean_loss):
-            raise TrainingError(
-                f"the loss of epoch {epoch} is {mean_loss}; lower learning_rate or set normalise, the values of "
-                "the channels may be too large"
-            )
-        after_epoch(epoch, mean_loss)
 
 
 def _training_windows(

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pyarrow.parquet
 import pytest
 
 from ml_backend.demo import BackendServer, LabelStudioServer, free_port, wait_for
 from ml_backend.errors import LabelStudioError
+from training.approaches import Approach, training_labels
+from training.dataset import read_dataset
 
 RunJob = Callable[..., int]
 AnswerAll = Callable[[int], dict[int, int]]
@@ -77,6 +80,31 @@ def test_the_round_trip_from_start_training_to_the_exported_dataset(
     page = backend.get("")
     assert "round trip ü" in page.text
     assert page.text.count('class="strip"') == 2
+
+
+def test_training_reads_a_real_export_and_derives_its_thresholds(
+    start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll, tmp_path: Path
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "to be trained on")
+    answer_all(project)
+    for threshold in ("none", "50%", "3"):
+        target = tmp_path / threshold
+        done = weakhar(backend, "export", str(target), "--project", str(project), "--threshold", threshold)
+        assert done.returncode == 0, done.stderr
+    everything = read_dataset(tmp_path / "none")
+    for threshold in ("50%", "3"):
+        narrowed = read_dataset(tmp_path / threshold)
+        for one, other in zip(everything.participants, narrowed.participants, strict=True):
+            derived = training_labels(everything, one, Approach("weak-ce", threshold), seed=1)
+            np.testing.assert_array_equal(derived, other.weak)
+    arguments = ["--models", "tinyhar", "--thresholds", "none,50%", "--seeds", "1", "--set", "epochs=1"]
+    done = weakhar(backend, "evaluate", str(tmp_path / "none"), *arguments, "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "run" / "table.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == [
+        *("full", "few-shot-ce", "random-ce", "weak-ce", "weak-ce (T = 50%)", "weak-phgce", "weak-phgce (T = 50%)")
+    ]
 
 
 def test_a_second_run_creates_nothing_and_a_deleted_task_comes_back(
