@@ -32,7 +32,7 @@ from training.tables import write_tables
 
 NOISE = 0.25
 COMPONENTS, DIM, SEGMENT_NOISE = 30, 32, 0.3
-CLIP_SECONDS, STRIDE_SECONDS = 4.0, 1.0
+CLIP_SECONDS, STRIDE_SECONDS = 2.0, 1.0  # activities last some 8 seconds here
 APPROACHES = ["full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce"]
 ODDITIES: dict[str, dict[str, Any]] = {
     "as we do": {},

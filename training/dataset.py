@@ -217,6 +217,8 @@ def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
 def _read_table(file: Path) -> pa.Table:
     if not file.is_file():
         raise TrainingError(f"{file}: no such file; is the export complete? Export it again")
+    if file.suffix.lower() not in (".csv", ".parquet"):
+        raise TrainingError(f"{file}: is neither .csv nor .parquet; name a file of IMU samples")
     try:
         if file.suffix.lower() == ".parquet":
             table = pa.parquet.read_table(file)

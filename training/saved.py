@@ -1,6 +1,7 @@
 """Trained models on disk: safetensors beside a JSON of labels, channels and window; and ONNX for other programs."""
 
 import json
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ def export_onnx(trained: Trained, file: Path) -> float:
     names: dict[str, Any] = {"input_names": ["windows"], "output_names": ["scores"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own exporter
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             deployed, (windows,), dynamo=True, dynamic_shapes=({0: batch},), verbose=False, **names
         )

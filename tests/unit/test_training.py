@@ -24,7 +24,7 @@ from ml_backend.propagation import parse_threshold
 from training import PHGCELoss, ShallowDeepConvLSTM, TinyHAR, WeightedCrossEntropy
 from training.approaches import Approach, parse_approaches, training_labels
 from training.cli import cli
-from training.dataset import Dataset, read_dataset, window_starts
+from training.dataset import Dataset, read_dataset, read_recording, window_starts
 from training.errors import TrainingError
 from training.evaluate import make_jobs, run_grid, scores
 from training.loop import Settings, predict, predicted_classes, train
@@ -390,6 +390,12 @@ def test_files_that_are_no_dataset_are_told(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(TrainingError, match="not valid JSON"):
         read_dataset(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"\0\xff")
+    with pytest.raises(TrainingError, match=r"clip\.mp4: is neither \.csv nor \.parquet"):
+        read_recording(tmp_path / "clip.mp4", ("acc_x",), 50.0)
+    (tmp_path / "other.csv").write_text("gyro_x\n1\n2\n")
+    with pytest.raises(TrainingError, match="has no channel 'acc_x'; its channels are gyro_x"):
+        read_recording(tmp_path / "other.csv", ("acc_x",), 50.0)
 
 
 def test_evaluation_needs_truth_two_participants_and_known_names(tmp_path: Path, dataset: Dataset) -> None:
