@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 
 NULL_CLASS = "null"
 TIME_COLUMNS = ("time", "timestamp", "timestamps", "t", "seconds")
+EXPORT_COLUMNS = ("recording", "time", "label", "source", "cluster", "distance", "ground_truth")
+"""What an export adds to the channels; a channel of such a name would be overwritten."""
 IGNORED_COLUMNS = ("sbj_id", "subject", "participant")
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -111,11 +113,21 @@ def _channels(path: Path, table: pa.Table, how: ImuFormat, label: str | None, ti
     if how.columns is not None:
         for name in how.columns:
             _named(path, table, name, (), "imu_columns")
-        return list(how.columns)
+        return _refuse_export_names(path, list(how.columns))
     others = [name for name in table.column_names if name not in (label, time)]
     channels = [name for name in others if name.strip().lower() not in IGNORED_COLUMNS and name.strip()]
     if not channels:
         raise RecordingError(f"{path}: has no channel columns; it has {', '.join(table.column_names)}")
+    return _refuse_export_names(path, channels)
+
+
+def _refuse_export_names(path: Path, channels: list[str]) -> list[str]:
+    for name in channels:
+        if name in EXPORT_COLUMNS:
+            raise RecordingError(
+                f"{path}: channel '{name}' has the name of a column of the export; rename it, or name the others in "
+                "imu_columns of dataset.yaml"
+            )
     return channels
 
 

@@ -22,9 +22,10 @@ import numpy.typing as npt
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
+from ml_backend.clips import clip_starts
 from ml_backend.embeddings import choose_precision, load_backbone
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
-from ml_backend.errors import ConfigError
+from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
 from ml_backend.labelling import Clustering, ParticipantLabels, answers_by_clip, participant_labels
 from ml_backend.labelstudio.annotations import reconcile
@@ -176,7 +177,15 @@ def _participant_work(
 
 def _cluster_participant(parameters: Parameters, embed: FrameEmbedder, work: _ParticipantWork) -> None:
     pairs = zip(work.results, work.starts, strict=True)
-    all_vectors = np.concatenate([_recording_vectors(parameters, embed, result, own) for result, own in pairs])
+    vectors = [_recording_vectors(parameters, embed, result, own) for result, own in pairs]
+    for result, found in zip(work.results, vectors, strict=True):
+        if found.shape[1] != vectors[0].shape[1]:
+            source, first = result.recording.vectors or result.recording.video, work.results[0].recording
+            raise RecordingError(
+                f"{source}: its vectors have {found.shape[1]} dimensions, those of {first} {vectors[0].shape[1]}; "
+                "use one backbone for all recordings of a participant"
+            )
+    all_vectors = np.concatenate(vectors)
     components = components_for(parameters.components, len(all_vectors))
     mixture = GaussianMixture(components, random_state=parameters.seed, paper_exact=parameters.paper_exact)
     mixture.fit(all_vectors)
@@ -220,7 +229,9 @@ def _recording_vectors(
     parameters: Parameters, embed: FrameEmbedder, result: CheckedRecording, starts: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
     if result.recording.vectors is not None:
-        return precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds)
+        duration = result.video.duration if result.video else 0.0
+        clips = len(clip_starts(0.0, duration, parameters.clip_seconds, parameters.stride_seconds))
+        return precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds, clips)
     times, vectors = embed(result.recording.video, lambda _: None)
     return clip_vectors(times, vectors, starts, parameters.clip_seconds)
 

@@ -53,10 +53,7 @@ def training_labels(dataset: Dataset, participant: Participant, approach: Approa
         raise TrainingError(f"{dataset.path}: holds no weak labels, so only the approach 'full' can train on it")
     if approach.name.startswith("weak"):
         return _weak_labels(dataset, participant, approach.threshold)
-    if participant.annotated is None:
-        raise TrainingError(
-            f"{dataset.path}: the wear format does not tell annotated samples; export as parquet for {approach.name}"
-        )
+    assert participant.annotated is not None
     if approach.name == "few-shot-ce":
         return np.where(participant.annotated, participant.weak, UNLABELLED)
     return _random_labels(dataset, participant, participant.annotated, seed)
@@ -75,11 +72,9 @@ def ground_truth(dataset: Dataset, participant: Participant) -> Ints:
 def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> Ints:
     """Labels anew from clusters and distances, so that any threshold can follow from one export."""
     assert participant.weak is not None
+    assert participant.distance is not None
+    assert participant.cluster is not None
     distance, share = _parse_threshold(threshold)
-    if distance is None and share is None and participant.distance is None:
-        return participant.weak
-    if participant.distance is None or participant.cluster is None:
-        raise TrainingError(f"{dataset.path}: the wear format holds no distances; export as parquet for thresholds")
     inside = participant.cluster >= 0
     label_of_cluster = np.full(participant.cluster.max() + 1, UNLABELLED)
     labelled = inside & (participant.weak != UNLABELLED)
@@ -88,14 +83,29 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
     if distance is not None:
         return np.where(participant.distance < distance, labels, UNLABELLED)
     if share is not None:
-        # A clip's samples follow one another and have its distance; the last clip also fills up to the end.
-        change = (np.diff(participant.distance) != 0) | (np.diff(participant.cluster) != 0)
-        clip = np.concatenate([[0], np.cumsum(change)])
+        clip = _clips(dataset, participant)
         first = np.unique(clip[inside], return_index=True)[1]
         of_clips, numbers = participant.distance[inside][first], clip[inside][first]
         farthest = np.argsort(of_clips, kind="stable")[int(np.ceil(share * len(of_clips))) :]
         labels[np.isin(clip, numbers[farthest])] = UNLABELLED
     return labels
+
+
+def _clips(dataset: Dataset, participant: Participant) -> Ints:
+    """Number of the clip that labels each sample, `(n,)`.
+
+    That of its stride; but the last clip's label fills up to the end of the recording (SPEC 4), so that strides
+    there, too short for a clip, are those of the clip before.
+    """
+    assert participant.distance is not None
+    assert participant.cluster is not None
+    run = np.where(participant.cluster >= 0, participant.segment, -1)
+    ends = np.append(np.flatnonzero(np.diff(run)) + 1, len(run))
+    remaining = np.repeat(ends, np.diff(ends, prepend=0)) - np.arange(len(run))
+    too_short = remaining[1:] < round(dataset.clip_seconds * dataset.sampling_rate)
+    alike = (np.diff(participant.cluster) == 0) & (participant.distance[1:] == participant.distance[:-1])
+    change = (np.diff(participant.clip) != 0) & ~(too_short & alike)
+    return np.concatenate([[0], np.cumsum(change)])
 
 
 def _random_labels(dataset: Dataset, participant: Participant, annotated: npt.NDArray[np.bool_], seed: int) -> Ints:

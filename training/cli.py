@@ -42,7 +42,7 @@ def main() -> None:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        err.print("stopped; run the same command again to go on where it stopped")
+        err.print("stopped; what was finished is kept, the same command goes on from there")
         sys.exit(130)
 
 
@@ -69,11 +69,12 @@ def train(
     given = _merged(config, model=model, approach=approach, threshold=threshold, seed=seed, hold_out=hold_out)
     settings = _settings(given, option, paper_exact)
     name, chosen = str(given.get("model", "tinyhar")), str(given.get("approach", "weak-phgce"))
-    asked: Approach = parse_approaches([chosen], [str(given.get("threshold", "none"))])[0]
-    if chosen in ("full", "few-shot-ce", "random-ce") and str(given.get("threshold", "none")) != "none":
+    if not chosen.startswith("weak") and str(given.get("threshold", "none")) != "none":
         raise TrainingError(f"approach '{chosen}' takes no threshold; use weak-ce or weak-phgce")
     dataset = read_dataset(export)
-    left_out = [dataset.participant(str(entry)).name for entry in given.get("hold_out") or []]
+    asked: Approach = parse_approaches([chosen], [str(given.get("threshold", dataset.threshold))])[0]
+    left_out = [dataset.participant(entry).name for entry in _texts(given, "hold_out", [])]
+    seed = _seeds({"seeds": given.get("seed", 1)})[0]
     participants = [entry for entry in dataset.participants if entry.name not in left_out]
     if not participants:
         raise TrainingError(f"{export}: every participant is held out; leave one to train on")
@@ -86,7 +87,7 @@ def train(
             write(epoch, loss)
             step(epoch, f"{name}, {asked}: loss {loss:.4f}")
 
-        trained = train_model(dataset, participants, name, asked, int(given.get("seed", 1)), settings, after_epoch)
+        trained = train_model(dataset, participants, name, asked, seed, settings, after_epoch)
     save_model(trained, target, {"approach": str(asked), "losses": losses, "held_out": left_out})
     if len(losses) < settings.epochs:
         err.print(f"stopped after {len(losses)} of {settings.epochs} epochs; the model so far is whole and saved")
@@ -101,7 +102,7 @@ def evaluate(
     models: Annotated[list[str] | None, typer.Option("--models", help="Models; may be repeated")] = None,
     approaches: Annotated[list[str] | None, typer.Option("--approaches", help="Approaches; may be repeated")] = None,
     thresholds: Annotated[list[str] | None, typer.Option("--thresholds", help="Of the weak approaches")] = None,
-    seeds: Annotated[list[int] | None, typer.Option("--seeds", help="Seeds; may be repeated")] = None,
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Such as 1,2,3")] = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Hold out together, such as p01,p02; may be repeated")
     ] = None,
@@ -131,8 +132,8 @@ def evaluate(
     dataset = read_dataset(export)
     weak = dataset.participants[0].weak is not None
     default = ["full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce"] if weak else ["full"]
-    rows = parse_approaches(_texts(given, "approaches", default), _texts(given, "thresholds", ["none"]))
-    splits = [group.split(",") if isinstance(group, str) else list(group) for group in given.get("splits") or []]
+    rows = parse_approaches(_texts(given, "approaches", default), _texts(given, "thresholds", [dataset.threshold]))
+    splits = [_texts({"split": group}, "split", []) for group in given.get("splits") or []]
     jobs = make_jobs(dataset, _texts(given, "models", list(MODELS)), rows, _seeds(given), splits)
     target = folder or Path("runs") / export.absolute().name
     with _bar(len(jobs)) as step:
@@ -147,7 +148,7 @@ def evaluate(
 def predict(
     model: Model,
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="CSV or Parquet with the model's channels")],
-    target: Annotated[Path | None, typer.Option("--out", help="CSV to write; else beside the recording")] = None,
+    target: Annotated[Path | None, typer.Option("--out", help="CSV to write; else RECORDING.labels.csv here")] = None,
 ) -> None:
     """Label new IMU data: a CSV with time, label and probability of every sample."""
     from training.dataset import read_recording
@@ -161,7 +162,8 @@ def predict(
     classes = predicted_classes(probabilities)
     if (classes < 0).all():
         raise TrainingError(f"{recording}: holds no gapless window of {trained.window} samples; record longer")
-    file = target or recording.with_name(f"{recording.stem}.labels.csv")
+    file = target or Path(f"{recording.stem}.labels.csv")
+    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["time", "label", "probability"])
@@ -199,7 +201,7 @@ def _merged(config: Path | None, **options: Any) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise TrainingError(f"{config}: expected entries such as `epochs: 30`")
         entries = content
-        known = {*options, *(field.name for field in fields(Settings)), "paper_exact"}
+        known = {*options, *(field.name for field in fields(Settings))}
         for name in entries:
             if name not in known:
                 raise TrainingError(f"{config}: '{name}' is not known; known are {', '.join(sorted(known))}")
@@ -217,11 +219,13 @@ def _settings(given: dict[str, Any], options: list[str] | None, paper_exact: boo
         name, equals, value = text.partition("=")
         if not equals or name not in kinds:
             raise TrainingError(f"--set {text}: expected NAME=VALUE with a name among {', '.join(kinds)}")
-        values[name] = yaml.safe_load(value)
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise TrainingError(f"--set {text}: '{value}' cannot be read as a value") from None
     values = {name: _typed(name, value, kinds[name]) for name, value in values.items()}
-    if paper_exact or given.get("paper_exact"):
-        values |= {"span_gaps": True, "batch_recurrence": True}
-        values["shuffle"] = False
+    if paper_exact:
+        values["paper_exact"] = True
     return Settings(**values)
 
 
@@ -237,17 +241,16 @@ def _typed(name: str, value: Any, kind: type) -> Any:
 
 def _texts(given: dict[str, Any], name: str, default: list[str]) -> list[str]:
     """A list of names; `--models a,b` and `--models a --models b` are the same."""
-    value = given.get(name) or default
+    value = default if given.get(name) is None else given[name]
     entries = [str(entry) for entry in (value if isinstance(value, list) else [value])]
-    return [part.strip() for entry in entries for part in entry.split(",")]
+    return [part.strip() for entry in entries for part in entry.split(",") if part.strip()]
 
 
 def _seeds(given: dict[str, Any]) -> list[int]:
-    seeds = given.get("seeds") or [1, 2, 3]
-    seeds = seeds if isinstance(seeds, list) else [seeds]
-    if not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-        raise TrainingError(f"seeds: expected whole numbers from 0 on, got {seeds}")
-    return seeds
+    seeds = _texts(given, "seeds", ["1", "2", "3"])
+    if not all(seed.isdecimal() for seed in seeds):
+        raise TrainingError(f"seeds: expected whole numbers from 0 on such as 1,2,3, got {', '.join(seeds)}")
+    return [int(seed) for seed in seeds]
 
 
 @contextmanager

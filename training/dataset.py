@@ -33,7 +33,7 @@ class Participant:
 
     segment changes at a gap or a recording; clip numbers the stride a sample lies in; weak and truth are classes
     or -1; annotated is True where a person's own answer labels the sample; distance is that to the centroid clip.
-    truth and the weak columns are None where the dataset has none.
+    truth is None where it is unknown, the others are None in a folder of CSV files.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Participant:
 @dataclass(frozen=True)
 class Dataset:
     """values `(n, channels)` of all participants, one after another; labels in the order of class indices;
-    sampling_rate in Hz."""
+    sampling_rate in Hz; threshold is that with which it was exported."""
 
     path: Path
     values: Floats
@@ -61,6 +61,7 @@ class Dataset:
     clip_seconds: float
     stride_seconds: float
     participants: tuple[Participant, ...]
+    threshold: str = "none"
 
     def participant(self, name: str) -> Participant:
         """By name; TrainingError lists those there are."""
@@ -114,7 +115,7 @@ def _description(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: not valid JSON ({error}); export the dataset again") from None
-    version = description.get("schema_version")
+    version = description.get("schema_version") if isinstance(description, dict) else None
     if not isinstance(version, int):
         raise TrainingError(f"{path}: has no schema_version; is it an export of weakhar?")
     if version > SCHEMA_VERSION:
@@ -124,6 +125,8 @@ def _description(path: Path) -> dict[str, Any]:
     for field in ("labels", "channels", "sampling_rate", "clip_seconds", "stride_seconds", "participants"):
         if field not in description:
             raise TrainingError(f"{path}: has no field '{field}'; export the dataset again")
+    if description.get("format", "parquet") != "parquet":
+        raise TrainingError(f"{path}: is of the wear format, which holds no times; export as parquet to train")
     return dict(description)
 
 
@@ -132,7 +135,6 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
     files = {name: path / str(entry["file"]) for name, entry in description["participants"].items()}
     if not files:
         raise TrainingError(f"{path / 'dataset.json'}: lists no participants; export the dataset again")
-    parquet = description.get("format", "parquet") == "parquet"
     # Ground truth may know classes that no annotator could choose.
     truth_labels = labels + sorted(set().union(*(_values_found(file) for file in files.values())) - set(labels))
     channels = tuple(description["channels"])
@@ -155,9 +157,9 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 clip=clip,
                 truth=truth,
                 weak=weak,
-                annotated=np.asarray(table["source"].to_pylist()) == "annotated" if parquet else None,
-                cluster=_numbers(table, "cluster", np.int64, -1) if parquet else None,
-                distance=_numbers(table, "distance", np.float64, np.inf) if parquet else None,
+                annotated=np.asarray(_column(file, table, "source").to_pylist()) == "annotated",
+                cluster=_numbers(file, table, "cluster", np.int64, -1),
+                distance=_numbers(file, table, "distance", np.float64, np.inf),
             )
         )
         begin += table.num_rows
@@ -172,6 +174,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
         clip_seconds=float(description["clip_seconds"]),
         stride_seconds=stride,
         participants=tuple(participants),
+        threshold=str(description.get("threshold", "none")),
     )
 
 
@@ -191,9 +194,10 @@ def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
         found |= {str(value or NULL_CLASS) for value in pc.unique(table["label"]).to_pylist()}
     assert channels is not None
     labels = [NULL_CLASS] * (NULL_CLASS in found) + sorted(found - {NULL_CLASS})
+    sampling_rate = _sampling_rate(tables[files[0]])
     participants, values, begin = [], [], 0
     for file, table in tables.items():
-        segment, clip = _segments(file, table, DEFAULT_SAMPLING_RATE, 1.0)
+        segment, clip = _segments(file, table, sampling_rate, 1.0)
         filled = table.set_column(
             table.column_names.index("label"), "label", pc.fill_null(table["label"], NULL_CLASS)
         )
@@ -207,7 +211,7 @@ def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
         title=path.absolute().name,
         labels=tuple(labels),
         channels=channels,
-        sampling_rate=DEFAULT_SAMPLING_RATE,
+        sampling_rate=sampling_rate,
         clip_seconds=4.0,
         stride_seconds=1.0,
         participants=tuple(participants),
@@ -224,12 +228,17 @@ def _read_table(file: Path) -> pa.Table:
             table = pa.parquet.read_table(file)
         else:
             types = {"label": pa.string(), "ground_truth": pa.string()}
-            options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+            # "null" is a class, so that arrow's own list of null values will not do.
+            options = pa.csv.ConvertOptions(
+                column_types=types, strings_can_be_null=True, null_values=["", "NaN", "nan", "NA"]
+            )
             table = pa.csv.read_csv(file, convert_options=options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         raise TrainingError(
             f"{file}: cannot be read ({str(error).splitlines()[0]}); copy or export it again"
         ) from None
+    if len(set(table.column_names)) < len(table.column_names):
+        raise TrainingError(f"{file}: has two columns of one name; its columns are {', '.join(table.column_names)}")
     if table.num_rows == 0:
         raise TrainingError(f"{file}: holds no samples; remove the participant or export it again")
     return table
@@ -264,9 +273,7 @@ def _values(file: Path, table: pa.Table, channels: tuple[str, ...]) -> Floats:
 
 def _class_indices(file: Path, table: pa.Table, column: str, labels: list[str], where: str) -> Ints:
     """Index of each value in `labels`, -1 for null."""
-    if column not in table.column_names:
-        raise TrainingError(f"{file}: has no column '{column}'; export the dataset again")
-    values = table[column].combine_chunks()
+    values = _column(file, table, column).combine_chunks()
     unknown = pc.filter(values, pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, pa.array(labels)))))
     if len(unknown):
         raise TrainingError(f"{file}: column '{column}' holds '{unknown[0]}', which is not among {where}")
@@ -274,8 +281,21 @@ def _class_indices(file: Path, table: pa.Table, column: str, labels: list[str], 
     return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _numbers(table: pa.Table, column: str, kind: Any, missing: float) -> npt.NDArray[Any]:
-    return np.asarray(pc.fill_null(table[column], missing).to_numpy(), dtype=kind)
+def _column(file: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise TrainingError(f"{file}: has no column '{name}'; export the dataset again")
+    return table[name]
+
+
+def _numbers(file: Path, table: pa.Table, column: str, kind: Any, missing: float) -> npt.NDArray[Any]:
+    return np.asarray(pc.fill_null(_column(file, table, column), missing).to_numpy(), dtype=kind)
+
+
+def _sampling_rate(table: pa.Table) -> float:
+    """By the clock in column `time`, or the usual rate where there is none; Hz."""
+    if "time" not in table.column_names or not pa.types.is_floating(table["time"].type) or table.num_rows < 2:
+        return DEFAULT_SAMPLING_RATE
+    return round(1 / float(np.median(np.diff(table["time"].to_numpy()))), 3)
 
 
 def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds: float) -> tuple[Ints, Ints]:
@@ -294,6 +314,12 @@ def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds:
         steps = np.diff(time)
         if (steps[~other] <= 0).any():
             raise TrainingError(f"{file}: column 'time' does not increase within a recording; sort the samples")
+        rate = 1 / float(np.median(steps[~other])) if (~other).any() else sampling_rate
+        if abs(rate / sampling_rate - 1) > 0.05:
+            raise TrainingError(
+                f"{file}: column 'time' gives {rate:.4g} samples a second, expected {sampling_rate:g}; "
+                "resample it, or write times in seconds"
+            )
         gaps = other | (steps > 1.5 / sampling_rate)
         stride = np.floor(time / stride_seconds + 1e-6).astype(np.int64)
     else:

@@ -7,13 +7,15 @@ process with one thread, since the models are too small for more.
 import json
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import suppress
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -25,15 +27,13 @@ import torch
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from training.approaches import Approach, ground_truth, training_labels
-from training.dataset import UNLABELLED, Dataset
+from training.dataset import UNLABELLED, Dataset, window_starts
 from training.errors import TrainingError
 from training.loop import Settings, predict, predicted_classes, train
 from training.models import MODELS
 from training.saved import save_model, write_text
 
 Ints = npt.NDArray[np.int64]
-
-SHARED = ".dataset.joblib"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def make_jobs(
     for approach in approaches:
         for participant in dataset.participants:
             training_labels(dataset, participant, approach, 0)
-    return [Job(m, a, s, g) for m in models for a in approaches for s in seeds for g in groups]
+    return list(dict.fromkeys(Job(m, a, s, g) for m in models for a in approaches for s in seeds for g in groups))
 
 
 def run_grid(
@@ -107,20 +107,31 @@ def run_grid(
 
     TrainingError if the folder holds a run with other settings or another dataset.
     """
+    _check_windows(dataset, jobs, settings)
     _claim(folder, dataset, settings)
     missing = [job for job in jobs if not (folder / job.folder / "result.json").is_file()]
     progress(len(jobs) - len(missing), len(jobs), "")
     if not missing:
         return
-    shared = folder / SHARED
+    shared = folder / f".dataset-{os.getpid()}.joblib"
     joblib.dump(dataset, shared)  # workers map its arrays into memory: one copy for all
     workers = min(processes or int(joblib.cpu_count()), len(missing))
+    others = set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (shared, settings, folder))
     try:
         futures = {pool.submit(_run_job, job): job for job in missing}
         for done, future in enumerate(as_completed(futures), start=len(jobs) - len(missing) + 1):
             future.result()
             progress(done, len(jobs), futures[future].folder)
+    except BrokenProcessPool:
+        raise TrainingError(
+            "a training process was killed, perhaps for want of memory; run again with fewer --processes, "
+            "what is done is kept"
+        ) from None
+    except BaseException:
+        for child in set(active_children()) - others:
+            child.terminate()  # nothing is lost: a job without its result runs again
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         shared.unlink(missing_ok=True)
@@ -140,14 +151,14 @@ _worker: dict[str, Any] = {}
 
 
 def _prepare_worker(shared: Path, settings: Settings, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(1)
     # Copy-on-write, since torch wants writable memory; nobody writes.
     _worker.update(dataset=joblib.load(shared, mmap_mode="c"), settings=settings, folder=folder)
 
 
 def _run_job(job: Job) -> None:
-    with suppress(KeyboardInterrupt):  # the parent says so once
-        run_job(_worker["dataset"], job, _worker["settings"], _worker["folder"])
+    run_job(_worker["dataset"], job, _worker["settings"], _worker["folder"])
 
 
 def run_job(dataset: Dataset, job: Job, settings: Settings, folder: Path) -> None:
@@ -168,11 +179,10 @@ def run_job(dataset: Dataset, job: Job, settings: Settings, folder: Path) -> Non
         return
     save_model(trained, own, {"approach": str(job.approach), "seed": job.seed, "held_out": job.held_out})
     write_text(own / "metrics.jsonl", "\n".join(lines))
-    batch = settings.batch_size if settings.batch_recurrence else 1000
     for name in job.held_out:
         participant = dataset.participant(name)
         rows = slice(participant.begin, participant.begin + len(participant.segment))
-        classes = predicted_classes(predict(trained, dataset.values[rows], participant.segment, batch))
+        classes = predicted_classes(predict(trained, dataset.values[rows], participant.segment))
         np.save(own / f"{_number(dataset, name)}.npy", classes.astype(np.int16))
     write_text(own / "result.json", json.dumps({"loss": json.loads(lines[-1])["loss"]}))
 
@@ -213,8 +223,6 @@ def _truth_and_predictions(dataset: Dataset, job: Job, folder: Path) -> Iterator
         predicted = np.load(folder / job.folder / f"{_number(dataset, name)}.npy").astype(np.int64)
         truth = ground_truth(dataset, dataset.participant(name))
         kept = (truth != UNLABELLED) & (predicted != UNLABELLED)
-        if not kept.any():
-            raise TrainingError(f"{dataset.path}: participant '{name}' has no gapless second to test on")
         yield truth[kept], predicted[kept]
 
 
@@ -227,11 +235,36 @@ def _number(dataset: Dataset, name: str) -> int:
     return [participant.name for participant in dataset.participants].index(name)
 
 
+def _check_windows(dataset: Dataset, jobs: list[Job], settings: Settings) -> None:
+    length, step = settings.window(dataset.sampling_rate)
+    for name in dict.fromkeys(name for job in jobs for name in job.held_out):
+        participant = dataset.participant(name)
+        if (
+            len(window_starts(participant.segment, ground_truth(dataset, participant) != UNLABELLED, length, step))
+            == 0
+        ):
+            raise TrainingError(
+                f"{dataset.path}: participant '{name}' has no gapless window of {length} samples to test on; "
+                "hold out others with --split or shorten window_seconds"
+            )
+
+
+def _digest(dataset: Dataset) -> str:
+    """Of everything that a result depends on: an export made anew with other labels is another dataset."""
+    digest = sha256(np.ascontiguousarray(dataset.values).data)
+    for participant in dataset.participants:
+        for column in ("segment", "clip", "truth", "weak", "annotated", "cluster", "distance"):
+            values = getattr(participant, column)
+            digest.update(b"-" if values is None else np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
 def _claim(folder: Path, dataset: Dataset, settings: Settings) -> None:
     """Write what the run is, or check that it is the same run."""
     about = {
         "dataset": str(dataset.path.absolute()),
-        "participants": {participant.name: len(participant.segment) for participant in dataset.participants},
+        "content": _digest(dataset),
+        "participants": [participant.name for participant in dataset.participants],
         "labels": list(dataset.labels),
         "channels": list(dataset.channels),
         "settings": asdict(settings),

@@ -1,7 +1,7 @@
 """The one training loop (SPEC 5), and prediction: window by window, then sample by sample."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the defaults are the paper's. `shuffle`, `span_gaps` and `batch_recurrence` away from their
-    defaults are oddities of the published code."""
+    """How to train; the defaults are the paper's. `paper_exact` adds the oddities of the published code: windows span
+    gaps, and ShallowDeepConvLSTM recurs over the batch and is not shuffled; each can be had alone, to measure it."""
 
     window_seconds: float = 1.0
     overlap: float = 0.5
@@ -34,13 +34,16 @@ class Settings:
     shuffle: bool = True
     span_gaps: bool = False
     batch_recurrence: bool = False
+    paper_exact: bool = False
     device: str = "auto"
     precision: str = "auto"  # bfloat16 where the processor is made for it, else float32
 
     def __post_init__(self) -> None:
         for name in ("window_seconds", "epochs", "batch_size", "learning_rate", "decay_every", "decay"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < np.inf:
                 raise TrainingError(f"{name} = {getattr(self, name)} must be above 0")
+        if not 0 <= self.weight_decay < np.inf:
+            raise TrainingError(f"weight_decay = {self.weight_decay} must be 0 or above")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise TrainingError(f"precision = {self.precision} must be auto, float32 or bfloat16")
         if not 0 <= self.overlap < 1:
@@ -48,7 +51,7 @@ class Settings:
 
     def window(self, sampling_rate: float) -> tuple[int, int]:
         """Length and step of windows in samples."""
-        length = max(1, round(self.window_seconds * sampling_rate))
+        length = max(1, int(self.window_seconds * sampling_rate + 1e-6))  # a stride of one second must hold a window
         return length, max(1, round(length * (1 - self.overlap)))
 
 
@@ -65,6 +68,7 @@ class Trained:
     window: int
     step: int
     batch_recurrence: bool = False
+    batch_size: int = 1000
     mean: Tensor | None = None
     std: Tensor | None = None
 
@@ -90,11 +94,15 @@ def train(
     device = _device(settings.device)
     length, step = settings.window(dataset.sampling_rate)
     values, starts, labels = _training_windows(dataset, participants, approach, seed, settings)
-    model = build_model(model_name, len(dataset.channels), len(dataset.labels), length, settings.batch_recurrence)
+    exact = settings.paper_exact and model_name == "shallow_deepconvlstm"
+    recurrence = exact or (settings.batch_recurrence and model_name == "shallow_deepconvlstm")
+    model = build_model(model_name, len(dataset.channels), len(dataset.labels), length, recurrence)
     trained = Trained(
         *(model.to(device), model_name, dataset.labels, dataset.channels, dataset.sampling_rate, length, step),
-        batch_recurrence=settings.batch_recurrence,
+        batch_recurrence=recurrence,
+        batch_size=settings.batch_size if recurrence else Trained.batch_size,
     )
+    settings = replace(settings, shuffle=settings.shuffle and not exact)
     if settings.normalise:
         trained.mean, trained.std = (moment.to(device) for moment in _moments(values, starts, length))
     loss_of = LOSSES[approach.loss](class_weights(labels, len(dataset.labels))).to(device)
@@ -103,7 +111,7 @@ def train(
     return trained
 
 
-def predict(trained: Trained, values: npt.NDArray[np.float32], segment: Ints, batch_size: int = 1000) -> Tensor:
+def predict(trained: Trained, values: npt.NDArray[np.float32], segment: Ints) -> Tensor:
     """Class probabilities of every sample `(n, classes)`, NaN where a segment is shorter than a window.
 
     A window's answer covers its first step, the last window's reaches to the end of its segment (SPEC 5).
@@ -117,7 +125,7 @@ def predict(trained: Trained, values: npt.NDArray[np.float32], segment: Ints, ba
     with torch.inference_mode():
         scores = [
             trained.model(trained.normalised(windows[batch].to(device).transpose(1, 2))).cpu()
-            for batch in starts.split(batch_size)
+            for batch in starts.split(trained.batch_size)
         ]
     probabilities = torch.softmax(torch.cat(scores), dim=1)
     begins = starts.numpy()
@@ -193,7 +201,7 @@ def _training_windows(
     for participant in participants:
         own = training_labels(dataset, participant, approach, seed)
         segment, first_row = participant.segment, participant.begin
-        if settings.span_gaps:  # the rows that remain, as if they followed one another
+        if settings.span_gaps or settings.paper_exact:  # the rows that remain, as if they followed one another
             kept = np.flatnonzero(own != UNLABELLED)
             values.append(dataset.values[participant.begin + kept])
             own, segment, first_row = own[kept], np.zeros(len(kept), dtype=np.int64), begin

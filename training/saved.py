@@ -45,9 +45,8 @@ def load_model(folder: Path) -> Trained:
         channels, labels = tuple(about["channels"]), tuple(about["labels"])
         exact = bool(about["batch_recurrence"])
         model = build_model(about["model"], len(channels), len(labels), about["window"], exact)
-        trained = Trained(
-            model, about["model"], labels, channels, about["sampling_rate"], about["window"], about["step"]
-        )
+        size = about["sampling_rate"], about["window"], about["step"]
+        trained = Trained(model, about["model"], labels, channels, *size, exact, about["batch_size"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise TrainingError(f"{file}: is damaged ({type(error).__name__}: {error}); train again") from None
     try:
@@ -55,7 +54,6 @@ def load_model(folder: Path) -> Trained:
     except Exception as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise TrainingError(f"{folder / WEIGHTS}: does not fit {DESCRIPTION} ({reason}); train again") from None
-    trained.batch_recurrence = exact
     if about["mean"] is not None:
         trained.mean, trained.std = torch.tensor(about["mean"]), torch.tensor(about["std"])
     model.eval()
@@ -139,6 +137,7 @@ def _description(trained: Trained) -> dict[str, Any]:
         "window": trained.window,
         "step": trained.step,
         "batch_recurrence": trained.batch_recurrence,
+        "batch_size": trained.batch_size,
         "mean": None if trained.mean is None else trained.mean.tolist(),
         "std": None if trained.std is None else trained.std.tolist(),
     }

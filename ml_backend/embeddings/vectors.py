@@ -66,16 +66,19 @@ def clip_vectors(
 
 
 def precomputed_clip_vectors(
-    path: Path, starts: npt.NDArray[np.float64], stride_seconds: float
+    path: Path, starts: npt.NDArray[np.float64], stride_seconds: float, clips_of_video: int
 ) -> npt.NDArray[np.float32]:
-    """Rows of a user's `.npy (n_clips, dim)`, row k for the clip that starts at k·stride; as the paper's files."""
+    """Rows of a user's `.npy (n_clips, dim)`, row k for the clip that starts at k·stride; as the paper's files.
+
+    RecordingError if it has not about a row for each of the video's clips: it is then of another stride or video.
+    """
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise RecordingError(f"{path}: cannot be read as a .npy array ({error})") from None
     wanted = np.rint(starts / stride_seconds).astype(np.int64)
-    if rows.ndim != 2 or len(rows) + 2 < wanted[-1] + 1:
-        expected = f"expected (clips, dim) with {wanted[-1] + 1} clips of this video"
+    if rows.ndim != 2 or abs(len(rows) - clips_of_video) > 2:
+        expected = f"expected (clips, dim) with {clips_of_video} clips of this video"
         raise RecordingError(f"{path}: has shape {rows.shape}, {expected}; check clip_seconds and stride_seconds")
     # The paper's files may lack a clip at the very end: the last row then serves (SPEC 1).
     vectors = np.asarray(rows[np.minimum(wanted, len(rows) - 1)], dtype=np.float32)

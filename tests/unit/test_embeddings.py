@@ -169,13 +169,14 @@ def test_a_clip_vector_is_the_mean_of_its_frames_and_a_gap_shows_the_frame_befor
 
 def test_precomputed_vectors_are_read_by_clip_and_checked(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.arange(20.0).reshape(10, 2))
-    vectors = precomputed_clip_vectors(tmp_path / "v.npy", np.array([3.0, 4.0, 10.0]), 1.0)
+    vectors = precomputed_clip_vectors(tmp_path / "v.npy", np.array([3.0, 4.0, 10.0]), 1.0, 11)
     np.testing.assert_array_equal(vectors[:, 0], [6, 8, 18])
-    with pytest.raises(RecordingError, match="has shape"):
-        precomputed_clip_vectors(tmp_path / "v.npy", np.arange(50.0), 1.0)
+    for clips in (50, 5):  # of another video; of twice the stride
+        with pytest.raises(RecordingError, match=f"has shape .* with {clips} clips of this video"):
+            precomputed_clip_vectors(tmp_path / "v.npy", np.arange(float(clips)), 1.0, clips)
     (tmp_path / "v.npy").write_bytes(b"no array")
     with pytest.raises(RecordingError, match="cannot be read"):
-        precomputed_clip_vectors(tmp_path / "v.npy", np.arange(3.0), 1.0)
+        precomputed_clip_vectors(tmp_path / "v.npy", np.arange(3.0), 1.0, 3)
 
 
 def test_preprocessing_enlarges_small_pictures() -> None:

@@ -150,6 +150,12 @@ def test_text_in_a_channel_is_named(dataset: Path) -> None:
     assert "column 'right_wrist_acc_x' holds text: 'n/a?' in sample 5" in only_error(dataset)
 
 
+def test_a_channel_named_as_a_column_of_the_export_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "imu.csv").write_text("acc_x,distance\n1,2\n3,4\n")
+    with pytest.raises(RecordingError, match=r"imu\.csv: channel 'distance' has the name of a column of the export"):
+        read_imu(tmp_path / "imu.csv", ImuFormat())
+
+
 def test_a_clock_in_milliseconds_is_suspected(dataset: Path) -> None:
     lines = (dataset / "p01/session.csv").read_text().splitlines()
     scaled = [f"{float(line.split(',', 1)[0]) * 1000},{line.split(',', 1)[1]}" for line in lines[1:]]

@@ -2,6 +2,7 @@
 the grid, saved models, and every input that a user can get wrong."""
 
 import json
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from training.cli import cli
 from training.dataset import Dataset, read_dataset, read_recording, window_starts
 from training.errors import TrainingError
 from training.evaluate import make_jobs, run_grid, scores
-from training.loop import Settings, predict, predicted_classes, train
+from training.loop import Settings, _training_windows, predict, predicted_classes, train
 from training.losses import class_weights
 from training.models import build_model
 from training.saved import export_onnx, load_model, save_model
@@ -193,13 +194,13 @@ def test_a_gap_in_time_and_another_recording_begin_a_segment(spoilt: Path) -> No
 
 def test_a_wear_folder_is_read_with_null_for_empty_labels(tmp_path: Path) -> None:
     for number in (10, 2):
-        rows = [f"{number},0.{k},1,{'' if k < 3 else 'walking'}" for k in range(9)]
+        rows = [f"{number},0.{k},1,{('', 'null', 'walking')[k // 3]}" for k in range(9)]
         (tmp_path / f"sbj_{number}.csv").write_text("\n".join(["sbj_id,acc_x,acc_y,label", *rows]))
     read = read_dataset(tmp_path)
     assert read.labels == ("null", "walking")
     assert [participant.name for participant in read.participants] == ["sbj_2", "sbj_10"]
     assert read.participants[0].truth is not None
-    assert read.participants[0].truth.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+    assert read.participants[0].truth.tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1]
 
 
 # --- approaches
@@ -226,11 +227,16 @@ def test_each_approach_trains_on_its_own_samples(dataset: Dataset) -> None:
 def test_random_draws_as_many_clips_labelled_as_their_last_sample(dataset: Dataset) -> None:
     participant = dataset.participants[0]
     assert participant.truth is not None
-    drawn = labels_of(dataset, "random-ce")
-    assert (drawn >= 0).sum() == 6 * RATE
-    assert not np.array_equal(drawn, labels_of(dataset, "random-ce", seed=2))
-    first = np.flatnonzero(drawn >= 0)[0]
-    assert drawn[first] == participant.truth[min(first + 4 * RATE, len(drawn)) - 1]
+    across_a_change = 0
+    for seed in range(5):
+        drawn = labels_of(dataset, "random-ce", seed=seed)
+        assert (drawn >= 0).sum() == 6 * RATE
+        for first in np.flatnonzero(drawn >= 0)[::RATE]:
+            last = min(first + 4 * RATE, len(drawn)) - 1
+            assert (drawn[first : first + RATE] == participant.truth[last]).all()
+            across_a_change += participant.truth[first] != participant.truth[last]
+    assert across_a_change > 0
+    assert not np.array_equal(labels_of(dataset, "random-ce", seed=1), labels_of(dataset, "random-ce", seed=2))
 
 
 @pytest.mark.parametrize("threshold", ["none", "3", "2.5", "50%", "90%", "1%"])
@@ -296,8 +302,13 @@ def test_predictions_cover_a_windows_first_step_and_the_last_window_reaches_to_t
     found = predict(trained, dataset.values[: len(segment)], segment)
     known = ~found[:, 0].isnan().numpy()
     assert known.tolist() == [True] * 130 + [False] * 30 + [True] * 50
-    distinct = np.flatnonzero(np.abs(np.diff(found[:130, 0].numpy())) > 0) + 1
-    assert set(distinct) <= {25, 50, 75}
+    with torch.inference_mode():
+        windows = torch.stack(
+            [torch.from_numpy(dataset.values[start : start + 50]) for start in (0, 25, 50, 75, 160)]
+        )
+        own = torch.softmax(trained.model(windows), dim=1)
+    expected = own.repeat_interleave(torch.tensor([25, 25, 25, 55, 50]), dim=0)
+    torch.testing.assert_close(found[known], expected)
     assert (predicted_classes(found) == -1).sum() == 30
 
 
@@ -315,10 +326,61 @@ def test_normalisation_uses_the_training_samples_alone(dataset: Dataset) -> None
     np.testing.assert_allclose(trained.mean.numpy(), training.mean(axis=0), atol=1e-5)
 
 
-def test_paper_exact_windows_span_gaps_and_run_in_order(dataset: Dataset) -> None:
-    exact = replace(QUICK, epochs=1, shuffle=False, span_gaps=True, batch_recurrence=True)
-    trained = train(dataset, list(dataset.participants), "shallow_deepconvlstm", Approach("few-shot-ce"), 1, exact)
-    assert trained.batch_recurrence
+def test_paper_exact_windows_span_gaps(dataset: Dataset) -> None:
+    """Six separate seconds of a participant make six windows, or eleven when they seem to follow one another."""
+    participants, approach = list(dataset.participants), Approach("few-shot-ce")
+    values, starts, labels = _training_windows(dataset, participants, approach, 1, QUICK)
+    assert len(starts) == len(labels) == 3 * 6
+    np.testing.assert_array_equal(values, dataset.values)
+    values, starts, _ = _training_windows(dataset, participants, approach, 1, replace(QUICK, paper_exact=True))
+    assert len(starts) == 3 * 11
+    annotated = np.concatenate(
+        [participant.annotated for participant in participants if participant.annotated is not None]
+    )
+    np.testing.assert_array_equal(values, dataset.values[annotated])
+
+
+def test_paper_exact_leaves_tinyhar_shuffled_and_deepconvlstm_in_order(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuffles: list[str] = []
+    shuffle = torch.randperm
+    for model in ("tinyhar", "shallow_deepconvlstm"):
+        monkeypatch.setattr(torch, "randperm", lambda *a, model=model: (shuffles.append(model), shuffle(*a))[1])
+        exact = replace(QUICK, epochs=1, paper_exact=True)
+        trained = train(dataset, list(dataset.participants), model, Approach("few-shot-ce"), 1, exact)
+        assert trained.batch_recurrence == (model == "shallow_deepconvlstm")
+    assert set(shuffles) == {"tinyhar"}
+
+
+@pytest.mark.parametrize(("rate", "length"), [(50.0, 50), (49.7, 49), (25.6, 25), (100.0, 100)])
+def test_a_window_fits_the_stride_that_a_clip_labels(rate: float, length: int) -> None:
+    assert Settings().window(rate)[0] == length
+
+
+def test_an_export_made_anew_is_another_dataset(dataset: Dataset, spoilt: Path, tmp_path: Path) -> None:
+    jobs = make_jobs(dataset, ["tinyhar"], [Approach("weak-ce")], [1, 1], [["p 0 ä"], ["p 0 ä"]])
+    assert len(jobs) == 1
+    run_grid(dataset, jobs, replace(QUICK, epochs=1), tmp_path / "run", lambda *_: None)
+    count = pa.parquet.read_table(spoilt / "0.parquet").num_rows
+    change(spoilt / "0.parquet", label=["walking"] * count)
+    anew = replace(read_dataset(spoilt), path=dataset.path)
+    with pytest.raises(TrainingError, match="run with other content"):
+        run_grid(anew, jobs, replace(QUICK, epochs=1), tmp_path / "run", lambda *_: None)
+
+
+def test_who_has_nothing_to_test_on_is_named_before_training(spoilt: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        table = pa.parquet.read_table(spoilt / f"{number}.parquet")
+        truth = [None] * table.num_rows if number == 1 else table["ground_truth"].to_pylist()
+        if number == 1:
+            truth[:30] = ["walking"] * 30
+        change(spoilt / f"{number}.parquet", ground_truth=pa.array(truth, pa.string()))
+    short = read_dataset(spoilt)
+    jobs = make_jobs(short, ["tinyhar"], [Approach("weak-ce")], [1], [])
+    with pytest.raises(TrainingError, match="'p 1 ä' has no gapless window of 50 samples to test on"):
+        run_grid(short, jobs, QUICK, tmp_path / "run", lambda *_: None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_on_one_class_or_nothing_says_what_to_do(dataset: Dataset, spoilt: Path) -> None:
@@ -358,6 +420,10 @@ def test_values_too_large_are_told_instead_of_a_nan_model(spoilt: Path) -> None:
         ({"time": [0.0] * 3000}, "column 'time' does not increase"),
         ({"acc_x": ["a"] * 3000}, "channel 'acc_x' holds string, expected numbers"),
         ({"label": None}, "has no column 'label'"),
+        ({"source": None}, "has no column 'source'"),
+        ({"distance": None}, "has no column 'distance'"),
+        ({"time": np.arange(3000) / 25}, "gives 25 samples a second, expected 50; resample it"),
+        ({"time": np.arange(3000) * 20.0}, "gives 0.05 samples a second, expected 50"),
     ],
 )
 def test_a_wrong_column_is_named(spoilt: Path, columns: dict[str, object], message: str) -> None:
@@ -372,6 +438,7 @@ def test_a_wrong_column_is_named(spoilt: Path, columns: dict[str, object], messa
         ({"schema_version": 2}, "schema_version 2 is newer"),
         ({"schema_version": None}, "has no schema_version"),
         ({"participants": {}}, "lists no participants"),
+        ({"format": "wear"}, "is of the wear format, which holds no times; export as parquet to train"),
         ({"participants": {"p": {"file": "gone.parquet"}}}, r"gone\.parquet: no such file"),
     ],
 )
@@ -393,6 +460,12 @@ def test_files_that_are_no_dataset_are_told(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"\0\xff")
     with pytest.raises(TrainingError, match=r"clip\.mp4: is neither \.csv nor \.parquet"):
         read_recording(tmp_path / "clip.mp4", ("acc_x",), 50.0)
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(TrainingError, match="has no schema_version"):
+        read_dataset(tmp_path)
+    (tmp_path / "twice.csv").write_text("acc_x,acc_x\n1,2\n")
+    with pytest.raises(TrainingError, match="two columns of one name"):
+        read_recording(tmp_path / "twice.csv", ("acc_x",), 50.0)
     (tmp_path / "other.csv").write_text("gyro_x\n1\n2\n")
     with pytest.raises(TrainingError, match="has no channel 'acc_x'; its channels are gyro_x"):
         read_recording(tmp_path / "other.csv", ("acc_x",), 50.0)
@@ -534,6 +607,10 @@ def test_the_commands_train_predict_and_export(export: Path, tmp_path: Path) -> 
         (["--model", "resnet"], "model 'resnet' is not known"),
         (["--set", "epochs=many"], "epochs: expected int"),
         (["--set", "epochs=0"], "epochs = 0 must be above 0"),
+        (["--set", "epochs=[1"], "cannot be read as a value"),
+        (["--set", "learning_rate=.nan"], "learning_rate = nan must be above 0"),
+        (["--set", "weight_decay=-1"], "weight_decay = -1.0 must be 0 or above"),
+        (["--seed", "1", "--hold-out", "p 0 ä,p 1 ä,p 2 ä"], "every participant is held out"),
         (["--set", "speed=3"], "expected NAME=VALUE"),
         (["--hold-out", "nobody"], "no participant 'nobody'"),
         (["--approach", "full", "--threshold", "6"], "takes no threshold"),
@@ -545,6 +622,32 @@ def test_the_commands_train_predict_and_export(export: Path, tmp_path: Path) -> 
 def test_a_wrong_option_is_one_clear_line(export: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         CliRunner().invoke(cli, ["train", str(export), *arguments], catch_exceptions=False)
+
+
+def test_a_list_can_be_written_with_commas(export: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(export), "--models", "tinyhar", "--approaches", "few-shot-ce", "--seeds", "1,2"]
+    arguments += ["--split", "p 0 ä, p 1 ä", "--set", "epochs=1", "--processes", "1", "--out", str(tmp_path)]
+    CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert list(rows[0]["subjects"]) == ["p 0 ä+p 1 ä"]
+    assert len(list(tmp_path.rglob("result.json"))) == 2
+    with pytest.raises(TrainingError, match="seeds: expected whole numbers"):
+        CliRunner().invoke(cli, ["evaluate", str(export), "--seeds", "one"], catch_exceptions=False)
+
+
+def test_a_killed_worker_is_told_and_nothing_is_lost(dataset: Dataset, tmp_path: Path) -> None:
+    jobs = make_jobs(dataset, ["tinyhar"], [Approach("few-shot-ce")], [1, 2], [])
+
+    def kill_after_the_first(done: int, *_: object) -> None:
+        if done == 1:
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    with pytest.raises(TrainingError, match="a training process was killed"):
+        run_grid(dataset, jobs, QUICK, tmp_path, kill_after_the_first)
+    assert not list(tmp_path.glob(".dataset*"))
+    run_grid(dataset, jobs, QUICK, tmp_path, lambda *_: None)
+    assert len(scores(dataset, jobs, tmp_path)) == 1
 
 
 def test_ctrl_c_saves_a_model_that_predicts(export: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class TinyHAR(nn.Module):
         for stride in STRIDES:
             length = (length - KERNEL) // stride + 1
         if length < 1:
-            raise TrainingError(f"tinyhar needs windows of 29 samples or more, got {window}; use longer windows")
+            raise TrainingError(f"tinyhar needs windows of 25 samples or more, got {window}; use longer windows")
         blocks = []
         for inputs, stride in zip((1, FILTERS, FILTERS, FILTERS), STRIDES, strict=True):
             convolution = nn.Conv1d(inputs, FILTERS, KERNEL, stride)
