@@ -41,9 +41,10 @@ def main() -> None:
     except TrainingError as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("stopped; what was finished is kept, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            err.print("stopped; what was finished is kept, the same command goes on from there")
+        raise
 
 
 @cli.command()

@@ -9,13 +9,14 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -152,9 +153,18 @@ _worker: dict[str, Any] = {}
 
 def _prepare_worker(shared: Path, settings: Settings, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     # Copy-on-write, since torch wants writable memory; nobody writes.
     _worker.update(dataset=joblib.load(shared, mmap_mode="c"), settings=settings, folder=folder)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, and they would wait for its next job for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_job(job: Job) -> None:

@@ -3,6 +3,7 @@ the grid, saved models, and every input that a user can get wrong."""
 
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
@@ -662,6 +663,32 @@ def test_ctrl_c_saves_a_model_that_predicts(export: Path, tmp_path: Path) -> Non
     _, errors = process.communicate(timeout=60)
     assert "of 100000 epochs; the model so far is whole and saved" in errors
     assert load_model(model).labels == tuple(LABELS)
+
+
+def test_ctrl_c_ends_a_grid_at_once_and_says_how_to_go_on(export: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "evaluate",
+        str(export),
+        "--models",
+        "tinyhar",
+        "--out",
+        str(tmp_path),
+    ]
+    command += ["--approaches", "full,weak-ce", "--set", "epochs=100000", "--processes", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".dataset*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped; what was finished is kept" in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.glob(".dataset*"))
 
 
 def test_training_imports_nothing_of_the_backend() -> None:
