@@ -19,7 +19,7 @@ from rich.table import Column, Table
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.settings import Parameters, Settings, load_settings
-from training.cli import evaluate, onnx, predict, train
+from training.cli import evaluate, onnx, predict, run_command, train
 from training.errors import TrainingError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -35,16 +35,8 @@ Option = Annotated[
 
 
 def main() -> None:
-    """Entry: an error a user can cause is one line on stderr and exit status 1."""
-    try:
-        cli()
-    except (WeakHARError, TrainingError) as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except SystemExit as stop:
-        if stop.code == 130:  # what typer makes of Ctrl-C
-            err.print("stopped; what was finished is kept, the same command goes on from there")
-        raise
+    """Entry of `weakhar`."""
+    run_command(cli, WeakHARError, TrainingError)
 
 
 @cli.command()

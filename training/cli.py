@@ -35,10 +35,15 @@ Exact = Annotated[bool | None, typer.Option("--paper-exact", help="With the oddi
 
 
 def main() -> None:
-    """Entry of `python -m training`: an error a user can cause is one line on stderr and exit status 1."""
+    """Entry of `python -m training`."""
+    run_command(cli, TrainingError)
+
+
+def run_command(command: typer.Typer, *errors: type[Exception]) -> None:
+    """Run a command line: an error a user can cause is one line on stderr and exit status 1."""
     try:
-        cli()
-    except TrainingError as error:
+        command()
+    except errors as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except SystemExit as stop:
