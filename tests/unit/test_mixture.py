@@ -126,3 +126,26 @@ def test_members_with_equal_shares_are_ranked_as_scipy_ranks_them() -> None:
         density = multivariate_normal(reference.means_[component], reference.covariances_[component]).logpdf(X[own])
         if len(own) > 2:  # two members lie equally far by symmetry
             assert ours.centroids_[component] == own[density.argmax()]
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(6, 60), st.integers(1, 30), st.integers(2, 3), st.integers(0, 1000), st.sampled_from([1e-6, 1e-2, 10])
+)
+def test_small_data_of_any_shape_equals_scikit_learn(
+    n: int, dim: int, components: int, seed: int, reg: float
+) -> None:
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(components, dim))[random.integers(components, size=n)] + 0.5 * random.normal(
+        size=(n, dim)
+    )
+    reference = Reference(components, reg_covar=reg, random_state=seed, max_iter=20).fit(X)
+    ours = GaussianMixture(components, reg_covar=reg, random_state=seed, max_iter=20).fit(X)
+    np.testing.assert_array_equal(ours.labels_, reference.predict(X))
+    assert ours.n_iter_ == reference.n_iter_
+    assert ours.lower_bound_ == pytest.approx(reference.lower_bound_, rel=1e-6, abs=1e-6)
+    for component in np.unique(ours.labels_):
+        density = multivariate_normal(reference.means_[component], reference.covariances_[component]).logpdf(X)
+        own = np.flatnonzero(ours.labels_ == component)
+        assert np.atleast_1d(density)[ours.centroids_[component]] == pytest.approx(density[own].max(), abs=1e-6)
