@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.harness import machine, show
+from benchmarks.harness import SHARED_DATA, machine, show
 
 NAMES = ("clustering", "clustering_scale", "embedding", "sampling", "labelling_accuracy", "training")
+NEED_REAL_RECORDINGS = ("embedding", "sampling", "training")
 RESULTS = Path(__file__).parent / "results.json"
 
 
@@ -21,6 +22,9 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         sys.exit(f"error: benchmark '{unknown[0]}' is not known; known are {', '.join(NAMES)}")
+    for name in names or NAMES:
+        if name in NEED_REAL_RECORDINGS and not SHARED_DATA.is_dir():
+            sys.exit(f"error: {name} needs the real recordings in ../shared/data; name other benchmarks")
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in names or NAMES:
         module = import_module(f"benchmarks.{name}")
