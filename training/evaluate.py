@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -120,7 +121,8 @@ def run_grid(
     others = set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (shared, settings, folder))
     try:
-        futures = {pool.submit(_run_job, job): job for job in missing}
+        with _interrupts_ignored():  # workers inherit it: Ctrl-C is for the parent, which ends them
+            futures = {pool.submit(_run_job, job): job for job in missing}
         for done, future in enumerate(as_completed(futures), start=len(jobs) - len(missing) + 1):
             future.result()
             progress(done, len(jobs), futures[future].folder)
@@ -148,11 +150,22 @@ def scores(dataset: Dataset, jobs: list[Job], folder: Path) -> list[Score]:
     return rows
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set, none is called
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 _worker: dict[str, Any] = {}
 
 
 def _prepare_worker(shared: Path, settings: Settings, folder: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     # Copy-on-write, since torch wants writable memory; nobody writes.

@@ -682,7 +682,7 @@ def test_ctrl_c_ends_a_grid_at_once_and_says_how_to_go_on(export: Path, tmp_path
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".dataset*")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(3)
+    time.sleep(1)  # workers are starting: the moment at which they are most easily hurt
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
