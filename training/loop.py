@@ -94,15 +94,15 @@ def train(
     device = _device(settings.device)
     length, step = settings.window(dataset.sampling_rate)
     values, starts, labels = _training_windows(dataset, participants, approach, seed, settings)
-    exact = settings.paper_exact and model_name == "shallow_deepconvlstm"
-    recurrence = exact or (settings.batch_recurrence and model_name == "shallow_deepconvlstm")
+    recurs = model_name == "shallow_deepconvlstm"
+    recurrence = recurs and (settings.paper_exact or settings.batch_recurrence)
     model = build_model(model_name, len(dataset.channels), len(dataset.labels), length, recurrence)
     trained = Trained(
         *(model.to(device), model_name, dataset.labels, dataset.channels, dataset.sampling_rate, length, step),
         batch_recurrence=recurrence,
         batch_size=settings.batch_size if recurrence else Trained.batch_size,
     )
-    settings = replace(settings, shuffle=settings.shuffle and not exact)
+    settings = replace(settings, shuffle=settings.shuffle and not (recurs and settings.paper_exact))
     if settings.normalise:
         trained.mean, trained.std = (moment.to(device) for moment in _moments(values, starts, length))
     loss_of = LOSSES[approach.loss](class_weights(labels, len(dataset.labels))).to(device)
