@@ -22,7 +22,7 @@ import torch
 from benchmarks.harness import SHARED_DATA, Rows, in_child
 from ml_backend.clips import clip_starts
 from ml_backend.embeddings import Precision, choose_precision
-from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
+from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors
 from ml_backend.settings import Parameters
@@ -46,7 +46,7 @@ def write_video(path: Path, seconds: float, frame_rate: float = 30.0, size: tupl
             writer.write(there_and_back[number % len(there_and_back)], number / frame_rate)
 
 
-def clip_backbone(precision: Precision) -> tuple[FrameBackbone, float]:
+def clip_backbone(precision: Precision) -> tuple[NetworkOnFrames, float]:
     """The backbone with random weights, and the operations it spends on a frame."""
     declare_missing_operators()
     import open_clip
@@ -130,7 +130,7 @@ def long_video(task: tuple[Path, Path]) -> float:
     """MB by which the process grows from a short video to a long one."""
     short, long = task
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 768))
-    backbone = FrameBackbone("flat", 768, network, Preprocessing(224, 224, (0.5,) * 3, (0.3,) * 3), "float32")
+    backbone = NetworkOnFrames("flat", network, Preprocessing(224, 224, (0.5,) * 3, (0.3,) * 3), "float32")
     rate = Parameters().frame_rate
     peaks = []
     with TemporaryDirectory() as folder:

@@ -10,9 +10,8 @@ import numpy as np
 
 from benchmarks.harness import Rows
 from ml_backend.clips import clip_of_samples, last_sample_of_clips
-from ml_backend.embeddings.vectors import clip_vectors
 from ml_backend.mixture import GaussianMixture
-from ml_backend.pipeline import frame_embedder
+from ml_backend.pipeline import embedders
 from ml_backend.propagation import macro_recall
 from ml_backend.recordings import CheckedRecording, recording_clips, usable_recordings
 from ml_backend.settings import Parameters, Settings
@@ -52,12 +51,11 @@ def accuracy(result: CheckedRecording, vectors: np.ndarray, components: int, par
 
 def measure() -> Rows:
     parameters = Parameters()
-    embed = frame_embedder(Settings(model_dir=FOLDER), parameters)
+    (embedder,) = embedders(Settings(model_dir=FOLDER), parameters)
     participants = []
     for result in sample_recordings(parameters):
-        frames = embed(result.recording.video, lambda _: None)
         starts = recording_clips(result.video, result.imu, parameters)  # type: ignore[arg-type]
-        participants.append((result, clip_vectors(*frames, starts, parameters.clip_seconds)))
+        participants.append((result, embedder.of_clips(result.recording.video, starts)))
     rows = []
     for components in COMPONENTS:
         scores = [accuracy(result, own, components, parameters) for result, own in participants]

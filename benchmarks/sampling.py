@@ -7,16 +7,17 @@ on the sample recordings (clips of 4 s), whose labelling accuracy (SPEC 4, 20 cl
 """
 
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 
 from benchmarks.harness import SHARED_DATA, Rows
 from benchmarks.labelling_accuracy import FOLDER, accuracy, sample_recordings
 from ml_backend.clips import clip_starts
-from ml_backend.embeddings.vectors import clip_vectors
-from ml_backend.pipeline import frame_embedder
+from ml_backend.embeddings import load_backbone
+from ml_backend.embeddings.vectors import clip_vectors, frame_vectors
 from ml_backend.recordings import recording_clips
-from ml_backend.settings import Parameters, Settings
+from ml_backend.settings import Parameters
 from ml_backend.video import probe
 
 RATES = (12, 6, 4, 2, 1)
@@ -37,7 +38,8 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def measure() -> Rows:
     parameters = Parameters(frames_per_second=RATES[0])
-    embed = frame_embedder(Settings(model_dir=FOLDER), parameters)
+    name, rate = parameters.backbone, parameters.frame_rate
+    embed = partial(frame_vectors, FOLDER / "vectors", name, "float32", rate, lambda: load_backbone(name))
     plain, centred, scores = defaultdict(list), defaultdict(list), defaultdict(list)
 
     def compare(kind: str, video: object, starts: np.ndarray, clip_seconds: float) -> dict[int, np.ndarray]:

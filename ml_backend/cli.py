@@ -76,14 +76,14 @@ def check(folder: Dataset, option: Option = None) -> None:
 @cli.command()
 def ingest(folder: Dataset, option: Option = None) -> None:
     """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
-    from ml_backend.pipeline import embed_all, frame_embedder
+    from ml_backend.pipeline import embed_all, embedders
     from ml_backend.recordings import usable_recordings
 
     settings = load_settings()
     parameters = _parameters(settings, option)
     checked, _ = usable_recordings(folder, parameters)
     with _bars() as progress:
-        embed_all(frame_embedder(settings, parameters), checked, progress)
+        embed_all(embedders(settings, parameters), checked, progress)
     vectors = settings.model_dir / "vectors"
     out.print(f"vectors of {len(checked)} recordings in {vectors}", highlight=False, soft_wrap=True)
 

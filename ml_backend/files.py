@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -74,6 +75,12 @@ def locked(path: Path) -> Iterator[None]:
 
 def content_key(path: Path) -> str:
     """SHA-256 of a file's content, the first 32 hex digits."""
+    status = path.stat()
+    return _content_key(path.absolute(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(4096)
+def _content_key(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - a changed file is another key
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 

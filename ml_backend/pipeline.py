@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +24,8 @@ from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 from ml_backend.clips import clip_starts
-from ml_backend.embeddings import choose_precision, load_backbone
-from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
+from ml_backend.embeddings import choose_precision, load_backbone, parts_of
+from ml_backend.embeddings.vectors import Embedder, precomputed_clip_vectors, unit_spread
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
 from ml_backend.labelling import Clustering, ParticipantLabels, answers_by_clip, participant_labels
@@ -41,9 +42,6 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float, float], None]
 """Called with the step's name, and how much of what total is done."""
-
-FrameEmbedder = Callable[[Path, Callable[[float], None]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]]
-"""Times and vectors of a video's frames; told where to report the seconds of video done."""
 
 _clustering_lock = threading.Lock()
 
@@ -93,12 +91,22 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
         return _create_missing(store, settings, client, project_id, offers, progress)
 
 
-def frame_embedder(settings: Settings, parameters: Parameters) -> FrameEmbedder:
-    """`frame_vectors` for the project's backbone, which is loaded when the first vector must be made."""
-    precision = choose_precision(parameters.backbone, parameters.precision)
-    load = cache(lambda: load_backbone(parameters.backbone, settings.weights, precision))
-    folder = settings.model_dir / "vectors"
-    return partial(frame_vectors, folder, parameters.backbone, precision, parameters.frame_rate, load)
+def embedders(settings: Settings, parameters: Parameters) -> list[Embedder]:
+    """One for each backbone whose vectors are concatenated; loaded when the first vector must be made."""
+    return [_embedder(settings, parameters, part) for part in parts_of(parameters.backbone)]
+
+
+def _embedder(settings: Settings, parameters: Parameters, part: str) -> Embedder:
+    precision = choose_precision(part, parameters.precision)
+    return Embedder(
+        folder=settings.model_dir / "vectors",
+        backbone=part,
+        precision=precision,
+        frames_per_second=parameters.frame_rate,
+        clip_seconds=parameters.clip_seconds,
+        stride_seconds=parameters.stride_seconds,
+        load=lambda: load_backbone(part, settings.weights_source, precision),
+    )
 
 
 def _cluster_all(
@@ -110,27 +118,29 @@ def _cluster_all(
         participants[result.recording.participant].append(result)
     works = [_participant_work(settings, project_id, parameters, results) for results in participants.values()]
     missing = [work for work in works if not work.is_done()]
-    embed = frame_embedder(settings, parameters)
-    embed_all(embed, [result for work in missing for result in work.results], progress)
+    parts = embedders(settings, parameters)
+    embed_all(parts, [result for work in missing for result in work.results], progress)
     with _side_by_side() as run:
-        for number, _ in enumerate(run(partial(_cluster_participant, parameters, embed), missing), start=1):
+        for number, _ in enumerate(run(partial(_cluster_participant, parameters, parts), missing), start=1):
             progress("clustering participants", number, len(missing))
     folder = _clusters_folder(settings, project_id)
     with disk_errors(folder), written_atomically(folder / "participants.json") as temporary:
         temporary.write_text(json.dumps(sorted(participants), ensure_ascii=False), encoding="utf-8")
 
 
-def embed_all(embed: FrameEmbedder, results: list[CheckedRecording], progress: Progress) -> None:
-    """Make the frame vectors of all recordings that bring none; what is there already is not made again."""
-    step = "embedding (seconds of video)"
-    total = sum(result.video.duration for result in results if result.video)
-    before = 0.0
-    for result in results:
-        if result.recording.vectors is None:
-            offset = before
-            embed(result.recording.video, lambda seconds, offset=offset: progress(step, offset + seconds, total))  # type: ignore[misc]
-        before += result.video.duration if result.video else 0
-        progress(step, before, total)
+def embed_all(parts: list[Embedder], results: list[CheckedRecording], progress: Progress) -> None:
+    """Make the vectors of all recordings that bring none, one backbone after another: one is in memory at a time."""
+    wanted = [result for result in results if result.recording.vectors is None]
+    durations = [result.video.duration if result.video else 0.0 for result in wanted]
+    before = [0.0, *accumulate(durations)]
+    for part in parts:
+        step = f"embedding by {part.backbone} (seconds of video)"
+
+        def report(number: int, seconds: float, step: str = step) -> None:
+            progress(step, before[number] + seconds, before[-1])
+
+        part.make([result.recording.video for result in wanted], report)
+        progress(step, before[-1], before[-1])
 
 
 @contextmanager
@@ -175,17 +185,8 @@ def _participant_work(
     return _ParticipantWork(folder, results, starts, _made_of(parameters, results, starts))
 
 
-def _cluster_participant(parameters: Parameters, embed: FrameEmbedder, work: _ParticipantWork) -> None:
-    pairs = zip(work.results, work.starts, strict=True)
-    vectors = [_recording_vectors(parameters, embed, result, own) for result, own in pairs]
-    for result, found in zip(work.results, vectors, strict=True):
-        if found.shape[1] != vectors[0].shape[1]:
-            source, first = result.recording.vectors or result.recording.video, work.results[0].recording
-            raise RecordingError(
-                f"{source}: its vectors have {found.shape[1]} dimensions, those of {first} {vectors[0].shape[1]}; "
-                "use one backbone for all recordings of a participant"
-            )
-    all_vectors = np.concatenate(vectors)
+def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _ParticipantWork) -> None:
+    all_vectors = _participant_vectors(parameters, parts, work)
     components = components_for(parameters.components, len(all_vectors))
     mixture = GaussianMixture(components, random_state=parameters.seed, paper_exact=parameters.paper_exact)
     mixture.fit(all_vectors)
@@ -209,10 +210,28 @@ def _cluster_participant(parameters: Parameters, embed: FrameEmbedder, work: _Pa
         (temporary / "made_of.json").write_text(json.dumps(work.made_of, indent=1))
 
 
+def _participant_vectors(
+    parameters: Parameters, parts: list[Embedder], work: _ParticipantWork
+) -> npt.NDArray[np.float32]:
+    """Vectors `(n_clips, dim)` of all recordings in order; each backbone's block scaled if the project wants it."""
+    pairs = zip(work.results, work.starts, strict=True)
+    found = [_recording_blocks(parameters, parts, result, own) for result, own in pairs]
+    dims = [[block.shape[1] for block in blocks] for blocks in found]
+    for result, own in zip(work.results, dims, strict=True):
+        if own != dims[0]:
+            source, first = result.recording.vectors or result.recording.video, work.results[0].recording
+            raise RecordingError(
+                f"{source}: its vectors have {sum(own)} dimensions, those of {first} {sum(dims[0])}; "
+                "use one backbone for all recordings of a participant"
+            )
+    blocks = [np.concatenate(block) for block in zip(*found, strict=True)]
+    return np.concatenate([unit_spread(block) for block in blocks] if parameters.scale_blocks else blocks, axis=1)
+
+
 def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: list[Any]) -> dict[str, Any]:
     """Everything a participant's clusters depend on; equal means nothing to do."""
     names = ["clip_seconds", "stride_seconds", "backbone", "precision", "frames_per_second"]
-    names += ["components", "seed", "paper_exact"]
+    names += ["components", "scale_blocks", "seed", "paper_exact"]
     sources = [
         {
             "name": result.recording.name,
@@ -225,15 +244,14 @@ def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: li
     return {"parameters": {name: getattr(parameters, name) for name in names}, "recordings": sources}
 
 
-def _recording_vectors(
-    parameters: Parameters, embed: FrameEmbedder, result: CheckedRecording, starts: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float32]:
+def _recording_blocks(
+    parameters: Parameters, parts: list[Embedder], result: CheckedRecording, starts: npt.NDArray[np.float64]
+) -> list[npt.NDArray[np.float32]]:
     if result.recording.vectors is not None:
         duration = result.video.duration if result.video else 0.0
         clips = len(clip_starts(0.0, duration, parameters.clip_seconds, parameters.stride_seconds))
-        return precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds, clips)
-    times, vectors = embed(result.recording.video, lambda _: None)
-    return clip_vectors(times, vectors, starts, parameters.clip_seconds)
+        return [precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds, clips)]
+    return [part.of_clips(result.recording.video, starts) for part in parts]
 
 
 def participants_of(settings: Settings, project_id: int) -> list[str]:

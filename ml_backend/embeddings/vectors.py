@@ -1,13 +1,16 @@
-"""Frame vectors on disk, one set a video, backbone and sampling rate; clip vectors are means of them.
+"""Vectors on disk, one set a video, backbone and way of sampling; a clip's vector is found in it or the mean of some.
 
 Vectors are appended as they are made, so that a killed run goes on where it stopped, and become a `.npy` (vectors),
-a `.times.npy` (seconds) and a `.json` (what made them) when the video is done.
+a `.times.npy` (seconds of the frame, or of the clip's start) and a `.json` (what made them) when the video is done.
 """
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,16 +18,64 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.clips import frames_of_clips, mean_of_frames
-from ml_backend.embeddings import Backbone, Precision
+from ml_backend.clips import clip_starts, frames_of_clips, mean_of_frames
+from ml_backend.embeddings import Backbone, ClipBackbone, FrameBackbone, Precision, is_of_clips
 from ml_backend.errors import RecordingError
-from ml_backend.files import content_key, disk_errors, locked, written_atomically
-from ml_backend.video import sample_frames
+from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
+from ml_backend.video import TIME_TOLERANCE, probe, sample_frames
 
 Item = TypeVar("Item")
+Floats = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
+Batches = Iterator[tuple[list[float], Vectors]]
 
 ROWS_AT_ONCE = 4096
 """What is copied from file to file goes in such pieces: memory does not grow with the length of a video."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """One backbone's vectors of videos, each made at most once; `load` is called only if some must be made."""
+
+    folder: Path
+    backbone: str
+    precision: Precision
+    frames_per_second: float | None
+    clip_seconds: float
+    stride_seconds: float
+    load: Callable[[], Backbone]
+
+    def make(self, videos: list[Path], progress: Callable[[int, float], None]) -> None:
+        """Make what is missing; `progress` gets the number of the video (from 0) and its seconds that are done."""
+        load = cache(self.load)
+        for number, video in enumerate(videos):
+            self._stored(video, load, partial(progress, number))
+
+    def of_clips(self, video: Path, starts: Floats) -> Vectors:
+        """Vectors `(n_clips, dim)` of the clips that start at `starts`, which are multiples of the stride."""
+        times, vectors, whole_clips = self._stored(video, self.load, lambda _: None)
+        if not whole_clips:
+            return clip_vectors(times, vectors, starts, self.clip_seconds)
+        rows = np.rint(starts / self.stride_seconds).astype(np.int64)
+        return np.asarray(vectors[rows], dtype=np.float32)
+
+    def _stored(
+        self, video: Path, load: Callable[[], Backbone], progress: Callable[[float], None]
+    ) -> tuple[Floats, Vectors, bool]:
+        """Times, vectors, and whether they are of clips rather than frames: known from the disk or the backbone."""
+        stem = self.folder / content_key(video) / safe_name(self.backbone)
+        clip_stem = _stem(stem, f"{self.clip_seconds:g}s-{self.stride_seconds:g}s", self.precision)
+        frame_stem = _stem(stem, _rate_name(self.frames_per_second), self.precision)
+        for found, of_clips in ((frame_stem, False), (clip_stem, True)):
+            if _is_made(found):
+                return *_made(found), of_clips
+        backbone = load()
+        if is_of_clips(backbone):
+            make = clip_batches(video, self.clip_seconds, self.stride_seconds, backbone)
+            _make_once(clip_stem, video, backbone, make, progress)
+            return *_made(clip_stem), True
+        _make_once(frame_stem, video, backbone, frame_batches(video, self.frames_per_second, backbone), progress)
+        return *_made(frame_stem), False
 
 
 def frame_vectors(
@@ -32,25 +83,77 @@ def frame_vectors(
     backbone_name: str,
     precision: Precision,
     frames_per_second: float | None,
-    load: Callable[[], Backbone],
+    load: Callable[[], FrameBackbone],
     video: Path,
     progress: Callable[[float], None],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+) -> tuple[Floats, Vectors]:
     """Times `(n_frames,)` seconds and vectors `(n_frames, dim)` of a video's sampled frames, computed at most once.
 
     `load` is called only if something must be computed; `progress` gets the seconds of video done.
     """
-    rate = "all" if frames_per_second is None else f"{frames_per_second:g}"
-    suffix = "" if precision == "float32" else f"-{precision}"
-    stem = folder / content_key(video) / f"{backbone_name}-{rate}fps{suffix}"
-    done, times = stem.with_name(f"{stem.name}.npy"), stem.with_name(f"{stem.name}.times.npy")
-    made = stem.with_name(f"{stem.name}.json")
-    if not made.is_file():
-        with locked(stem.with_name(f"{stem.name}.lock")):
-            # Another job on the same video may have made them meanwhile.
-            if not made.is_file():
-                _make(stem, video, frames_per_second, load(), progress)
-    return np.load(times), np.load(done, mmap_mode="r")
+    stem = folder / content_key(video) / safe_name(backbone_name)
+    stem = _stem(stem, _rate_name(frames_per_second), precision)
+    if not _is_made(stem):
+        backbone = load()
+        _make_once(stem, video, backbone, frame_batches(video, frames_per_second, backbone), progress)
+    return _made(stem)
+
+
+def frame_batches(video: Path, per_second: float | None, backbone: FrameBackbone) -> Callable[[float], Batches]:
+    """Makes `(times, vectors)` of the frames later than a time, a batch at a time."""
+
+    def batches(after: float) -> Batches:
+        for times, prepared in _prepared(video, per_second, after, backbone):
+            yield times, backbone.encode(prepared)
+
+    return batches
+
+
+def clip_batches(
+    video: Path, clip_seconds: float, stride_seconds: float, backbone: ClipBackbone
+) -> Callable[[float], Batches]:
+    """Makes `(starts, vectors)` of the clips that start later than a time, a few at a time.
+
+    Every frame is decoded, and its part of a clip made, once.
+    """
+    frames = backbone.frames_of_clip(clip_seconds)
+    every = clip_seconds / frames
+
+    def batches(after: float) -> Batches:
+        import torch
+
+        starts = clip_starts(0.0, probe(video).duration, clip_seconds, stride_seconds)
+        starts = starts[starts > after + TIME_TOLERANCE]
+        if len(starts) == 0:
+            return
+        # A second earlier, since the frame shown when the clip starts may be older than the clip.
+        contents = backbone.contents(_prepared(video, 1 / every, starts[0] - 1, backbone))
+        stacks = _clip_stacks(contents, starts, frames, every)
+        while batch := list(islice(stacks, backbone.clips)):
+            yield [start for start, _ in batch], backbone.encode(torch.stack([stack for _, stack in batch]))
+
+    return batches
+
+
+def _clip_stacks(
+    contents: Iterator[tuple[float, Any]], starts: Floats, frames: int, every: float
+) -> Iterator[tuple[float, Any]]:
+    """`(start, stack (frames, …))` of each clip: the frames nearest to `frames` moments, `every` seconds apart."""
+    import torch
+
+    held: deque[tuple[float, Any]] = deque()
+    for start in starts:
+        moments = start + every * np.arange(frames)
+        while not held or held[-1][0] < moments[-1] - TIME_TOLERANCE:
+            following = next(contents, None)
+            if following is None:
+                break
+            held.append(following)
+        while len(held) > 1 and held[1][0] <= start + TIME_TOLERANCE:
+            held.popleft()
+        times = np.array([time for time, _ in held])
+        nearest = np.searchsorted((times[1:] + times[:-1]) / 2, moments - TIME_TOLERANCE)
+        yield float(start), torch.stack([held[index][1] for index in nearest])
 
 
 def clip_vectors(
@@ -63,6 +166,12 @@ def clip_vectors(
     first, last = frames_of_clips(times, starts, clip_seconds)
     first = np.where(last > first, first, np.clip(first - 1, 0, len(times) - 1))
     return mean_of_frames(vectors, first, np.maximum(last, first + 1))
+
+
+def unit_spread(block: Vectors) -> Vectors:
+    """The vectors `(n_clips, dim)` divided by the root of their mean squared distance to their mean."""
+    spread = float(np.sqrt(block.var(axis=0, dtype=np.float64).sum()))
+    return block / np.float32(spread or 1)
 
 
 def precomputed_clip_vectors(
@@ -87,21 +196,46 @@ def precomputed_clip_vectors(
     return vectors
 
 
-def _make(
-    stem: Path, video: Path, frames_per_second: float | None, backbone: Backbone, progress: Callable[[float], None]
+def _rate_name(frames_per_second: float | None) -> str:
+    return "allfps" if frames_per_second is None else f"{frames_per_second:g}fps"
+
+
+def _stem(stem: Path, sampling: str, precision: Precision) -> Path:
+    suffix = "" if precision == "float32" else f"-{precision}"
+    return stem.with_name(f"{stem.name}-{sampling}{suffix}")
+
+
+def _is_made(stem: Path) -> bool:
+    return stem.with_name(f"{stem.name}.json").is_file()
+
+
+def _made(stem: Path) -> tuple[Floats, Vectors]:
+    vectors = np.load(stem.with_name(f"{stem.name}.npy"), mmap_mode="r")
+    return np.load(stem.with_name(f"{stem.name}.times.npy")), vectors
+
+
+def _make_once(
+    stem: Path,
+    video: Path,
+    backbone: Backbone,
+    batches: Callable[[float], Batches],
+    progress: Callable[[float], None],
 ) -> None:
-    partial = stem.with_name(f"{stem.name}.partial")
-    row = np.dtype([("time", "<f8"), ("vector", "<f4", (backbone.dim,))])
-    _complete(partial, row, video, frames_per_second, backbone, progress)
+    with locked(stem.with_name(f"{stem.name}.lock")):
+        # Another job on the same video may have made them meanwhile.
+        if _is_made(stem):
+            return
+        row = np.dtype([("time", "<f8"), ("vector", "<f4", (backbone.dim,))])
+        partial = stem.with_name(f"{stem.name}.partial")
+        _complete(partial, row, batches, progress)
+        made_of = {"video": video.name, "backbone": backbone.name, "dim": backbone.dim}
+        _finish(stem, partial, row, made_of)
+
+
+def _finish(stem: Path, partial: Path, row: np.dtype[np.void], made_of: dict[str, Any]) -> None:
     _write_column(stem.with_name(f"{stem.name}.npy"), partial, row, "vector")
     _write_column(stem.with_name(f"{stem.name}.times.npy"), partial, row, "time")
-    made_of = {
-        "video": video.name,
-        "backbone": backbone.name,
-        "frames_per_second": frames_per_second or "all",
-        "frames": partial.stat().st_size // row.itemsize,
-        "dim": backbone.dim,
-    }
+    made_of["vectors"] = partial.stat().st_size // row.itemsize
     with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
         temporary.write_text(json.dumps(made_of, indent=1))
     partial.unlink()
@@ -110,12 +244,10 @@ def _make(
 def _complete(
     partial: Path,
     row: np.dtype[np.void],
-    video: Path,
-    per_second: float | None,
-    backbone: Backbone,
+    batches: Callable[[float], Batches],
     progress: Callable[[float], None],
 ) -> None:
-    """Encode the frames that `partial` lacks and append each batch to it: a kill loses no more than a batch."""
+    """Append to `partial` what it lacks, batch by batch: a kill loses no more than a batch."""
     whole = partial.stat().st_size // row.itemsize if partial.is_file() else 0
     after = float(np.fromfile(partial, row, 1, offset=(whole - 1) * row.itemsize)["time"][0]) if whole else -1.0
     with disk_errors(partial):
@@ -124,10 +256,10 @@ def _complete(
     with disk_errors(partial), partial.open("r+b") as stream:
         stream.truncate(whole * row.itemsize)  # a row cut short by a kill
         stream.seek(0, os.SEEK_END)
-        for times, prepared in _one_ahead(_prepared(video, per_second, after, backbone)):
+        for times, vectors in batches(after):
             rows = np.empty(len(times), row)
             rows["time"] = times
-            rows["vector"] = backbone.encode(prepared)
+            rows["vector"] = vectors
             stream.write(rows.tobytes())
             stream.flush()
             progress(times[-1])
@@ -136,10 +268,14 @@ def _complete(
 def _prepared(
     video: Path, per_second: float | None, after: float, backbone: Backbone
 ) -> Iterator[tuple[list[float], Any]]:
-    """Times and network inputs of the frames later than `after`, batch by batch."""
+    """Times and prepared frames later than `after`, batch by batch, each made while the one before is in use."""
     frames = sample_frames(video, per_second, after)
-    while batch := list(islice(frames, backbone.batch)):
-        yield [time for time, _ in batch], backbone.prepare([image for _, image in batch])
+
+    def batches() -> Iterator[tuple[list[float], Any]]:
+        while batch := list(islice(frames, backbone.batch)):
+            yield [time for time, _ in batch], backbone.prepare([image for _, image in batch])
+
+    return _one_ahead(batches())
 
 
 def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from ml_backend.embeddings import choose_precision, load_backbone
+from ml_backend.embeddings import Weights, choose_precision, load_backbone
 from ml_backend.embeddings.clip import MODEL, from_model
 from ml_backend.embeddings.frames import Preprocessing
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
@@ -115,7 +115,7 @@ def test_an_unreadable_frame_in_the_decoding_thread_reaches_the_caller(sample_ro
 
 def test_clip_without_a_hub_says_which_file_to_put_where(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="WEAKHAR_WEIGHTS"):
-        load_backbone("clip", tmp_path)
+        load_backbone("clip", Weights(tmp_path))
 
 
 def test_clip_loads_weights_from_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_clip_loads_weights_from_the_users_folder(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "clip-vit-large-patch14.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(open_clip, "create_model", create_model)
     with pytest.raises(ConfigError):
-        load_backbone("clip", tmp_path)
+        load_backbone("clip", Weights(tmp_path))
     assert loaded == {MODEL: str(tmp_path / "clip-vit-large-patch14.safetensors")}
 
 

@@ -1,0 +1,519 @@
+"""Each backbone against the library or the paper it comes from, with random weights on the path of the real ones."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, conv3d, max_pool3d, pad
+from torchvision.transforms._presets import OpticalFlow
+
+from ml_backend.embeddings import Weights, load_backbone, parts_of
+from ml_backend.embeddings.clip import from_model
+from ml_backend.embeddings.huggingface import DINOV2
+from ml_backend.embeddings.i3d import HASSON_NAMES, I3D, StreamOnClips, from_state, on_pixels
+from ml_backend.embeddings.raft import FlowOnClips, code_flow
+from ml_backend.embeddings.vectors import Embedder, clip_batches, unit_spread
+from ml_backend.errors import ConfigError
+from ml_backend.settings import Parameters
+from ml_backend.video import VideoWriter, sample_frames
+
+ImageArray = np.ndarray
+
+
+@pytest.fixture(scope="module")
+def frames(shared_data: Path) -> list[ImageArray]:
+    return [image for _, image in sample_frames(shared_data / "video" / "low_res_mpeg4.avi", 2)][:4]
+
+
+# I3D
+
+
+def random_state(channels: int, classes: int | None = 400) -> dict[str, Tensor]:
+    """Weights and running statistics as a trained network might have them, named as published."""
+    torch.manual_seed(channels)
+    network = I3D(channels, classes)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0, 0.1)
+        elif name.endswith(("running_var", "bn.weight")):
+            tensor.uniform_(0.5, 1.5)
+        elif name.endswith("bn.bias"):
+            tensor.normal_(0, 0.1)
+    return network.state_dict()
+
+
+def hasson(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same in the names of the other format, which has no counts of batches."""
+    ours = {value: key.replace("\\", "").removeprefix("^") for key, value in HASSON_NAMES.items()}
+    renamed = {}
+    for name, tensor in state.items():
+        if not name.endswith("num_batches_tracked"):
+            parts = name.split(".")
+            parts = [ours.get(part, part) for part in parts]
+            parts[0] = parts[0].replace("Conv3d", "conv3d").replace("Mixed", "mixed")
+            renamed[".".join(parts)] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("channels", "whole", "features"), [(3, 12_697_264, 12_287_264), (2, 12_675_312, 12_265_312)]
+)
+def test_i3d_has_the_published_parameters(channels: int, whole: int, features: int) -> None:
+    for classes, expected in ((400, whole), (None, features)):
+        assert sum(weight.numel() for weight in I3D(channels, classes).parameters()) == expected
+    assert len(I3D(channels, 400).state_dict()) == 344
+
+
+def reference(state: dict[str, Tensor], x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """I3D layer by layer as in the paper's figure 3, on TensorFlow's SAME padding; yields each layer's output."""
+
+    def same(x: Tensor, kernel: int | tuple[int, ...], stride: int | tuple[int, ...]) -> Tensor:
+        kernel = (kernel,) * 3 if isinstance(kernel, int) else kernel
+        stride = (stride,) * 3 if isinstance(stride, int) else stride
+        around: list[int] = []
+        for axis in (2, 1, 0):
+            size = x.shape[2 + axis]
+            total = max((-(-size // stride[axis]) - 1) * stride[axis] + kernel[axis] - size, 0)
+            around += [total // 2, total - total // 2]
+        return pad(x, around)
+
+    def unit(name: str, x: Tensor, kernel: int, stride: int = 1) -> Tensor:
+        x = conv3d(same(x, kernel, stride), state[f"{name}.conv3d.weight"], stride=stride)
+        mean, var, scale, shift = (
+            state[f"{name}.bn.{part}"].view(1, -1, 1, 1, 1)
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return ((x - mean) / torch.sqrt(var + 1e-3) * scale + shift).clamp(min=0)
+
+    def pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        return max_pool3d(same(x, kernel, stride), kernel, stride)
+
+    def mixed(name: str, x: Tensor) -> Tensor:
+        branches = [unit(f"{name}.b0", x, 1)]
+        branches.append(unit(f"{name}.b1b", unit(f"{name}.b1a", x, 1), 3))
+        branches.append(unit(f"{name}.b2b", unit(f"{name}.b2a", x, 1), 3))
+        branches.append(unit(f"{name}.b3b", pool(x, (3, 3, 3), (1, 1, 1)), 1))
+        return torch.cat(branches, dim=1)
+
+    x = unit("Conv3d_1a_7x7", x, 7, 2)
+    yield "Conv3d_1a_7x7", x
+    x = unit("Conv3d_2b_1x1", pool(x, (1, 3, 3), (1, 2, 2)), 1)
+    yield "Conv3d_2b_1x1", x
+    x = unit("Conv3d_2c_3x3", x, 3)
+    yield "Conv3d_2c_3x3", x
+    x = mixed("Mixed_3b", pool(x, (1, 3, 3), (1, 2, 2)))
+    yield "Mixed_3b", x
+    x = mixed("Mixed_3c", x)
+    yield "Mixed_3c", x
+    x = mixed("Mixed_4b", pool(x, (3, 3, 3), (2, 2, 2)))
+    yield "Mixed_4b", x
+    for letter in "cdef":
+        x = mixed(f"Mixed_4{letter}", x)
+        yield f"Mixed_4{letter}", x
+    x = mixed("Mixed_5b", pool(x, (2, 2, 2), (2, 2, 2)))
+    yield "Mixed_5b", x
+    x = mixed("Mixed_5c", x)
+    yield "Mixed_5c", x
+    yield "features", avg_pool3d(x, (2, 7, 7), stride=1)[:, :, :, 0, 0].mean(dim=2)
+
+
+@pytest.mark.parametrize("channels", [3, 2])
+def test_i3d_equals_the_papers_figure_layer_by_layer(channels: int) -> None:
+    state = random_state(channels)
+    network = from_state(state, "rgb" if channels == 3 else "flow").eval()
+    outputs: dict[str, Tensor] = {}
+    for name, module in network.named_children():
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
+    clip = torch.rand(1, channels, 13, 224, 224) * 2 - 1  # an odd number: padding differs at both ends
+    with torch.inference_mode():
+        outputs["features"] = network(clip)
+        expected = dict(reference(state, clip))
+        fused = network.fuse()(clip)
+    assert list(expected) == list(outputs)
+    for name, output in outputs.items():
+        assert output.shape == expected[name].shape, name
+        assert (output - expected[name]).abs().max() < 1e-4, name
+    assert (fused - expected["features"]).abs().max() < 1e-4
+
+
+def test_i3d_gives_1024_features_at_5_steps_for_48_frames_and_reads_both_formats_of_weights(tmp_path: Path) -> None:
+    state = random_state(3)
+    torch.save(state, tmp_path / "i3d_rgb.pt")
+    torch.save(hasson(state), tmp_path / "other.pt")
+    stacks = torch.randint(0, 255, (1, 48, 3, 224, 224), dtype=torch.uint8)
+    with torch.inference_mode():
+        steps = from_state(state, "rgb").eval().over_time(on_pixels(stacks.float()).transpose(1, 2))
+    assert steps.shape == (1, 1024, 5)
+    for weights in (Weights(tmp_path), Weights(i3d_rgb=str(tmp_path / "other.pt"))):
+        backbone = load_backbone("i3d", weights)
+        assert isinstance(backbone, StreamOnClips)
+        assert backbone.frames_of_clip(4.0) == 48
+        np.testing.assert_allclose(backbone.encode(stacks), steps.mean(dim=2), atol=1e-5)
+
+
+def test_weights_of_something_else_or_damaged_ones_are_refused_by_name(tmp_path: Path) -> None:
+    flow = tmp_path / "i3d_rgb.pt"
+    torch.save(random_state(2), flow)
+    with pytest.raises(ConfigError, match=r"i3d_rgb\.pt cannot be loaded .*shape \(64, 2, 7, 7, 7\), expected"):
+        load_backbone("i3d", Weights(tmp_path))
+    torch.save({"fc.weight": torch.zeros(2)}, flow)
+    with pytest.raises(ConfigError, match="no tensor Conv3d_1a_7x7"):
+        load_backbone("i3d", Weights(tmp_path))
+    flow.write_bytes(b"half of a file")
+    with pytest.raises(ConfigError, match="copy it again"):
+        load_backbone("i3d", Weights(tmp_path))
+    with pytest.raises(ConfigError, match=r"missing\.pt cannot be loaded"):
+        load_backbone("i3d", Weights(i3d_rgb=str(tmp_path / "missing.pt")))
+
+
+def test_a_clip_too_short_for_i3d_is_refused() -> None:
+    backbone = StreamOnClips("i3d", I3D(3), "float32")
+    with pytest.raises(ConfigError, match=r"0\.75 s or more; raise clip_seconds"):
+        backbone.frames_of_clip(0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("i3d", "rgb_imagenet.pt as i3d_rgb.pt"),
+        ("raft", "as raft_large.pth"),
+        ("dinov2", "all files of facebook/dinov2-large in a folder facebook--dinov2-large"),
+        ("hf:some/model", "all files of some/model in a folder some--model"),
+        ("timm:resnet18.a1_in1k", r"model.safetensors of timm/resnet18.a1_in1k as resnet18.a1_in1k.safetensors"),
+        ("open_clip:ViT-B-32/laion2b_s34b_b79k", "its weights as ViT-B-32--laion2b_s34b_b79k.safetensors"),
+    ],
+)
+def test_without_a_hub_the_error_says_which_files_to_put_where(
+    name: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(ConfigError, match="WEAKHAR_WEIGHTS") as error:
+        load_backbone(name, Weights(tmp_path))
+    assert wanted in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not [path for path in (tmp_path / "hub").rglob("*") if path.is_file()]
+
+
+# RAFT
+
+
+class ShiftOfBrightestPoint(torch.nn.Module):
+    """In RAFT's place: the same flow everywhere, how far the brightest pixel of a picture moves right and down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs = 0
+
+    def forward(self, first: Tensor, second: Tensor) -> list[Tensor]:
+        self.pairs += len(first)
+        width = first.shape[3]
+        places = [frames.mean(dim=1).flatten(1).argmax(dim=1) for frames in (first, second)]
+        right = places[1] % width - places[0] % width
+        down = places[1] // width - places[0] // width
+        flow = torch.stack([right, down], dim=1).float()
+        return [flow[:, :, None, None].expand(-1, -1, *first.shape[2:])]
+
+
+def moving_point(count: int) -> list[ImageArray]:
+    """A point that moves 3 pixels to the right and 2 up a frame, on 256×344."""
+    images = []
+    for number in range(count):
+        image = np.zeros((256, 344, 3), np.uint8)
+        image[200 - 2 * number, 40 + 3 * number] = 255
+        images.append(image)
+    return images
+
+
+@pytest.mark.parametrize("batch", [2, 3, 7])
+def test_each_flow_is_computed_once_to_the_next_frame_and_the_last_is_repeated(batch: int) -> None:
+    backbone = FlowOnClips(ShiftOfBrightestPoint(), I3D(2), "float32")
+    images = moving_point(7)
+    times = [float(number) for number in range(7)]
+    batches = ((times[at : at + batch], backbone.prepare(images[at : at + batch])) for at in range(0, 7, batch))
+    found = list(backbone.contents(batches))
+    assert [time for time, _ in found] == times
+    assert backbone._raft.pairs == 6
+    for _, coded in found:
+        assert coded.shape == (2, 224, 224)
+        assert coded.dtype == torch.uint8
+        assert coded[0].unique().tolist() == [round(128 + 255 / 40 * 3)]
+        assert coded[1].unique().tolist() == [round(128 - 255 / 40 * 2)]
+
+
+def test_flow_is_clamped_and_scaled_as_the_flow_streams_training_data() -> None:
+    flow = torch.tensor([-50.0, -20.0, 0.0, 20.0, 99.0]).view(5, 1, 1, 1).expand(5, 2, 224, 230)
+    assert code_flow(flow)[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
+    assert on_pixels(torch.tensor([0.0, 127.5, 255.0])).tolist() == [-1, 0, 1]
+
+
+def test_rafts_input_is_that_of_torchvisions_transform(frames: list[ImageArray]) -> None:
+    backbone = FlowOnClips(ShiftOfBrightestPoint(), I3D(2), "float32")
+    images = moving_point(2)
+    ours = backbone.prepare(images)
+    first, second = (torch.from_numpy(image).permute(2, 0, 1)[None] for image in images)
+    theirs = torch.cat(OpticalFlow()(first, second))
+    assert (ours - theirs).abs().max() < 1e-6
+    height, width = backbone.prepare(frames).shape[2:]
+    assert height == 256
+    assert width % 8 == 0
+
+
+# Backbones of the libraries
+
+
+def test_dinov2_is_the_class_token_after_the_last_norm(tmp_path: Path, frames: list[ImageArray]) -> None:
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(hidden_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=70)
+    model = transformers.Dinov2Model(config).eval()
+    folder = tmp_path / DINOV2.replace("/", "--")
+    model.save_pretrained(folder)
+    processor = transformers.BitImageProcessor(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}, image_mean=[0.485, 0.456, 0.406]
+    )
+    processor.save_pretrained(folder)
+    backbone = load_backbone("dinov2", Weights(tmp_path))
+    vectors = backbone.encode(backbone.prepare(frames))
+    extract = transformers.pipeline("image-feature-extraction", model=model, image_processor=processor, pool=False)
+    tokens = [torch.tensor(extract(Image.fromarray(image)))[0, 0] for image in frames]
+    np.testing.assert_allclose(vectors, torch.stack(tokens), atol=1e-4)
+    assert (backbone.name, backbone.dim) == ("dinov2", 48)
+
+
+def test_open_clip_and_transformers_give_the_same_clip_vectors(frames: list[ImageArray]) -> None:
+    torch.manual_seed(0)
+    config = {"embed_dim": 24, "vision_cfg": {"image_size": 224, "layers": 2, "width": 128, "patch_size": 56}}
+    config["text_cfg"] = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    ours = open_clip.CLIP(**config, quick_gelu=True).eval()
+    ours.visual.image_mean, ours.visual.image_std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    theirs = transformers.CLIPVisionModelWithProjection(
+        transformers.CLIPVisionConfig(
+            hidden_size=128, intermediate_size=512, num_hidden_layers=2, num_attention_heads=2, patch_size=56,
+            image_size=224, projection_dim=24,
+        )
+    ).eval()  # fmt: skip
+    theirs.load_state_dict(as_transformers(ours.visual.state_dict()))
+    backbone = from_model(ours, "float32")
+    processor = transformers.CLIPImageProcessor()
+    with torch.inference_mode():
+        expected = theirs(**processor(images=frames, return_tensors="pt")).image_embeds
+    np.testing.assert_allclose(backbone.encode(backbone.prepare(frames)), expected, atol=1e-4)
+
+
+def as_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An open_clip image tower in the names of transformers."""
+    plain = {
+        "class_embedding": "embeddings.class_embedding",
+        "positional_embedding": "embeddings.position_embedding.weight",
+        "conv1.weight": "embeddings.patch_embedding.weight",
+    }
+    parts = {
+        "ln_pre": "pre_layrnorm", "ln_post": "post_layernorm", "transformer.resblocks": "encoder.layers",
+        "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj", "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+    }  # fmt: skip
+    renamed = {"visual_projection.weight": state["proj"].T.contiguous()}
+    for name, tensor in state.items():
+        if name in plain:
+            renamed[f"vision_model.{plain[name]}"] = tensor
+        elif name != "proj":
+            for theirs, ours in parts.items():
+                name = name.replace(theirs, ours)
+            if "attn.in_proj_" in name:
+                for letter, part in zip("qkv", tensor.chunk(3), strict=True):
+                    renamed[f"vision_model.{name.replace('attn.in_proj_', f'self_attn.{letter}_proj.')}"] = part
+            else:
+                renamed[f"vision_model.{name}"] = tensor
+    return renamed
+
+
+def test_any_model_of_open_clip_loads_from_the_users_folder(tmp_path: Path, frames: list[ImageArray]) -> None:
+    torch.manual_seed(0)
+    model = open_clip.create_model("MobileCLIP2-S0", pretrained=None).eval()
+    save_file(model.state_dict(), tmp_path / "MobileCLIP2-S0--dfndr2b.safetensors")
+    backbone = load_backbone("open_clip:MobileCLIP2-S0/dfndr2b", Weights(tmp_path))
+    prepared = backbone.prepare(frames)
+    transform = open_clip.image_transform(
+        256, is_train=False, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear"
+    )
+    theirs = torch.stack([transform(Image.fromarray(image)) for image in frames])
+    assert (prepared - theirs).abs().max() < 0.02
+    with torch.inference_mode():
+        expected = model.encode_image(prepared)
+    np.testing.assert_allclose(backbone.encode(prepared), expected, atol=1e-3)
+
+
+def test_siglip_squashes_pictures_as_open_clip_says(frames: list[ImageArray]) -> None:
+    model = open_clip.CLIP(
+        embed_dim=8,
+        vision_cfg={"image_size": 224, "layers": 1, "width": 64, "patch_size": 56},
+        text_cfg={"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+    )
+    config = open_clip.get_pretrained_cfg("ViT-B-16-SigLIP", "webli")
+    prepared = from_model(model, "float32", config=config).prepare(frames)
+    transform = open_clip.image_transform(
+        224, is_train=False, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", resize_mode="squash"
+    )
+    theirs = torch.stack([transform(Image.fromarray(image)) for image in frames])
+    assert (prepared - theirs).abs().max() < 0.02
+
+
+def test_any_model_of_timm_loads_from_the_users_folder(tmp_path: Path, frames: list[ImageArray]) -> None:
+    torch.manual_seed(0)
+    whole = timm.create_model("resnet10t", pretrained=False).eval()
+    save_file(whole.state_dict(), tmp_path / "resnet10t.c3_in1k.safetensors")
+    backbone = load_backbone("timm:resnet10t.c3_in1k", Weights(tmp_path))
+    prepared = backbone.prepare(frames)
+    with torch.inference_mode():
+        expected = whole.forward_head(whole.forward_features(prepared), pre_logits=True)
+    np.testing.assert_allclose(backbone.encode(prepared), expected, atol=1e-4)
+
+
+def test_any_image_model_of_transformers_loads_and_falls_back_to_the_first_token(
+    tmp_path: Path, frames: list[ImageArray]
+) -> None:
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=64, intermediate_size=32
+    )
+    model = transformers.ViTModel(config, add_pooling_layer=False).eval()
+    folder = tmp_path / "google--vit-tiny"
+    model.save_pretrained(folder)
+    processor = transformers.ViTImageProcessor(size={"height": 64, "width": 64})
+    processor.save_pretrained(folder)
+    backbone = load_backbone("hf:google/vit-tiny", Weights(tmp_path))
+    with torch.inference_mode():
+        expected = model(**processor(images=frames, return_tensors="pt")).last_hidden_state[:, 0]
+    np.testing.assert_allclose(backbone.encode(backbone.prepare(frames)), expected, atol=1e-5)
+
+
+@pytest.fixture
+def small_vjepa(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = transformers.VJEPA2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, crop_size=64, frames_per_clip=8, mlp_ratio=1,
+        pred_hidden_size=24, pred_num_hidden_layers=1, pred_num_attention_heads=2,
+    )  # fmt: skip
+    folder = tmp_path / "facebook--vjepa2-tiny"
+    transformers.VJEPA2Model(config).save_pretrained(folder)
+    processor = transformers.VJEPA2VideoProcessor(size={"shortest_edge": 64}, crop_size=64)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_video_model_of_transformers_sees_whole_clips(small_vjepa: Path, sample_root: Path) -> None:
+    video = sample_root / "p01" / "session.mp4"
+    load = lambda: load_backbone("hf:facebook/vjepa2-tiny", Weights(small_vjepa.parent))  # noqa: E731
+    embedder = Embedder(small_vjepa.parent / "v", "hf:facebook/vjepa2-tiny", "float32", 2.0, 4.0, 1.0, load)
+    found = embedder.of_clips(video, np.array([0.0, 3.0]))
+    model = transformers.AutoModel.from_pretrained(small_vjepa).eval()
+    processor = transformers.AutoVideoProcessor.from_pretrained(small_vjepa)
+    shown = [image for time, image in sample_frames(video, 2) if 3.0 - 1e-3 <= time < 7.0 - 1e-3]
+    inputs = processor(videos=[np.stack(shown)], return_tensors="pt", do_sample_frames=False)
+    with torch.inference_mode():
+        expected = model(**inputs, skip_predictor=True).last_hidden_state.mean(dim=1)[0]
+    assert found.shape == (2, 32)
+    np.testing.assert_allclose(found[1], expected, atol=2e-3)
+    never = Embedder(embedder.folder, embedder.backbone, "float32", 2.0, 4.0, 1.0, lambda: pytest.fail("made twice"))
+    np.testing.assert_array_equal(never.of_clips(video, np.array([3.0])), found[1:])
+
+
+def test_an_unknown_model_is_named_with_near_ones() -> None:
+    with pytest.raises(ConfigError, match=r"timm:resnet19 is not known; near are resnet1"):
+        load_backbone("timm:resnet19")
+    with pytest.raises(ConfigError, match=r"open_clip:ViT-B-32/nothing is not known.*near are ViT-B-32/"):
+        load_backbone("open_clip:ViT-B-32/nothing")
+
+
+# Combinations and whole clips
+
+
+def test_combinations_are_in_the_papers_order_and_wrong_ones_are_named() -> None:
+    assert parts_of("clip+raft") == ("clip", "raft")
+    assert parts_of("i3d + raft") == ("i3d", "raft")
+    assert parts_of("dinov2+raft") == ("raft", "dinov2")
+    assert Parameters(backbone="clip + timm:resnet18").backbone == "clip+timm:resnet18"
+    for wrong, message in (("clip+", "'' is not known"), ("clip+clip", "twice"), ("timm:", "'timm:' is not known")):
+        with pytest.raises(ValueError, match=message):
+            parts_of(wrong)
+
+
+def test_scaled_blocks_have_the_same_spread() -> None:
+    block = np.random.default_rng(0).normal(5, 3, (50, 4)).astype(np.float32)
+    scaled = unit_spread(block)
+    assert ((scaled - scaled.mean(axis=0)) ** 2).sum(axis=1).mean() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_array_equal(unit_spread(np.ones((3, 2), np.float32)), np.ones((3, 2)))
+
+
+class Seen:
+    """A backbone of clips whose vector is the mean brightness of each quarter of the clip; counts its frames."""
+
+    name, dim, batch, clips = "seen", 4, 8, 3
+
+    def __init__(self, stop_after: int = 10**9) -> None:
+        self.frames, self.encoded, self.stop_after = 0, 0, stop_after
+
+    def frames_of_clip(self, clip_seconds: float) -> int:
+        return round(12 * clip_seconds)
+
+    def prepare(self, images: list[ImageArray]) -> Tensor:
+        self.frames += len(images)
+        return torch.tensor([image.mean() for image in images])
+
+    def contents(self, batches: Iterator[tuple[list[float], Tensor]]) -> Iterator[tuple[float, Tensor]]:
+        for times, prepared in batches:
+            yield from zip(times, prepared, strict=True)
+
+    def encode(self, stacks: Tensor) -> np.ndarray:
+        if self.encoded >= self.stop_after:
+            raise KeyboardInterrupt
+        self.encoded += len(stacks)
+        return stacks.reshape(len(stacks), 4, -1).mean(dim=2).numpy()
+
+
+def written_video(path: Path, seconds: float, rate: float) -> Path:
+    """Whose brightness is 10 times the time."""
+    with VideoWriter(path, 64, 48, rate) as writer:
+        for number in range(round(seconds * rate)):
+            writer.write(np.full((48, 64, 3), round(10 * number / rate), np.uint8), number / rate)
+    return path
+
+
+def embedder_of(folder: Path, load: Callable[[], Seen]) -> Embedder:
+    return Embedder(folder, "seen", "float32", 2.0, 4.0, 1.0, load)
+
+
+@pytest.mark.parametrize("rate", [30.0, 12.0, 5.0])
+def test_clips_of_any_frame_rate_show_their_own_seconds_also_at_the_very_end(rate: float, tmp_path: Path) -> None:
+    video = written_video(tmp_path / "v.mp4", 9.0, rate)
+    backbone = Seen()
+    vectors = embedder_of(tmp_path, lambda: backbone).of_clips(video, np.arange(6.0))
+    expected = 10 * (np.arange(6.0)[:, None] + np.arange(4) + 0.5)
+    np.testing.assert_allclose(vectors, expected, atol=4)
+    assert backbone.frames <= 9 * 12 + 1  # every frame is decoded and prepared once
+
+
+def test_an_interrupted_run_over_clips_goes_on_and_gives_the_same_vectors(tmp_path: Path) -> None:
+    video = written_video(tmp_path / "v.mp4", 20.0, 25.0)
+    starts = np.arange(17.0)
+    whole = embedder_of(tmp_path / "whole", Seen).of_clips(video, starts)
+    with pytest.raises(KeyboardInterrupt):
+        embedder_of(tmp_path / "broken", lambda: Seen(6)).of_clips(video, starts)
+    rest = Seen()
+    np.testing.assert_array_equal(embedder_of(tmp_path / "broken", lambda: rest).of_clips(video, starts), whole)
+    assert rest.encoded == 11
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_video_shorter_than_a_clip_has_none(tmp_path: Path) -> None:
+    assert list(clip_batches(written_video(tmp_path / "v.mp4", 2.0, 12.0), 4.0, 1.0, Seen())(-1.0)) == []
