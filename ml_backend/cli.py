@@ -74,6 +74,27 @@ def check(folder: Dataset, option: Option = None) -> None:
 
 
 @cli.command()
+def align(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Of a GoPro, which holds what the camera measured")],
+    imu: Annotated[Path, typer.Argument(metavar="IMU", help="CSV or Parquet of a body-worn IMU")],
+    sampling_rate: Annotated[float, typer.Option(min=1, help="Hz, where the IMU file has no time column")] = 50.0,
+) -> None:
+    """Find when a body-worn IMU was started, by the motion it shares with the camera."""
+    from ml_backend.imu import ImuFormat, read_imu
+    from ml_backend.telemetry import align as find
+
+    samples = read_imu(imu, ImuFormat(sampling_rate=sampling_rate, missing_values="interpolate"))
+    found = find(video, samples.times, samples.values, samples.channels)
+    out.print(f"offset_seconds: {found.offset_seconds:.2f}", highlight=False)
+    out.print(
+        f"correlation {found.correlation:.2f}, elsewhere at most {found.runner_up:.2f}; confidence "
+        f"{found.confidence:.0%}. Write the first line into dataset.yaml",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@cli.command()
 def ingest(folder: Dataset, option: Option = None) -> None:
     """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
     from ml_backend.pipeline import embed_all, embedders

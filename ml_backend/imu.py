@@ -12,12 +12,14 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
+from ml_backend.telemetry import CHANNELS, camera_motion
 
 Floats = npt.NDArray[np.float64]
 
 NULL_CLASS = "null"
+CAMERA_SUFFIXES = (".mp4", ".mov", ".m4v")
 TIME_COLUMNS = ("time", "timestamp", "timestamps", "t", "seconds")
-EXPORT_COLUMNS = ("recording", "time", "label", "source", "cluster", "distance", "ground_truth")
+EXPORT_COLUMNS = ("recording", "time", "label", "source", "cluster", "distance", "propagated_label", "ground_truth")
 """What an export adds to the channels; a channel of such a name would be overwritten."""
 IGNORED_COLUMNS = ("sbj_id", "subject", "participant")
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -61,7 +63,9 @@ class Imu:
 
 
 def read_imu(path: Path, how: ImuFormat) -> Imu:
-    """Read `path`; RecordingError names the file, the column and the first bad row."""
+    """Read `path`, or what a GoPro wrote into its video; RecordingError names the file, column and first bad row."""
+    if path.suffix.lower() in CAMERA_SUFFIXES:
+        return _camera_imu(path, how)
     table = _read_table(path, how)
     if table.num_rows < 2:
         raise RecordingError(f"{path}: holds {table.num_rows} samples; an IMU recording needs at least two")
@@ -76,6 +80,23 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
         channels=tuple(channels),
         labels=_labels(table, label_column) if label_column else None,
         sampling_rate=round(rate, 3),
+    )
+
+
+def _camera_imu(path: Path, how: ImuFormat) -> Imu:
+    if not path.is_file():
+        raise RecordingError(f"{path}: no such file")
+    seconds, values = camera_motion(path)
+    wanted = how.columns or CHANNELS
+    for name in wanted:
+        if name not in CHANNELS:
+            raise RecordingError(f"{path}: the camera has no channel '{name}'; it has {', '.join(CHANNELS)}")
+    return Imu(
+        times=how.offset_seconds + seconds * (1 + how.drift_ppm * 1e-6),
+        values=values[:, [CHANNELS.index(name) for name in wanted]],
+        channels=tuple(wanted),
+        labels=None,
+        sampling_rate=round(1 / float(np.median(np.diff(seconds))), 3),
     )
 
 

@@ -16,6 +16,7 @@ from ml_backend.clips import clip_starts
 from ml_backend.errors import RecordingError, WeakHARError
 from ml_backend.imu import Imu, ImuFormat, read_imu
 from ml_backend.settings import Parameters, components_for
+from ml_backend.telemetry import has_telemetry
 from ml_backend.video import VideoInfo, probe
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp"}
@@ -209,6 +210,8 @@ def _by_stem(files: Any) -> dict[str, list[Path]]:
 def _pair(participant: str, name: str, files: list[Path], parameters: Parameters) -> Recording | Problem:
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
     imus = [file for file in files if file.suffix.lower() in IMU_SUFFIXES]
+    if len(videos) == 1 and not imus and has_telemetry(videos[0]):
+        imus = videos  # a camera's own IMU
     for kind, candidates in (("video", videos), ("IMU file", imus)):
         if not candidates:
             wanted = f"{name}.mp4" if kind == "video" else f"{name}.csv"

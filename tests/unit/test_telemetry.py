@@ -1,0 +1,102 @@
+"""A GoPro's own IMU: read from its video, used as a recording's, and compared with a body-worn one."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from scipy.stats import special_ortho_group
+from typer.testing import CliRunner
+
+from ml_backend.cli import cli
+from ml_backend.errors import RecordingError
+from ml_backend.imu import ImuFormat, read_imu
+from ml_backend.recordings import check_dataset, find_recordings
+from ml_backend.settings import Parameters
+from ml_backend.telemetry import CHANNELS, align, best_offset, camera_motion, has_telemetry
+
+WORN = ("wrist_acc_x", "wrist_acc_y", "wrist_acc_z")
+
+
+@pytest.fixture(scope="module")
+def gopro(shared_data: Path) -> Path:
+    return shared_data / "gopro" / "karma.mp4"
+
+
+def worn_imu(gopro: Path, start: float, end: float, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """What a sensor on the same body, turned otherwise, at 50 Hz, would have measured from `start` to `end`."""
+    random = np.random.default_rng(0)
+    times, values = camera_motion(gopro)
+    grid = np.arange(start, end, 1 / 50)
+    inside = (grid >= 0) & (grid <= times[-1])
+    smooth = np.stack([np.convolve(column, np.ones(4) / 4, "same") for column in values[:, :3].T])
+    acceleration = np.stack([np.interp(grid, times, column) for column in smooth], axis=1)
+    acceleration[~inside] = [9.8, 0, 0]
+    turned = acceleration @ special_ortho_group(3, seed=1).rvs().T
+    return grid - grid[0], turned + random.normal(0, noise, turned.shape)
+
+
+def test_a_gopros_accelerometer_and_gyroscope_are_read_on_the_videos_clock(gopro: Path) -> None:
+    imu = read_imu(gopro, ImuFormat(offset_seconds=1.0))
+    assert imu.channels == CHANNELS
+    assert imu.labels is None
+    assert imu.start == pytest.approx(1.0)
+    assert imu.end == pytest.approx(13.0, abs=0.3)
+    assert imu.sampling_rate == pytest.approx(400, abs=5)
+    assert np.linalg.norm(imu.values[:, :3], axis=1).mean() == pytest.approx(9.8, abs=1.5)
+    one = read_imu(gopro, ImuFormat(columns=("camera_acc_y",)))
+    np.testing.assert_array_equal(one.values[:, 0], imu.values[:, 1])
+    with pytest.raises(RecordingError, match=r"no channel 'acc_x'; it has camera_acc_x"):
+        read_imu(gopro, ImuFormat(columns=("acc_x",)))
+
+
+def test_a_gopro_video_alone_is_a_recording(gopro: Path, tmp_path: Path) -> None:
+    (tmp_path / "p01").mkdir()
+    (tmp_path / "p01" / "ride ä.mp4").symlink_to(gopro)
+    checked, problems = check_dataset(tmp_path, Parameters(components="50%"))
+    assert not problems
+    assert checked[0].imu is not None
+    assert checked[0].n_clips == 9
+
+
+def test_a_video_without_telemetry_still_needs_an_imu_file(shared_data: Path, tmp_path: Path) -> None:
+    video = shared_data / "video" / "skeleton.mp4"
+    assert not has_telemetry(video)
+    with pytest.raises(RecordingError, match=r"skeleton\.mp4: holds no .*; name an IMU file"):
+        camera_motion(video)
+    (tmp_path / "p01").mkdir()
+    (tmp_path / "p01" / "ride.mp4").symlink_to(video)
+    assert "has no IMU file of the same name" in find_recordings(tmp_path, Parameters())[1][0].message
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 12.0), (2.37, 11.0), (-3.2, 9.5), (3.0, 18.0)])
+def test_the_offset_of_a_body_worn_imu_is_found_whatever_its_orientation(
+    gopro: Path, start: float, end: float
+) -> None:
+    found = align(gopro, *worn_imu(gopro, start, end), WORN)
+    assert found.offset_seconds == pytest.approx(start, abs=0.04)
+    assert found.correlation > 0.5
+    assert found.confidence > 0.2
+
+
+def test_a_motion_that_is_not_the_cameras_is_refused(gopro: Path) -> None:
+    values = np.random.default_rng(3).normal([0, 0, 9.8], 1, (500, 3))
+    with pytest.raises(RecordingError, match=r"matches the camera's (nowhere|at several places alike) .*by hand"):
+        align(gopro, np.arange(500) / 50, values, WORN)
+
+
+def test_a_motion_that_repeats_itself_is_ambiguous() -> None:
+    times = np.arange(0, 60, 0.02)
+    wave = np.sin(2 * np.pi * times)
+    assert best_offset([wave], [wave[:1000]]).confidence < 0.01
+
+
+def test_weakhar_align_prints_the_line_for_the_manifest(gopro: Path, tmp_path: Path) -> None:
+    times, values = worn_imu(gopro, 2.0, 11.5)
+    columns = {"time": times, **dict(zip(WORN, values.T.copy(), strict=True))}
+    pa.csv.write_csv(pa.table(columns), tmp_path / "wrist.csv")
+    result = CliRunner().invoke(cli, ["align", str(gopro), str(tmp_path / "wrist.csv")], catch_exceptions=False)
+    first = result.output.splitlines()[0]
+    assert first.startswith("offset_seconds: ")
+    assert float(first.split(": ")[1]) == pytest.approx(2.0, abs=0.04)
