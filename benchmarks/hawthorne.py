@@ -11,19 +11,18 @@ The oddities are measured with two participants held out at a time. Run: python 
 hour on two cores. A run that was stopped goes on.
 """
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 
 from benchmarks.harness import SHARED_DATA
-from ml_backend.clips import clip_of_samples, clip_starts, last_sample_of_clips
-from ml_backend.mixture import GaussianMixture
+from ml_backend.clips import clip_starts
+from ml_backend.clustering import cluster
+from ml_backend.reproduce import sample_table, write_dataset
+from ml_backend.simulated_annotator import Track, annotate
 from training.approaches import parse_approaches
 from training.dataset import Dataset, read_dataset
 from training.evaluate import make_jobs, run_grid, scores
@@ -45,38 +44,22 @@ ODDITIES: dict[str, dict[str, Any]] = {
 
 def simulate_export(dataset: Dataset, noise: float, folder: Path) -> float:
     """Write the dataset with simulated weak labels; returns the share of samples whose label is right."""
-    folder.mkdir(parents=True, exist_ok=True)
-    right = []
-    names = np.array(dataset.labels, dtype=object)
+    right, tables = [], []
     for number, participant in enumerate(dataset.participants):
         truth = participant.truth
         assert truth is not None
         times = np.arange(len(truth)) / dataset.sampling_rate
-        end = len(truth) / dataset.sampling_rate
-        starts = clip_starts(0.0, end, CLIP_SECONDS, STRIDE_SECONDS)
+        starts = clip_starts(0.0, len(truth) / dataset.sampling_rate, CLIP_SECONDS, STRIDE_SECONDS)
+        track = Track(times, truth, starts, CLIP_SECONDS, STRIDE_SECONDS)
         vectors = clip_embeddings(truth, starts, dataset.sampling_rate, noise, np.random.default_rng(number))
-        mixture = GaussianMixture(COMPONENTS, random_state=1).fit(vectors)
-        answers = truth[last_sample_of_clips(times, starts, CLIP_SECONDS)[mixture.centroids_]]
-        clip = clip_of_samples(times, starts, STRIDE_SECONDS, end)
-        weak = answers[mixture.labels_[clip]]
-        right.append(weak == truth)
-        rows = slice(participant.begin, participant.begin + len(truth))
-        columns = dict(zip(dataset.channels, dataset.values[rows].T.copy(), strict=True))
-        columns |= {"recording": pa.array(["one"] * len(truth)), "time": times, "label": pa.array(names[weak])}
-        columns["source"] = np.where(np.isin(clip, mixture.centroids_), "annotated", "propagated")
-        columns |= {"cluster": mixture.labels_[clip].astype(np.int32), "distance": mixture.distances_[clip]}
-        columns["ground_truth"] = pa.array(names[truth])
-        pa.parquet.write_table(pa.table(columns), folder / f"{participant.name}.parquet")
-    description = {
-        "schema_version": 1,
-        "labels": list(dataset.labels),
-        "channels": list(dataset.channels),
-        "sampling_rate": dataset.sampling_rate,
-        "clip_seconds": CLIP_SECONDS,
-        "stride_seconds": STRIDE_SECONDS,
-        "participants": {entry.name: {"file": f"{entry.name}.parquet"} for entry in dataset.participants},
-    }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=1))
+        clusters = cluster(vectors, COMPONENTS, seed=1)
+        weak = annotate(track, clusters)
+        right.append(weak.samples == truth)
+        values = dataset.values[participant.begin : participant.begin + len(truth)]
+        tables.append(
+            (participant.name, sample_table(dataset.channels, values, dataset.labels, track, clusters, weak))
+        )
+    write_dataset(folder, dataset.labels, CLIP_SECONDS, STRIDE_SECONDS, dataset.sampling_rate, tables)
     return float(np.concatenate(right).mean())
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Rows
-from ml_backend.clips import clip_of_samples, last_sample_of_clips
-from ml_backend.mixture import GaussianMixture
+from ml_backend.clustering import cluster
 from ml_backend.pipeline import embedders
-from ml_backend.propagation import macro_recall
 from ml_backend.recordings import CheckedRecording, recording_clips, usable_recordings
 from ml_backend.settings import Parameters, Settings
 from ml_backend.simulate import CLASSES, write_sample
+from ml_backend.simulated_annotator import Track, annotate
 
 FOLDER = Path("build/benchmarks")
 COMPONENTS = (5, 9, 20, 40, 60)
@@ -31,22 +30,20 @@ def sample_recordings(parameters: Parameters) -> list[CheckedRecording]:
     return usable_recordings(root, parameters)[0]
 
 
-def accuracy(result: CheckedRecording, vectors: np.ndarray, components: int, parameters: Parameters) -> float:
-    """Labelling accuracy of one recording as its own participant, mean over seeds; vectors: `(n_clips, dim)`."""
+def track_of(result: CheckedRecording, parameters: Parameters) -> Track:
+    """A recording as its own participant."""
     video, imu = result.video, result.imu
     assert video is not None
     assert imu is not None
     assert imu.labels is not None
-    starts = recording_clips(video, imu, parameters)
     truth = np.array([CLASSES.index(label) for label in imu.labels])
-    last = last_sample_of_clips(imu.times, starts, parameters.clip_seconds)
-    clip = clip_of_samples(imu.times, starts, parameters.stride_seconds, video.duration)
-    scores = []
-    for seed in SEEDS:
-        mixture = GaussianMixture(components, random_state=seed).fit(vectors)
-        answers = truth[last[mixture.centroids_]]
-        scores.append(macro_recall(truth, answers[mixture.labels_[clip]]))
-    return float(np.mean(scores))
+    starts = recording_clips(video, imu, parameters)
+    return Track(imu.times, truth, starts, parameters.clip_seconds, parameters.stride_seconds)
+
+
+def accuracy(track: Track, vectors: np.ndarray, components: int) -> float:
+    """Labelling accuracy, mean over seeds; vectors: `(n_clips, dim)`."""
+    return float(np.mean([annotate(track, cluster(vectors, components, seed)).accuracy(track) for seed in SEEDS]))
 
 
 def measure() -> Rows:
@@ -54,11 +51,11 @@ def measure() -> Rows:
     (embedder,) = embedders(Settings(model_dir=FOLDER), parameters)
     participants = []
     for result in sample_recordings(parameters):
-        starts = recording_clips(result.video, result.imu, parameters)  # type: ignore[arg-type]
-        participants.append((result, embedder.of_clips(result.recording.video, starts)))
+        track = track_of(result, parameters)
+        participants.append((track, embedder.of_clips(result.recording.video, track.starts)))
     rows = []
     for components in COMPONENTS:
-        scores = [accuracy(result, own, components, parameters) for result, own in participants]
+        scores = [accuracy(track, own, components) for track, own in participants]
         watched = components * parameters.clip_seconds / (MINUTES * 60)
         rows.append(
             {

@@ -12,11 +12,10 @@ from functools import partial
 import numpy as np
 
 from benchmarks.harness import SHARED_DATA, Rows
-from benchmarks.labelling_accuracy import FOLDER, accuracy, sample_recordings
+from benchmarks.labelling_accuracy import FOLDER, accuracy, sample_recordings, track_of
 from ml_backend.clips import clip_starts
 from ml_backend.embeddings import load_backbone
 from ml_backend.embeddings.vectors import clip_vectors, frame_vectors
-from ml_backend.recordings import recording_clips
 from ml_backend.settings import Parameters
 from ml_backend.video import probe
 
@@ -57,10 +56,10 @@ def measure() -> Rows:
         video = SHARED_DATA / name
         compare("real", video, clip_starts(0.0, probe(video).duration, 1.0, 0.5), 1.0)
     for result in sample_recordings(parameters):
-        starts = recording_clips(result.video, result.imu, parameters)  # type: ignore[arg-type]
-        by_rate = compare("sample", result.recording.video, starts, parameters.clip_seconds)
+        track = track_of(result, parameters)
+        by_rate = compare("sample", result.recording.video, track.starts, parameters.clip_seconds)
         for rate, vectors in by_rate.items():
-            scores[rate].append(accuracy(result, vectors, COMPONENTS, parameters))
+            scores[rate].append(accuracy(track, vectors, COMPONENTS))
 
     def cell(rate: int, kind: str) -> str:
         lowest, typical = np.min(plain[kind, rate]), np.mean(plain[kind, rate])

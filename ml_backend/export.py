@@ -19,7 +19,7 @@ import pyarrow.parquet
 from ml_backend.clips import clip_of_samples
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import safe_name, written_atomically
-from ml_backend.imu import Imu, read_imu
+from ml_backend.imu import EXPORT_COLUMNS, Imu, read_imu
 from ml_backend.labelling import ParticipantLabels
 from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.pipeline import project_labels
@@ -30,6 +30,8 @@ from ml_backend.store import Store, project_overrides
 
 SCHEMA_VERSION = 1
 FORMATS = ("parquet", "wear")
+PROPAGATED_LABEL = "propagated_label"
+"""Column with the label that a sample would have without any threshold."""
 ANNOTATED, PROPAGATED, OMITTED = "annotated", "propagated", "omitted"
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
@@ -87,6 +89,8 @@ def export_dataset(
             "backbone": parameters.backbone,
             "frames_per_second": parameters.frames_per_second,
             "components": parameters.components,
+            "clustering": parameters.clustering,
+            "propagation": parameters.propagation,
             "seed": parameters.seed,
             "threshold": str(limit),
             "label_studio_project": {"id": project_id, "title": store.project(project_id).title},
@@ -168,6 +172,7 @@ def _table(
     clip_classes = labels.clip_labels(threshold)
     clip_source = np.where(labels.annotated, ANNOTATED, PROPAGATED).astype(object)
     names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
+    by_cluster = np.array_equal(labels.propagated, labels.cluster_labels[clustering.clusters])
     tables = []
     for part in samples:
         clip = np.maximum(part.clip, 0)
@@ -182,6 +187,9 @@ def _table(
             "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=~inside),
             "distance": pa.array(clustering.distances[clip], pa.float64(), mask=~inside),
         }
+        if not by_cluster:  # else it follows from the cluster
+            propagated = np.where(inside, labels.propagated[clip], UNLABELLED)
+            columns[PROPAGATED_LABEL] = pa.array(names[propagated], pa.string())
         truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
         columns["ground_truth"] = pa.array(truth, pa.string())
         tables.append(pa.table(columns))
@@ -194,7 +202,7 @@ def _table(
 def _wear_table(table: pa.Table, number: int) -> pa.Table:
     """WEAR's columns: sbj_id, channels…, label; samples of omitted clips are dropped, as the paper does."""
     kept = table.filter(pa.compute.is_valid(table["label"]))
-    ours = {"recording", "time", "label", "source", "cluster", "distance", "ground_truth"}
+    ours = set(EXPORT_COLUMNS)
     channels = [name for name in kept.column_names if name not in ours]
     subject = pa.array(np.full(kept.num_rows, number), pa.int64())
     return pa.table(

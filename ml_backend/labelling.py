@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.discriminant import discriminant_labels
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.labelstudio.tasks import clip_key
-from ml_backend.propagation import UNLABELLED, Threshold, clip_labels, cluster_labels, majority
+from ml_backend.propagation import UNLABELLED, Threshold, cluster_labels, majority
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -66,17 +67,19 @@ class Clustering:
 @dataclass(frozen=True)
 class ParticipantLabels:
     """cluster_labels `(C,)` class indices or -1; wanted: (cluster, clip) that should have a task, answered ones
-    included; annotated: `(n_clips,)` True where its own answer labels it; ties: clips without majority."""
+    included; annotated: `(n_clips,)` True where its own answer labels it; ties: clips without majority; propagated:
+    `(n_clips,)` class indices or -1 before any threshold."""
 
     clustering: Clustering
     cluster_labels: Ints
     wanted: list[tuple[int, int]]
     annotated: npt.NDArray[np.bool_]
     ties: list[str]
+    propagated: Ints
 
     def clip_labels(self, threshold: Threshold) -> Ints:
         """Class index of every clip, -1 where unlabelled or omitted; `(n_clips,)`."""
-        return clip_labels(self.clustering.clusters, self.clustering.distances, self.cluster_labels, threshold)
+        return np.where(threshold.keeps(self.clustering.distances), self.propagated, UNLABELLED)
 
     @property
     def answered(self) -> int:
@@ -95,11 +98,15 @@ def answers_by_clip(
 
 
 def participant_labels(
-    clustering: Clustering, answers: dict[str, list[str | None]], config: LabelConfig
+    clustering: Clustering,
+    answers: dict[str, list[str | None]],
+    config: LabelConfig,
+    components: npt.NDArray[np.floating] | None = None,
 ) -> ParticipantLabels:
     """Labels of one participant's clusters, and the clips to ask for.
 
-    A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip.
+    A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip. With
+    `components (n_clips, m)`, principal components of the vectors, a discriminant corrects what clusters spread.
     """
     index = {name: number for number, name in enumerate(config.classes)}
     found: list[tuple[int, int]] = []
@@ -117,7 +124,11 @@ def participant_labels(
                 annotated[clip] = True
             if verdict != REJECTED:
                 break
-    return ParticipantLabels(clustering, cluster_labels(len(clustering.centroids), found), wanted, annotated, ties)
+    of_clusters = cluster_labels(len(clustering.centroids), found)
+    propagated = of_clusters[clustering.clusters]
+    if components is not None:
+        propagated = np.where(annotated, propagated, discriminant_labels(components, propagated))
+    return ParticipantLabels(clustering, of_clusters, wanted, annotated, ties, propagated)
 
 
 def _verdict(choices: list[str | None], config: LabelConfig) -> str | None:

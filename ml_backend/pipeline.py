@@ -24,6 +24,8 @@ from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 from ml_backend.clips import clip_starts
+from ml_backend.clustering import cluster as cluster_clips
+from ml_backend.discriminant import reduced
 from ml_backend.embeddings import choose_precision, load_backbone, parts_of
 from ml_backend.embeddings.vectors import Embedder, precomputed_clip_vectors, unit_spread
 from ml_backend.errors import ConfigError, RecordingError
@@ -33,7 +35,6 @@ from ml_backend.labelstudio.annotations import reconcile
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.labelstudio.tasks import Offer, clip_of_task, create_task, task_data, task_meta
-from ml_backend.mixture import GaussianMixture
 from ml_backend.recordings import CheckedRecording, find_recordings, recording_clips, usable_recordings
 from ml_backend.settings import Parameters, Settings, components_for
 from ml_backend.store import Project, Store, project_overrides
@@ -120,7 +121,7 @@ def _cluster_all(
     missing = [work for work in works if not work.is_done()]
     parts = embedders(settings, parameters)
     embed_all(parts, [result for work in missing for result in work.results], progress)
-    with _side_by_side() as run:
+    with side_by_side() as run:
         for number, _ in enumerate(run(partial(_cluster_participant, parameters, parts), missing), start=1):
             progress("clustering participants", number, len(missing))
     folder = _clusters_folder(settings, project_id)
@@ -144,7 +145,7 @@ def embed_all(parts: list[Embedder], results: list[CheckedRecording], progress: 
 
 
 @contextmanager
-def _side_by_side() -> Iterator[Callable[..., Iterator[Any]]]:
+def side_by_side() -> Iterator[Callable[..., Iterator[Any]]]:
     """A `map` with a thread a core, each with one thread for linear algebra, so that cores are not asked for twice.
 
     One at a time in a process: the number of threads of the linear algebra is the process's.
@@ -188,11 +189,11 @@ def _participant_work(
 def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _ParticipantWork) -> None:
     all_vectors = _participant_vectors(parameters, parts, work)
     components = components_for(parameters.components, len(all_vectors))
-    mixture = GaussianMixture(components, random_state=parameters.seed, paper_exact=parameters.paper_exact)
-    mixture.fit(all_vectors)
+    found = cluster_clips(all_vectors, components, parameters.seed, parameters.clustering, parameters.paper_exact)
     with written_atomically(work.folder) as temporary:
         temporary.mkdir(parents=True)
         np.save(temporary / "vectors.npy", all_vectors)
+        np.save(temporary / "components.npy", reduced(all_vectors))
         np.savez(
             temporary / "clustering.npz",
             participant=np.array(work.results[0].recording.participant),
@@ -200,10 +201,10 @@ def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _P
             durations=np.array([result.video.duration for result in work.results if result.video]),
             recording_of_clip=np.repeat(np.arange(len(work.results)), [len(own) for own in work.starts]),
             starts=np.concatenate(work.starts),
-            clusters=mixture.labels_,
-            distances=mixture.distances_,
-            log_density=mixture.log_density_,
-            centroids=mixture.centroids_,
+            clusters=found.labels_,
+            distances=found.distances_,
+            log_density=found.log_density_,
+            centroids=found.centroids_,
             clip_seconds=parameters.clip_seconds,
             stride_seconds=parameters.stride_seconds,
         )
@@ -231,7 +232,7 @@ def _participant_vectors(
 def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: list[Any]) -> dict[str, Any]:
     """Everything a participant's clusters depend on; equal means nothing to do."""
     names = ["clip_seconds", "stride_seconds", "backbone", "precision", "frames_per_second"]
-    names += ["components", "scale_blocks", "seed", "paper_exact"]
+    names += ["components", "clustering", "scale_blocks", "seed", "paper_exact"]
     sources = [
         {
             "name": result.recording.name,
@@ -271,9 +272,13 @@ def load_clustering(settings: Settings, project_id: int, participant: str) -> Cl
 
 def load_vectors(settings: Settings, project_id: int, participant: str) -> npt.NDArray[np.float32]:
     """A participant's clip vectors `(n_clips, dim)`, memory-mapped."""
-    path = _clusters_folder(settings, project_id) / safe_name(participant) / "vectors.npy"
-    vectors: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
-    return vectors
+    return _load_array(settings, project_id, participant, "vectors")
+
+
+def _load_array(settings: Settings, project_id: int, participant: str, name: str) -> npt.NDArray[np.float32]:
+    path = _clusters_folder(settings, project_id) / safe_name(participant) / f"{name}.npy"
+    rows: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return rows
 
 
 def project_labels(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
@@ -281,10 +286,17 @@ def project_labels(store: Store, settings: Settings, project_id: int) -> list[Pa
     participants = participants_of(settings, project_id)
     if not participants:
         return []
-    config = parse_label_config(store.project(project_id).label_config)
+    project = store.project(project_id)
+    config = parse_label_config(project.label_config)
     answers = answers_by_clip(store.answers(project_id))
+    corrected = settings.parameters(project_overrides(project)).propagation == "discriminant"
     return [
-        participant_labels(load_clustering(settings, project_id, name), answers.get(name, {}), config)
+        participant_labels(
+            load_clustering(settings, project_id, name),
+            answers.get(name, {}),
+            config,
+            _load_array(settings, project_id, name, "components") if corrected else None,
+        )
         for name in participants
     ]
 

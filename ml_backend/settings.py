@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ml_backend.clustering import Method
 from ml_backend.embeddings import Weights, parts_of
 from ml_backend.errors import ConfigError
 from ml_backend.propagation import parse_threshold
@@ -29,6 +30,11 @@ class Parameters(BaseModel):
     frames_per_second: float | Literal["all"] = Field(2.0, description="Frames to embed a second, or `all`")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it"
+    )
+    clustering: Method = Field("gmm", description="`gmm` as in the paper, `ward`, or `segments` in time")
+    propagation: Literal["cluster", "discriminant"] = Field(
+        "cluster",
+        description="A cluster's label goes to all its clips as in the paper, or `discriminant` corrects it",
     )
     scale_blocks: bool = Field(False, description="Give each backbone of a combination the same spread")
     components: int | str = Field(100, description="Clusters a participant, or a share of its clips such as `10%`")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from published_data import write_published
 
 from ml_backend.demo import LabelStudioServer
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
@@ -42,6 +43,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real recordings are absent: {SHARED_DATA.relative_to(REPOSITORY.parent)}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A download as its authors laid it out, named as one of the paper's datasets. Not to be changed by tests."""
+    root = tmp_path_factory.mktemp("published") / "WEAR"
+    write_published(root)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -70,16 +70,13 @@ def ground_truth(dataset: Dataset, participant: Participant) -> Ints:
 
 
 def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> Ints:
-    """Labels anew from clusters and distances, so that any threshold can follow from one export."""
+    """Labels anew from what was propagated and the distances, so that any threshold can follow from one export."""
     assert participant.weak is not None
     assert participant.distance is not None
     assert participant.cluster is not None
     distance, share = _parse_threshold(threshold)
     inside = participant.cluster >= 0
-    label_of_cluster = np.full(participant.cluster.max() + 1, UNLABELLED)
-    labelled = inside & (participant.weak != UNLABELLED)
-    label_of_cluster[participant.cluster[labelled]] = participant.weak[labelled]
-    labels = np.where(inside, label_of_cluster[np.maximum(participant.cluster, 0)], UNLABELLED)
+    labels = participant.propagated.copy() if participant.propagated is not None else _cluster_labels(participant)
     if distance is not None:
         return np.where(participant.distance < distance, labels, UNLABELLED)
     if share is not None:
@@ -89,6 +86,17 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
         farthest = np.argsort(of_clips, kind="stable")[int(np.ceil(share * len(of_clips))) :]
         labels[np.isin(clip, numbers[farthest])] = UNLABELLED
     return labels
+
+
+def _cluster_labels(participant: Participant) -> Ints:
+    """The label of each sample's cluster, also where the export's threshold omits it."""
+    assert participant.weak is not None
+    assert participant.cluster is not None
+    inside = participant.cluster >= 0
+    label_of_cluster = np.full(participant.cluster.max() + 1, UNLABELLED)
+    labelled = inside & (participant.weak != UNLABELLED)
+    label_of_cluster[participant.cluster[labelled]] = participant.weak[labelled]
+    return np.where(inside, label_of_cluster[np.maximum(participant.cluster, 0)], UNLABELLED)
 
 
 def _clips(dataset: Dataset, participant: Participant) -> Ints:

@@ -22,7 +22,18 @@ Bools = npt.NDArray[np.bool_]
 
 SCHEMA_VERSION = 1
 NULL_CLASS = "null"
-NOT_CHANNELS = ("recording", "time", "label", "source", "cluster", "distance", "ground_truth", "sbj_id")
+PROPAGATED_LABEL = "propagated_label"
+NOT_CHANNELS = (
+    "recording",
+    "time",
+    "label",
+    "source",
+    "cluster",
+    "distance",
+    PROPAGATED_LABEL,
+    "ground_truth",
+    "sbj_id",
+)
 DEFAULT_SAMPLING_RATE = 50.0
 UNLABELLED = -1
 
@@ -33,7 +44,8 @@ class Participant:
 
     segment changes at a gap or a recording; clip numbers the stride a sample lies in; weak and truth are classes
     or -1; annotated is True where a person's own answer labels the sample; distance is that to the centroid clip.
-    truth is None where it is unknown, the others are None in a folder of CSV files.
+    truth is None where it is unknown, the others are None in a folder of CSV files; propagated, the label without
+    any threshold, is None too where it follows from the cluster.
     """
 
     name: str
@@ -45,6 +57,7 @@ class Participant:
     annotated: Bools | None
     cluster: Ints | None
     distance: npt.NDArray[np.float64] | None
+    propagated: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,9 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
         values.append(_values(file, table, channels))
         segment, clip = _segments(file, table, sampling_rate, stride)
         weak = _class_indices(file, table, "label", labels, "the labels of dataset.json")
+        propagated = None
+        if PROPAGATED_LABEL in table.column_names:
+            propagated = _class_indices(file, table, PROPAGATED_LABEL, labels, "the labels of dataset.json")
         truth = None
         if "ground_truth" in table.column_names:
             truth = _class_indices(file, table, "ground_truth", truth_labels, "ground truth")
@@ -160,6 +176,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 annotated=np.asarray(_column(file, table, "source").to_pylist()) == "annotated",
                 cluster=_numbers(file, table, "cluster", np.int64, -1),
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
+                propagated=propagated,
             )
         )
         begin += table.num_rows
@@ -218,14 +235,16 @@ def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
     )
 
 
-def _read_table(file: Path) -> pa.Table:
+def _read_table(file: Path, only: str | None = None) -> pa.Table:
+    """The whole file, or of a Parquet file that has the column `only` just that."""
     if not file.is_file():
         raise TrainingError(f"{file}: no such file; is the export complete? Export it again")
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise TrainingError(f"{file}: is neither .csv nor .parquet; name a file of IMU samples")
     try:
         if file.suffix.lower() == ".parquet":
-            table = pa.parquet.read_table(file)
+            columns = [only] if only in pa.parquet.read_schema(file).names else None
+            table = pa.parquet.read_table(file, columns=columns)
         else:
             types = {"label": pa.string(), "ground_truth": pa.string()}
             # "null" is a class, so that arrow's own list of null values will not do.
@@ -246,7 +265,7 @@ def _read_table(file: Path) -> pa.Table:
 
 def _values_found(file: Path) -> set[str]:
     """Classes in the ground truth of a file."""
-    table = _read_table(file)
+    table = _read_table(file, "ground_truth")
     if "ground_truth" not in table.column_names:
         return set()
     return {str(value) for value in pc.unique(table["ground_truth"]).to_pylist() if value is not None}

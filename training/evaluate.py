@@ -150,6 +150,28 @@ def scores(dataset: Dataset, jobs: list[Job], folder: Path) -> list[Score]:
     return rows
 
 
+def over_seeds(of_seeds: list[list[Score]]) -> list[Score]:
+    """Scores of runs with one seed each, on datasets of their own, as one: mean and std over the runs."""
+    return [_merged(rows) for rows in zip(*of_seeds, strict=True)]
+
+
+def _merged(rows: tuple[Score, ...]) -> Score:
+    def spread(values: list[float]) -> tuple[float, float]:
+        return float(np.mean(values)), float(np.std(values))
+
+    return Score(
+        model=rows[0].model,
+        approach=rows[0].approach,
+        macro_recall=spread([row.macro_recall[0] for row in rows]),
+        macro_f1=spread([row.macro_f1[0] for row in rows]),
+        weighted_f1=spread([row.weighted_f1[0] for row in rows]),
+        recall_of_class=tuple(np.mean([row.recall_of_class for row in rows], axis=0).tolist()),
+        f1_of_class=tuple(np.mean([row.f1_of_class for row in rows], axis=0).tolist()),
+        subjects={name: float(np.mean([row.subjects[name] for row in rows])) for name in rows[0].subjects},
+        confusion=np.sum([row.confusion for row in rows], axis=0),
+    )
+
+
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where no handler can be set, none is called
@@ -276,7 +298,7 @@ def _digest(dataset: Dataset) -> str:
     """Of everything that a result depends on: an export made anew with other labels is another dataset."""
     digest = sha256(np.ascontiguousarray(dataset.values).data)
     for participant in dataset.participants:
-        for column in ("segment", "clip", "truth", "weak", "annotated", "cluster", "distance"):
+        for column in ("segment", "clip", "truth", "weak", "annotated", "cluster", "distance", "propagated"):
             values = getattr(participant, column)
             digest.update(b"-" if values is None else np.ascontiguousarray(values).data)
     return digest.hexdigest()

@@ -175,7 +175,7 @@ def test_a_labelling_config_that_cannot_work_is_explained(xml: str, expected: st
         ('{"components": "150%"}', '"components"'),
         ('{"threshold": "far"}', "threshold"),
         ('{"frames_per_second": 0}', "frames_per_second"),
-        ('{"backbone": "resnet"}', '"backbone": is not known'),
+        ('{"backbone": "resnet"}', '"backbone": .resnet. is not known'),
     ],
 )
 def test_extra_params_are_checked_field_by_field(settings: Settings, text: str, expected: str) -> None:

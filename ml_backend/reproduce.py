@@ -1,0 +1,419 @@
+"""The paper's tables and figures from a published download: labelling accuracy by embedding, by number of clusters
+and by the supplement's ablations, and training; ours beside the paper's numbers.
+
+Everything is of the paper's protocol: participants clustered one by one, seeds 1, 2, 3 averaged, the annotator
+answers with a clip's last sample (SPEC 1 to 5, 8).
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
+
+from ml_backend.clips import clip_starts
+from ml_backend.clustering import METHODS, FittedClustering, Method, cluster
+from ml_backend.discriminant import reduced
+from ml_backend.errors import ConfigError
+from ml_backend.export import ANNOTATED, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
+from ml_backend.files import written_atomically
+from ml_backend.imu import Imu
+from ml_backend.pipeline import side_by_side
+from ml_backend.propagation import UNLABELLED, parse_threshold
+from ml_backend.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset, held_out
+from ml_backend.settings import components_for
+from ml_backend.simulated_annotator import Track, WeakLabels, annotate
+from training.approaches import APPROACHES, parse_approaches
+from training.dataset import Dataset as TrainingDataset
+from training.dataset import read_dataset
+from training.evaluate import Score, make_jobs, over_seeds, run_grid, scores
+from training.loop import Settings as LoopSettings
+from training.tables import write_tables
+
+BACKBONES = ("i3d", "clip", "dinov2", "raft", "i3d+raft", "clip+raft", "dinov2+raft")
+SEEDS = (1, 2, 3)
+COMPONENTS = (50, 100)
+CLIP_SECONDS = (1, 2, 4)
+ANSWERS = (1, 5)
+THRESHOLDS = ("none", "8", "6", "4")
+ABLATIONS = ("clip-length", "answers", "thresholds")
+PAPER_NAMES = {"i3d": "I3D", "clip": "CLIP", "dinov2": "DINOv2", "raft": "RAFT"}
+
+Propagation = Literal["cluster", "discriminant"]
+Progress = Callable[[str, float, float], None]
+Way = Callable[..., "Case"]
+"""Makes a case of the paper's, but clustered and propagated in a way of one's own: `partial(Case, method="ward")`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of a table: how clips are made, embedded, clustered, answered and thresholded."""
+
+    backbone: str = "clip+raft"
+    components: int = 100
+    clip_seconds: float = 4.0
+    answers: int = 1
+    threshold: str = "none"
+    method: Method = "gmm"
+    propagation: Propagation = "cluster"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Percent: accuracy and coverage `(participants, seeds)`; watched `(participants,)`, the share of the recording
+    that the annotator sees."""
+
+    accuracy: npt.NDArray[np.float64]
+    coverage: npt.NDArray[np.float64]
+    watched: npt.NDArray[np.float64]
+
+    @property
+    def of_participants(self) -> npt.NDArray[np.float64]:
+        """Accuracy of each participant, mean over seeds."""
+        mean: npt.NDArray[np.float64] = self.accuracy.mean(axis=1)
+        return mean
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table; `paper` is (mean, std) where the paper gives it."""
+
+    name: str
+    case: Case
+    paper: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A table: its rows with what was found, and those that await a part of the download."""
+
+    title: str
+    rows: list[tuple[Row, Result]]
+    waiting: list[Row]
+
+
+def embeddings_table(dataset: PublishedDataset, name: str, way: Way, progress: Progress) -> Outcome:
+    """The paper's Table 2: labelling accuracy by embedding, 100 clusters."""
+    paper = _paper("labelling_accuracy_c100")
+    column = _column(paper, name)
+    rows = []
+    for backbone in BACKBONES:
+        title = "+".join(PAPER_NAMES[part] for part in backbone.split("+"))
+        value = None if column is None else tuple(paper[title][column])
+        rows.append(Row(title, way(backbone=backbone), value))
+    return _measured(dataset, f"{name}: labelling accuracy by embedding, 100 clusters", rows, progress)
+
+
+def clusters_figure(dataset: PublishedDataset, name: str, way: Way, progress: Progress) -> Outcome:
+    """The paper's Figure 2: labelling accuracy by embedding and number of clusters (classes, 50, 100)."""
+    answers = _answers_of_paper(name)
+    rows = []
+    for backbone in BACKBONES:
+        title = "+".join(PAPER_NAMES[part] for part in backbone.split("+"))
+        for components in (len(dataset.labels), *COMPONENTS):
+            value = answers.get((1, components)) if backbone == "clip+raft" else None
+            rows.append(Row(f"{title}, {components}", way(backbone=backbone, components=components), value))
+    return _measured(dataset, f"{name}: labelling accuracy by number of clusters", rows, progress)
+
+
+def ablation(dataset: PublishedDataset, name: str, which: str, way: Way, progress: Progress) -> Outcome:
+    """One of the supplement's: `clip-length`, `answers` a cluster, `thresholds`; CLIP+RAFT."""
+    if which == "clip-length":
+        paper = _paper("clip_length_seconds_c100")
+        of_dataset: dict[str, Any] = next((rows for key, rows in paper.items() if key.lower() == name.lower()), {})
+        rows = [
+            Row(f"{seconds} s", way(clip_seconds=seconds), _pair(of_dataset.get(str(seconds))))
+            for seconds in CLIP_SECONDS
+        ]
+    elif which == "answers":
+        answers = _answers_of_paper(name)
+        rows = [
+            Row(f"{components} clusters, {count} clips each", case, answers.get((count, components)))
+            for components in (len(dataset.labels), *COMPONENTS)
+            for count in ANSWERS
+            for case in [way(components=components, answers=count)]
+        ]
+    elif which == "thresholds":
+        rows = [Row(f"T = {threshold}", way(threshold=threshold)) for threshold in THRESHOLDS]
+    else:
+        raise ConfigError(f"ablation '{which}' is not known; known are {', '.join(ABLATIONS)}")
+    return _measured(dataset, f"{name}: labelling accuracy by {which}", rows, progress)
+
+
+def write_exports(
+    dataset: PublishedDataset, name: str, folder: Path, way: Way, progress: Progress
+) -> list[tuple[int, Path]]:
+    """What the paper's Table 3 trains on: weak labels of CLIP+RAFT with 100 clusters, an export a seed."""
+    case = way()
+    exports = [(seed, folder / f"export-seed-{seed}" / name) for seed in SEEDS]
+    for number, (seed, export) in enumerate(exports):
+        tables = (
+            (participant, _participant_table(dataset, participant, case, seed))
+            for participant in dataset.participants
+        )
+        write_dataset(export, dataset.labels, case.clip_seconds, STRIDE_SECONDS, SAMPLING_RATE, tables)
+        progress("labelling", number + 1, len(exports))
+    return exports
+
+
+def training_table(
+    dataset: PublishedDataset,
+    exports: list[tuple[int, Path]],
+    models: list[str],
+    settings: LoopSettings,
+    folder: Path,
+    progress: Progress,
+) -> tuple[TrainingDataset, list[Score]]:
+    """The paper's Table 3 on the exports, each with its seed; a run that was stopped goes on."""
+    approaches = parse_approaches(list(APPROACHES), ["none", "6", "4"])
+    found = []
+    for number, (seed, export) in enumerate(exports):
+        trained_on = read_dataset(export)
+        jobs = make_jobs(trained_on, models, approaches, [seed], held_out(dataset.root))
+        target = folder / f"seed-{seed}"
+
+        def report(done: int, total: int, _: str, before: int = number) -> None:
+            progress("training", before * total + done, len(exports) * total)
+
+        run_grid(trained_on, jobs, settings, target, report)
+        found.append(scores(trained_on, jobs, target))
+    rows = over_seeds(found)
+    write_tables(trained_on, rows, folder)
+    return trained_on, rows
+
+
+def write_dataset(
+    folder: Path,
+    labels: Iterable[str],
+    clip_seconds: float,
+    stride_seconds: float,
+    sampling_rate: float,
+    tables: Iterable[tuple[str, pa.Table]],
+) -> None:
+    """An export, as `training` reads it, from each participant's `sample_table`."""
+    with written_atomically(folder) as temporary:
+        temporary.mkdir(parents=True)
+        participants, channels = {}, []
+        for participant, table in tables:
+            pa.parquet.write_table(table, temporary / f"{participant}.parquet")
+            participants[participant] = {"file": f"{participant}.parquet"}
+            channels = table.column_names[: table.column_names.index("recording")]
+        description = {
+            "schema_version": SCHEMA_VERSION,
+            "labels": list(labels),
+            "channels": channels,
+            "sampling_rate": sampling_rate,
+            "clip_seconds": clip_seconds,
+            "stride_seconds": stride_seconds,
+            "participants": participants,
+        }
+        (temporary / "dataset.json").write_text(json.dumps(description, indent=1, ensure_ascii=False))
+
+
+def sample_table(
+    channels: Iterable[str],
+    values: npt.NDArray[np.floating],
+    labels: Iterable[str],
+    track: Track,
+    clusters: FittedClustering,
+    weak: WeakLabels,
+) -> pa.Table:
+    """One participant's samples with weak labels and ground truth, in the columns of an export."""
+    names = np.array([*labels, None], dtype=object)  # index -1 is the last: unlabelled
+    clip = track.clip_of_sample
+    source = np.where(np.isin(clip, weak.answered), ANNOTATED, PROPAGATED)
+    columns: dict[str, Any] = dict(zip(channels, values.T.copy(), strict=True))
+    columns |= {"recording": pa.array(["one"] * len(clip)), "time": track.times}
+    columns["label"] = pa.array(names[weak.samples], pa.string())
+    columns["source"] = np.where(weak.samples == UNLABELLED, OMITTED, source)
+    columns |= {"cluster": clusters.labels_[clip].astype(np.int32), "distance": clusters.distances_[clip]}
+    columns[PROPAGATED_LABEL] = pa.array(names[weak.propagated], pa.string())
+    columns["ground_truth"] = pa.array(names[track.truth], pa.string())
+    return pa.table(columns)
+
+
+def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """Header and rows as text: ours, the paper's and the difference, the share watched and the share kept."""
+    header = ["", "ours", "paper", "difference", "% watched", "% kept"]
+    rows = []
+    for row, result in outcome.rows:
+        mean, std = result.of_participants.mean(), result.of_participants.std()
+        paper = f"{row.paper[0]:.2f} ± {row.paper[1]:.2f}" if row.paper else "-"
+        difference = f"{mean - row.paper[0]:+.2f}" if row.paper else "-"
+        shares = [f"{result.watched.mean():.2f}", f"{100 * result.coverage.mean():.1f}"]
+        rows.append([row.name, f"{mean:.2f} ± {std:.2f}", paper, difference, *shares])
+    return header, rows + [[row.name, "awaits its vectors", *["-"] * 4] for row in outcome.waiting]
+
+
+def write_outcome(dataset: PublishedDataset, outcome: Outcome, folder: Path, stem: str) -> None:
+    """`STEM.md`, `STEM.csv`, and `STEM-participants.csv` with each participant's and seed's accuracy."""
+    header, rows = table_rows(outcome)
+    lines = [f"# {outcome.title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    _write_text(folder / f"{stem}.md", "\n".join(lines) + "\n")
+    _write_csv(folder / f"{stem}.csv", [header, *rows])
+    details = [
+        [row.name, participant, seed, f"{accuracy:.4f}"]
+        for row, result in outcome.rows
+        for participant, of_seeds in zip(dataset.participants, result.accuracy, strict=True)
+        for seed, accuracy in zip(SEEDS, of_seeds, strict=True)
+    ]
+    _write_csv(folder / f"{stem}-participants.csv", [["", "participant", "seed", "accuracy"], *details])
+
+
+def write_box_plots(outcome: Outcome, path: Path) -> None:
+    """Box plots over participants, a group an embedding, a box a number of clusters; PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    counts = sorted({row.case.components for row, _ in outcome.rows})
+    names = list(dict.fromkeys(row.name.rpartition(",")[0] for row, _ in outcome.rows))
+    figure, axes = plt.subplots(figsize=(2.5 + 1.3 * len(names), 4.5), layout="constrained")
+    for number, components in enumerate(counts):
+        found = [(names.index(row.name.rpartition(",")[0]), result) for row, result in outcome.rows
+                 if row.case.components == components]  # fmt: skip
+        boxes = axes.boxplot(
+            [result.of_participants for _, result in found],
+            positions=[place + (number - (len(counts) - 1) / 2) * 0.25 for place, _ in found],
+            widths=0.2,
+            patch_artist=True,
+            medianprops={"color": "black"},
+            label=f"{components} clusters",
+        )
+        for box in boxes["boxes"]:
+            box.set_facecolor(f"C{number}")
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylabel="labelling accuracy, percent", title=outcome.title, ylim=(0, 100))
+    axes.legend(loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def way_of(clustering: str, propagation: str) -> Way:
+    """The paper's way with `gmm` and `cluster`, or another; ConfigError names what is not known."""
+    for option, value, known in (
+        ("clustering", clustering, METHODS),
+        ("propagation", propagation, get_args(Propagation)),
+    ):
+        if value not in known:
+            raise ConfigError(f"--{option} '{value}' is not known; known are {', '.join(known)}")
+    return partial(Case, method=cast(Method, clustering), propagation=cast(Propagation, propagation))
+
+
+def paper_name(dataset: PublishedDataset, name: str | None) -> str:
+    """The paper's spelling of the dataset's name, or the name as it is where the paper does not have it."""
+    wanted = name or dataset.name
+    return next((known for known in _paper("labelling_accuracy_c100")["columns"] if known.lower() in wanted.lower()),
+                wanted)  # fmt: skip
+
+
+def _measured(dataset: PublishedDataset, title: str, rows: list[Row], progress: Progress) -> Outcome:
+    there = [row for row in rows if dataset.has(row.case.backbone, row.case.clip_seconds)]
+    if not there:
+        missing = " or ".join(dict.fromkeys(f"{row.case.backbone} at {row.case.clip_seconds:g} s" for row in rows))
+        raise ConfigError(f"{dataset.root}: holds no vectors of {missing} under processed/")
+    # What differs only in answers and threshold shares a clustering.
+    groups: dict[Case, list[Row]] = {}
+    for row in there:
+        groups.setdefault(replace(row.case, answers=1, threshold="none"), []).append(row)
+    tasks = [
+        (case, rows, name, seed) for case, rows in groups.items() for name in dataset.participants for seed in SEEDS
+    ]
+    found: dict[tuple[Row, str, int], tuple[float, float, float]] = {}
+    with side_by_side() as run:
+        results = run(lambda task: _one(dataset, task[0], [row.case for row in task[1]], *task[2:]), tasks)
+        for number, ((_, own, name, seed), values) in enumerate(zip(tasks, results, strict=True), start=1):
+            found |= {(row, name, seed): value for row, value in zip(own, values, strict=True)}
+            progress("clustering", number, len(tasks))
+    return Outcome(title, [(row, _result(dataset, row, found)) for row in there], [r for r in rows if r not in there])
+
+
+def _one(
+    dataset: PublishedDataset, case: Case, cases: list[Case], participant: str, seed: int
+) -> list[tuple[float, float, float]]:
+    """Accuracy, coverage and share watched of each of `cases`, which share the clustering of `case`."""
+    track, _, clusters, components = clustered(dataset, participant, case, seed)
+    values = []
+    for own in cases:
+        weak = annotate(track, clusters, own.answers, parse_threshold(own.threshold), components)
+        watched = 100 * len(weak.answered) * own.clip_seconds / (track.times[-1] + 1 / SAMPLING_RATE)
+        values.append((100 * weak.accuracy(track), weak.coverage, watched))
+    return values
+
+
+def clustered(
+    dataset: PublishedDataset, participant: str, case: Case, seed: int
+) -> tuple[Track, Imu, FittedClustering, npt.NDArray[np.float32] | None]:
+    """A participant's track, IMU, clusters, and principal components if labels are propagated by them.
+
+    Clips are those that both vectors and IMU have.
+    """
+    imu = dataset.imu(participant)
+    vectors = dataset.vectors(participant, case.backbone, case.clip_seconds)
+    starts = clip_starts(0.0, imu.end, case.clip_seconds, STRIDE_SECONDS)[: len(vectors)]
+    vectors = vectors[: len(starts)]
+    track = Track(imu.times, dataset.truth(imu), starts, case.clip_seconds, STRIDE_SECONDS)
+    count = components_for(case.components, len(vectors))
+    components = reduced(vectors) if case.propagation == "discriminant" else None
+    return track, imu, cluster(vectors, count, seed, case.method, paper_exact=True), components
+
+
+def _participant_table(dataset: PublishedDataset, participant: str, case: Case, seed: int) -> pa.Table:
+    track, imu, clusters, components = clustered(dataset, participant, case, seed)
+    weak = annotate(track, clusters, components=components)
+    return sample_table(imu.channels, imu.values, dataset.labels, track, clusters, weak)
+
+
+def _result(dataset: PublishedDataset, row: Row, found: dict[tuple[Row, str, int], Any]) -> Result:
+    values = np.array([[found[row, name, seed] for seed in SEEDS] for name in dataset.participants])
+    return Result(values[:, :, 0], values[:, :, 1], values[:, 0, 2])
+
+
+def _paper(table: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((files("ml_backend") / "paper_tables.json").read_text(encoding="utf-8"))[
+        table
+    ]
+    return content
+
+
+def _column(paper: dict[str, Any], name: str) -> int | None:
+    columns = [column.lower() for column in paper["columns"]]
+    return columns.index(name.lower()) if name.lower() in columns else None
+
+
+def _answers_of_paper(name: str) -> dict[tuple[int, int], tuple[float, float]]:
+    """(clips answered a cluster, clusters) → the paper's accuracy with CLIP+RAFT."""
+    paper = _paper("annotated_clips_per_cluster_CLIP+RAFT")
+    rows = next((rows for key, rows in paper.items() if key.lower() == name.lower()), None)
+    if rows is None:
+        return {}
+    return {
+        (count, components): (value[0], value[1])
+        for count in ANSWERS
+        for components, value in zip(rows["C"], rows[f"s={count}"], strict=True)
+    }
+
+
+def _pair(values: list[float] | None) -> tuple[float, float] | None:
+    return (values[0], values[1]) if values else None
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    with written_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
