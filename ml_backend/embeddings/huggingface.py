@@ -45,10 +45,10 @@ def load(
     if frames:
         return NetworkOnVideo(called, model, processor, frames, precision)
     has_pooling = not any("pooler" in key for key in info["missing_keys"])
-    return NetworkOnFrames(called, _ImageFeatures(model, has_pooling), _images_through(processor), precision)
+    return NetworkOnFrames(called, ImageFeatures(model, has_pooling), images_through(processor), precision)
 
 
-def _images_through(processor: Any) -> Any:
+def images_through(processor: Any) -> Any:
     def prepare(images: Images) -> torch.Tensor:
         pixels: torch.Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
         return pixels
@@ -56,7 +56,7 @@ def _images_through(processor: Any) -> Any:
     return prepare
 
 
-class _ImageFeatures(torch.nn.Module):
+class ImageFeatures(torch.nn.Module):
     """What the docstring of this file says, `(n, dim)` from pixels."""
 
     def __init__(self, model: Any, has_pooling: bool) -> None:
