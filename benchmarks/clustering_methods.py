@@ -203,9 +203,9 @@ CLUSTERINGS: dict[str, Callable[[np.ndarray, int, int], Answered]] = {
 }
 SEEDLESS = ("ward", "segments", "TW-FINCH", "facility location")
 CORRECTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "": lambda _, labels: labels,
+    "": lambda _, labels: labels.copy(),
     ", smoothed": lambda _, labels: smoothed(labels),
-    ", discriminant": discriminant_labels,
+    ", discriminant": lambda components, labels: discriminant_labels(components, labels).copy(),
 }
 
 
@@ -221,7 +221,9 @@ def scores(data: str, number: int, participant: Participant, count: int) -> list
             labels, answered = fit(vectors, count, seed)
             of_clips = track.answers[answered][labels]
             for suffix, correct in CORRECTIONS.items():
-                found[name + suffix].append(macro_recall(track.truth, correct(components, of_clips)[clip]))
+                corrected = correct(components, of_clips)
+                corrected[answered] = track.answers[answered]
+                found[name + suffix].append(macro_recall(track.truth, corrected[clip]))
         rows += [(data, method, count, number, 100 * float(np.mean(values))) for method, values in found.items()]
     return rows
 

@@ -87,8 +87,8 @@ def align(
     found = find(video, samples.times, samples.values, samples.channels)
     out.print(f"offset_seconds: {found.offset_seconds:.2f}", highlight=False)
     out.print(
-        f"correlation {found.correlation:.2f}, elsewhere at most {found.runner_up:.2f}; confidence "
-        f"{found.confidence:.0%}. Write the first line into dataset.yaml",
+        f"correlation {found.correlation:.2f}, elsewhere at most {found.runner_up:.2f}, by chance "
+        f"{found.by_chance:.2f}; confidence {found.confidence:.0%}. Write the first line into dataset.yaml",
         highlight=False,
         soft_wrap=True,
     )
@@ -200,7 +200,8 @@ def reproduce(
         raise ConfigError("reproduce: name one of --table 2, --table 3, --figure 2, --ablation clip-length")
     dataset = read_published(folder)
     name = paper.paper_name(dataset, name)
-    target = target or Path("runs") / f"reproduce-{name}"
+    other_way = [value for value in (clustering, propagation) if value not in paper.PAPER_WAY]
+    target = target or Path("runs") / "-".join(["reproduce", name, *other_way])
     with _bars() as progress:
         if table == 3:
             exports = paper.write_exports(dataset, name, target / "table-3", way, progress)

@@ -41,9 +41,14 @@ class Ward:
     def fit(self, X: npt.ArrayLike) -> "Ward":
         """Fit to `X (n_clips, dim)`, in order of time."""
         clips = np.asarray(X, dtype=np.float64)
+        if self.n_components == 1:
+            return self._finish(clips, np.zeros(len(clips), dtype=np.int64))
         chain = diags([1.0, 1.0], [-1, 1], shape=(len(clips), len(clips))) if self.in_time else None
         labels = AgglomerativeClustering(self.n_components, connectivity=chain).fit(clips).labels_
-        self.labels_: Ints = labels.astype(np.int64)
+        return self._finish(clips, labels.astype(np.int64))
+
+    def _finish(self, clips: Floats, labels: Ints) -> "Ward":
+        self.labels_: Ints = labels
         self.centroids_: Ints = np.empty(self.n_components, dtype=np.int64)
         self.distances_: Floats = np.empty(len(clips))
         self.log_density_: Floats = np.empty(len(clips))

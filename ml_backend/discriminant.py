@@ -33,10 +33,11 @@ def reduced(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 def discriminant_labels(components: npt.NDArray[np.floating], labels: Ints) -> Ints:
     """The labels `(n_clips,)` that a discriminant gives, fitted on `components (n_clips, m)` with `labels`.
 
-    Clips that are UNLABELLED stay so; with a single class nothing changes.
+    Clips that are UNLABELLED stay so; with a single class, or no more clips than classes, nothing changes.
     """
     known = labels != UNLABELLED
-    if len(np.unique(labels[known])) < 2:
+    classes = len(np.unique(labels[known]))
+    if classes < 2 or known.sum() <= classes:
         return labels
     discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
     result = labels.copy()

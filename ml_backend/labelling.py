@@ -24,7 +24,8 @@ REJECTED, TIE = "rejected", "tie"
 @dataclass(frozen=True)
 class Clustering:
     """One participant's clips and clusters. Per clip `(n_clips,)`: index of its recording, start in seconds, cluster,
-    distance to the centroid clip, log density in the cluster; `centroids (C,)` clip indices, -1 for empty."""
+    distance to the centroid clip, log density in the cluster; `centroids (C,)` clip indices, -1 for empty;
+    `components (n_clips, m)` of the vectors, for a discriminant."""
 
     participant: str
     recordings: tuple[str, ...]
@@ -37,6 +38,7 @@ class Clustering:
     centroids: Ints
     clip_seconds: float
     stride_seconds: float
+    components: npt.NDArray[np.floating] | None = None
 
     @property
     def sizes(self) -> Ints:
@@ -101,12 +103,12 @@ def participant_labels(
     clustering: Clustering,
     answers: dict[str, list[str | None]],
     config: LabelConfig,
-    components: npt.NDArray[np.floating] | None = None,
+    corrected: bool = False,
 ) -> ParticipantLabels:
     """Labels of one participant's clusters, and the clips to ask for.
 
     A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip. With
-    `components (n_clips, m)`, principal components of the vectors, a discriminant corrects what clusters spread.
+    `corrected` a discriminant corrects what clusters spread.
     """
     index = {name: number for number, name in enumerate(config.classes)}
     found: list[tuple[int, int]] = []
@@ -126,8 +128,8 @@ def participant_labels(
                 break
     of_clusters = cluster_labels(len(clustering.centroids), found)
     propagated = of_clusters[clustering.clusters]
-    if components is not None:
-        propagated = np.where(annotated, propagated, discriminant_labels(components, propagated))
+    if corrected and clustering.components is not None:
+        propagated = np.where(annotated, propagated, discriminant_labels(clustering.components, propagated))
     return ParticipantLabels(clustering, of_clusters, wanted, annotated, ties, propagated)
 
 

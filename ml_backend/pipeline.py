@@ -102,6 +102,7 @@ def _embedder(settings: Settings, parameters: Parameters, part: str) -> Embedder
     return Embedder(
         folder=settings.model_dir / "vectors",
         backbone=part,
+        weights=settings.weights_source.key(part),
         precision=precision,
         frames_per_second=parameters.frame_rate,
         clip_seconds=parameters.clip_seconds,
@@ -117,9 +118,9 @@ def _cluster_all(
     participants: dict[str, list[CheckedRecording]] = defaultdict(list)
     for result in checked:
         participants[result.recording.participant].append(result)
-    works = [_participant_work(settings, project_id, parameters, results) for results in participants.values()]
-    missing = [work for work in works if not work.is_done()]
     parts = embedders(settings, parameters)
+    works = [_participant_work(settings, project_id, parameters, parts, results) for results in participants.values()]
+    missing = [work for work in works if not work.is_done()]
     embed_all(parts, [result for work in missing for result in work.results], progress)
     with side_by_side() as run:
         for number, _ in enumerate(run(partial(_cluster_participant, parameters, parts), missing), start=1):
@@ -179,11 +180,16 @@ class _ParticipantWork:
 
 
 def _participant_work(
-    settings: Settings, project_id: int, parameters: Parameters, results: list[CheckedRecording]
+    settings: Settings,
+    project_id: int,
+    parameters: Parameters,
+    parts: list[Embedder],
+    results: list[CheckedRecording],
 ) -> _ParticipantWork:
     folder = _clusters_folder(settings, project_id) / safe_name(results[0].recording.participant)
     starts = [recording_clips(result.video, result.imu, parameters) for result in results]  # type: ignore[arg-type]
-    return _ParticipantWork(folder, results, starts, _made_of(parameters, results, starts))
+    made_of = {**_made_of(parameters, results, starts), "weights": [part.weights for part in parts]}
+    return _ParticipantWork(folder, results, starts, made_of)
 
 
 def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _ParticipantWork) -> None:
@@ -193,7 +199,6 @@ def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _P
     with written_atomically(work.folder) as temporary:
         temporary.mkdir(parents=True)
         np.save(temporary / "vectors.npy", all_vectors)
-        np.save(temporary / "components.npy", reduced(all_vectors))
         np.savez(
             temporary / "clustering.npz",
             participant=np.array(work.results[0].recording.participant),
@@ -207,6 +212,7 @@ def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _P
             centroids=found.centroids_,
             clip_seconds=parameters.clip_seconds,
             stride_seconds=parameters.stride_seconds,
+            components=reduced(all_vectors),
         )
         (temporary / "made_of.json").write_text(json.dumps(work.made_of, indent=1))
 
@@ -218,6 +224,9 @@ def _participant_vectors(
     pairs = zip(work.results, work.starts, strict=True)
     found = [_recording_blocks(parameters, parts, result, own) for result, own in pairs]
     dims = [[block.shape[1] for block in blocks] for blocks in found]
+    if not parameters.scale_blocks:  # then blocks do not matter, and precomputed vectors are one block
+        found = [[np.concatenate(blocks, axis=1)] for blocks in found]
+        dims = [[sum(own)] for own in dims]
     for result, own in zip(work.results, dims, strict=True):
         if own != dims[0]:
             source, first = result.recording.vectors or result.recording.video, work.results[0].recording
@@ -267,18 +276,16 @@ def load_clustering(settings: Settings, project_id: int, participant: str) -> Cl
     with np.load(_clusters_folder(settings, project_id) / safe_name(participant) / "clustering.npz") as arrays:
         fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
     fields |= {name: fields[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
+    if "components" not in fields:  # clusters of an older version
+        fields["components"] = reduced(load_vectors(settings, project_id, participant))
     return Clustering(**{**fields, "recordings": tuple(map(str, fields["recordings"]))})
 
 
 def load_vectors(settings: Settings, project_id: int, participant: str) -> npt.NDArray[np.float32]:
     """A participant's clip vectors `(n_clips, dim)`, memory-mapped."""
-    return _load_array(settings, project_id, participant, "vectors")
-
-
-def _load_array(settings: Settings, project_id: int, participant: str, name: str) -> npt.NDArray[np.float32]:
-    path = _clusters_folder(settings, project_id) / safe_name(participant) / f"{name}.npy"
-    rows: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
-    return rows
+    path = _clusters_folder(settings, project_id) / safe_name(participant) / "vectors.npy"
+    vectors: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return vectors
 
 
 def project_labels(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
@@ -291,12 +298,7 @@ def project_labels(store: Store, settings: Settings, project_id: int) -> list[Pa
     answers = answers_by_clip(store.answers(project_id))
     corrected = settings.parameters(project_overrides(project)).propagation == "discriminant"
     return [
-        participant_labels(
-            load_clustering(settings, project_id, name),
-            answers.get(name, {}),
-            config,
-            _load_array(settings, project_id, name, "components") if corrected else None,
-        )
+        participant_labels(load_clustering(settings, project_id, name), answers.get(name, {}), config, corrected)
         for name in participants
     ]
 

@@ -10,6 +10,7 @@ precomputed clip vectors are used directly, without any video.
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.embeddings import PAPER_ORDER
+from ml_backend.embeddings.vectors import read_array
 from ml_backend.errors import RecordingError
 from ml_backend.imu import NULL_CLASS, Imu, ImuFormat, read_imu
 
@@ -30,12 +32,14 @@ FEATURES = {"i3d": ("conv3d", "i3d"), "raft": ("raft",), "clip": ("clip",), "din
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """labels in the order of class indices, null first; participants as `sbj_0`, in the order of their numbers."""
+    """labels in the order of class indices, null first; participants as `sbj_0`, in the order of their numbers;
+    splits: who is held out together."""
 
     root: Path
     name: str
     labels: tuple[str, ...]
     participants: tuple[str, ...]
+    splits: tuple[tuple[str, ...], ...]
 
     def imu(self, participant: str) -> Imu:
         """A participant's samples at 50 Hz; gaps in a channel are interpolated, empty labels are null."""
@@ -67,13 +71,12 @@ class PublishedDataset:
         return np.concatenate([block[:shortest] for block in blocks], axis=1)
 
     def has(self, backbone: str, clip_seconds: float) -> bool:
-        """True if the download holds these vectors."""
+        """True if the download holds these vectors of every participant."""
         try:
-            for part in backbone.split("+"):
-                feature_folder(self.root, part, clip_seconds)
+            folders = [feature_folder(self.root, part, clip_seconds) for part in backbone.split("+")]
         except RecordingError:
             return False
-        return True
+        return all((folder / f"{name}.npy").is_file() for folder in folders for name in self.participants)
 
 
 def read_published(root: Path) -> PublishedDataset:
@@ -83,25 +86,24 @@ def read_published(root: Path) -> PublishedDataset:
     splits = sorted((root / "annotations").glob("loso_sbj_*.json"), key=_number)
     if not splits:
         raise RecordingError(f"{root}: has no annotations/loso_sbj_*.json; is it the authors' download of a dataset?")
-    content = _json(splits[0])
-    try:
-        names = sorted(content["database"], key=lambda name: _number(Path(name)))
-        labels = tuple(label for label in content["label_dict"] if label != NULL_CLASS)
-    except (KeyError, TypeError):
-        raise RecordingError(f"{splits[0]}: has no database or label_dict; copy the annotations again") from None
+    contents = {split: _annotations(split) for split in splits}
+    names = sorted(contents[splits[0]]["database"], key=lambda name: _number(Path(name)))
+    labels = tuple(label for label in contents[splits[0]]["label_dict"] if label != NULL_CLASS)
+    groups = tuple(_held_out(content["database"]) for content in contents.values())
+    for split, group in zip(splits, groups, strict=True):
+        if not group:
+            raise RecordingError(f"{split}: holds out nobody (subset Validation); copy the annotations again")
+    times = Counter(name for group in groups for name in group)
+    for name in names:
+        if times[name] != 1:
+            raise RecordingError(
+                f"{root / 'annotations'}: {name} is held out in {times[name]} of the loso_sbj_*.json, expected one; "
+                "copy the annotations again"
+            )
     missing = [name for name in names if not (_inertial_folder(root) / f"{name}.csv").is_file()]
     if missing:
         raise RecordingError(f"{_inertial_folder(root)}: has no {missing[0]}.csv, which {splits[0].name} names")
-    return PublishedDataset(root, root.resolve().name, (NULL_CLASS, *labels), tuple(names))
-
-
-def held_out(root: Path) -> list[list[str]]:
-    """The participants of each split's `Validation` subset, split by split."""
-    splits = sorted((root / "annotations").glob("loso_sbj_*.json"), key=_number)
-    databases = [_json(split)["database"] for split in splits]
-    return [
-        [name for name, entry in database.items() if entry.get("subset") == "Validation"] for database in databases
-    ]
+    return PublishedDataset(root, root.resolve().name, (NULL_CLASS, *labels), tuple(names), groups)
 
 
 def feature_folder(root: Path, backbone: str, clip_seconds: float) -> Path:
@@ -123,20 +125,26 @@ def _inertial_folder(root: Path) -> Path:
 
 
 def _read_vectors(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read as a .npy array ({error}); copy it again") from None
+    vectors = read_array(path)
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise RecordingError(f"{path}: expected finite vectors (n_clips, dim), has shape {vectors.shape}")
     return vectors.astype(np.float32)
 
 
-def _json(path: Path) -> Any:
+def _annotations(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: not valid JSON ({error}); copy the annotations again") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path}: cannot be read as JSON ({error}); copy the annotations again") from None
+    fields = ("database", "label_dict")
+    if not isinstance(content, dict) or not all(isinstance(content.get(field), dict) for field in fields):
+        raise RecordingError(f"{path}: has no database or label_dict; copy the annotations again")
+    return content
+
+
+def _held_out(database: dict[str, Any]) -> tuple[str, ...]:
+    """Participants of the `Validation` subset."""
+    return tuple(name for name, entry in database.items() if str(entry.get("subset")).lower() == "validation")
 
 
 def _number(path: Path) -> int:

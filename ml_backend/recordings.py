@@ -91,8 +91,9 @@ def find_recordings(root: Path, parameters: Parameters) -> tuple[list[Recording]
         return [], [Problem(f"{root}: no such folder; name the folder that holds the recordings")]
     if (root / "dataset.yaml").is_file():
         recordings, problems = _from_manifest(root / "dataset.yaml", parameters)
-    elif (root / "inertial").is_dir() and (root / "video").is_dir():
-        groups = _by_stem([*(root / "inertial").iterdir(), *(root / "video").iterdir()])
+    elif (root / "video").is_dir():
+        folders = [folder for folder in (root / "inertial", root / "video") if folder.is_dir()]
+        groups = _by_stem(file for folder in folders for file in folder.iterdir())
         found = [_pair(stem, stem, files, parameters) for stem, files in groups.items()]
         recordings, problems = _split(found)
     else:

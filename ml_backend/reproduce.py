@@ -22,13 +22,13 @@ import pyarrow.parquet
 from ml_backend.clips import clip_starts
 from ml_backend.clustering import METHODS, FittedClustering, Method, cluster
 from ml_backend.discriminant import reduced
-from ml_backend.errors import ConfigError
+from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.export import ANNOTATED, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
 from ml_backend.files import written_atomically
 from ml_backend.imu import Imu
 from ml_backend.pipeline import side_by_side
 from ml_backend.propagation import UNLABELLED, parse_threshold
-from ml_backend.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset, held_out
+from ml_backend.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset
 from ml_backend.settings import components_for
 from ml_backend.simulated_annotator import Track, WeakLabels, annotate
 from training.approaches import APPROACHES, parse_approaches
@@ -45,10 +45,13 @@ CLIP_SECONDS = (1, 2, 4)
 ANSWERS = (1, 5)
 THRESHOLDS = ("none", "8", "6", "4")
 ABLATIONS = ("clip-length", "answers", "thresholds")
+MOST_CLIPS_APART = 5
+"""Videos and IMU were not cut at the same sample."""
 PAPER_NAMES = {"i3d": "I3D", "clip": "CLIP", "dinov2": "DINOv2", "raft": "RAFT"}
 
 Propagation = Literal["cluster", "discriminant"]
 Progress = Callable[[str, float, float], None]
+PAPER_WAY = ("gmm", "cluster")
 Way = Callable[..., "Case"]
 """Makes a case of the paper's, but clustered and propagated in a way of one's own: `partial(Case, method="ward")`."""
 
@@ -177,7 +180,7 @@ def training_table(
     found = []
     for number, (seed, export) in enumerate(exports):
         trained_on = read_dataset(export)
-        jobs = make_jobs(trained_on, models, approaches, [seed], held_out(dataset.root))
+        jobs = make_jobs(trained_on, models, approaches, [seed], [list(group) for group in dataset.splits])
         target = folder / f"seed-{seed}"
 
         def report(done: int, total: int, _: str, before: int = number) -> None:
@@ -323,6 +326,8 @@ def _measured(dataset: PublishedDataset, title: str, rows: list[Row], progress: 
     if not there:
         missing = " or ".join(dict.fromkeys(f"{row.case.backbone} at {row.case.clip_seconds:g} s" for row in rows))
         raise ConfigError(f"{dataset.root}: holds no vectors of {missing} under processed/")
+    way = [value for value in (rows[0].case.method, rows[0].case.propagation) if value not in PAPER_WAY]
+    title = ", ".join([title, *way])
     # What differs only in answers and threshold shares a clustering.
     groups: dict[Case, list[Row]] = {}
     for row in there:
@@ -361,8 +366,13 @@ def clustered(
     """
     imu = dataset.imu(participant)
     vectors = dataset.vectors(participant, case.backbone, case.clip_seconds)
-    starts = clip_starts(0.0, imu.end, case.clip_seconds, STRIDE_SECONDS)[: len(vectors)]
-    vectors = vectors[: len(starts)]
+    starts = clip_starts(0.0, imu.end, case.clip_seconds, STRIDE_SECONDS)
+    if abs(len(starts) - len(vectors)) > max(MOST_CLIPS_APART, 0.05 * len(starts)) or not len(starts):
+        raise RecordingError(
+            f"{dataset.root}: {participant} has {len(vectors)} vectors of {case.backbone} for {len(starts)} clips of "
+            f"{case.clip_seconds:g} s in its {imu.end:.0f} s of IMU; copy both again"
+        )
+    starts, vectors = starts[: len(vectors)], vectors[: len(starts)]
     track = Track(imu.times, dataset.truth(imu), starts, case.clip_seconds, STRIDE_SECONDS)
     count = components_for(case.components, len(vectors))
     components = reduced(vectors) if case.propagation == "discriminant" else None

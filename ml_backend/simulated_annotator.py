@@ -83,10 +83,11 @@ def annotate(
         most = max(votes.values())
         labels[cluster] = next(answer for answer in answers[nearest] if votes[answer] == most)
         answered.append(nearest)
-    clips = labels[clusters.labels_]
+    clips, asked = labels[clusters.labels_], np.concatenate(answered)
     if components is not None:
         clips = discriminant_labels(components, clips)
+        clips[asked] = answers[asked]
     clip = track.clip_of_sample
     propagated = np.where(clip >= 0, clips[np.maximum(clip, 0)], UNLABELLED)
     kept = threshold.keeps(clusters.distances_)[np.maximum(clip, 0)]
-    return WeakLabels(np.where(kept, propagated, UNLABELLED), propagated, np.concatenate(answered))
+    return WeakLabels(np.where(kept, propagated, UNLABELLED), propagated, asked)

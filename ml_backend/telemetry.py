@@ -1,7 +1,8 @@
 """What the camera itself measured: accelerometer and gyroscope in the video files of GoPro cameras, as the IMU of a
 recording, and as a way to find when a body-worn IMU was started."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ RATE = 50.0
 SMOOTHING_SECONDS = 0.2
 LEAST_OVERLAP = 0.5
 """Of the shorter signal: with less in common any two motions look alike somewhere."""
+LEAST_SECONDS = 5.0
 LEAST_CORRELATION, LEAST_MARGIN = 0.35, 0.1
+COPIES = 40
+"""By chance alone one of so many is as good as the original once in 41 times; the margin makes it rarer."""
 APART_SECONDS = 0.5
 """Peaks nearer to each other are one."""
 
@@ -27,20 +31,30 @@ APART_SECONDS = 0.5
 @dataclass(frozen=True)
 class Alignment:
     """`offset_seconds` is when, on the video's clock, the IMU's first sample was taken; correlation of the motions
-    there, and the highest anywhere else."""
+    there, the highest anywhere else, and the highest that motions of the same spectrum reach by chance."""
 
     offset_seconds: float
     correlation: float
     runner_up: float
+    by_chance: float
 
     @property
     def confidence(self) -> float:
-        """By how much of it the peak exceeds the next one, 0 … 1."""
-        return max(0.0, 1 - max(0.0, self.runner_up) / self.correlation) if self.correlation > 0 else 0.0
+        """By what share of it the peak exceeds the next one and chance, 0 … 1."""
+        other = max(0.0, self.runner_up, self.by_chance)
+        return max(0.0, 1 - other / self.correlation) if self.correlation > 0 else 0.0
 
 
 def has_telemetry(video: Path) -> bool:
     """True if the file holds a camera's accelerometer."""
+    if not video.is_file():
+        return False
+    status = video.stat()
+    return _has_telemetry(video, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(1024)
+def _has_telemetry(video: Path, size: int, modified: int) -> bool:  # noqa: ARG001 - a changed file is another key
     try:
         camera_motion(video)
     except RecordingError:
@@ -77,13 +91,19 @@ def align(video: Path, times: Floats, values: Floats, channels: tuple[str, ...])
     """
     camera_times, camera = camera_motion(video)
     one = _features(camera_times, np.linalg.norm(camera[:, :3], axis=1)[:, None])
+    if min(camera_times[-1] - camera_times[0], times[-1] - times[0]) < LEAST_SECONDS:
+        raise RecordingError(
+            f"{video}: video or IMU are shorter than {LEAST_SECONDS:g} s, too short to compare their motion; set "
+            "offset_seconds by hand"
+        )
     other = _features(times, _magnitudes(values, channels))
     found = best_offset(one, other)
+    found = replace(found, offset_seconds=found.offset_seconds + float(camera_times[0] - times[0]))
     place = f"{found.offset_seconds:.2f} s"
-    if found.correlation < LEAST_CORRELATION:
+    if found.correlation < LEAST_CORRELATION or found.by_chance > (1 - LEAST_MARGIN) * found.correlation:
         raise RecordingError(
             f"{video}: the IMU's motion matches the camera's nowhere (correlation {found.correlation:.2f} at best, "
-            f"at {place}); is it of this recording? Set offset_seconds by hand"
+            f"at {place}; {found.by_chance:.2f} by chance); is it of this recording? Set offset_seconds by hand"
         )
     if found.confidence < LEAST_MARGIN:
         raise RecordingError(
@@ -103,7 +123,25 @@ def best_offset(one: list[Floats], other: list[Floats]) -> Alignment:
     # Another peak is a rise of its own, not the slope of this one.
     tops = np.flatnonzero((curve[1:-1] > curve[:-2]) & (curve[1:-1] >= curve[2:])) + 1
     others = [float(curve[top]) for top in tops if not near[top]]
-    return Alignment((lags[peak] + _between(curve, peak)) / RATE, float(curve[peak]), max(others, default=0.0))
+    offset = (lags[peak] + _between(curve, peak)) / RATE
+    return Alignment(offset, float(curve[peak]), max(others, default=0.0), _by_chance(one, other))
+
+
+def _by_chance(one: list[Floats], other: list[Floats]) -> float:
+    """The highest correlation anywhere among copies of `other` with the same spectra and random phases.
+
+    How high chance gets depends on how long the overlap is and how slowly both change; copies have both.
+    """
+    random = np.random.default_rng(0)
+    spectra = [np.fft.rfft(signal) for signal in other]
+    highest = 0.0
+    for _ in range(COPIES):
+        turns = np.exp(2j * np.pi * random.random(len(spectra[0])))
+        turns[0] = 1
+        copies = [np.fft.irfft(spectrum * turns, len(other[0])) for spectrum in spectra]
+        curves = [_correlations(first, second) for first, second in zip(one, copies, strict=True)]
+        highest = max(highest, float(np.nanmax(np.mean(curves, axis=0))))
+    return highest
 
 
 def _between(curve: Floats, peak: int) -> float:
@@ -126,7 +164,7 @@ def _correlations(one: Floats, other: Floats) -> Floats:
         shared = correlate(one, other, method="fft") / count - first * second
         spread = np.sqrt(np.maximum((first_square - first**2) * (second_square - second**2), 0))
         curve = np.where(spread > 1e-9, shared / np.maximum(spread, 1e-9), 0.0)
-    curve[count < LEAST_OVERLAP * min(len(one), len(other))] = np.nan
+    curve[count < max(LEAST_OVERLAP * min(len(one), len(other)), LEAST_SECONDS * RATE)] = np.nan
     return curve
 
 

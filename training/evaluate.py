@@ -300,6 +300,8 @@ def _digest(dataset: Dataset) -> str:
     for participant in dataset.participants:
         for column in ("segment", "clip", "truth", "weak", "annotated", "cluster", "distance", "propagated"):
             values = getattr(participant, column)
+            if column == "propagated" and values is None:  # which exports of older versions are without
+                continue
             digest.update(b"-" if values is None else np.ascontiguousarray(values).data)
     return digest.hexdigest()
 

@@ -7,6 +7,7 @@ mean over its frames) or the frames of a whole clip (`ClipBackbone`).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from typing_extensions import TypeIs
 
 from ml_backend.errors import ConfigError
+from ml_backend.files import content_key
 
 BACKBONES = {
     "efficientnet_lite0": "efficientnet_lite0:load",
@@ -98,10 +100,38 @@ class Weights:
     i3d_rgb: str = ""
     i3d_flow: str = ""
 
-    def find(self, *names: str) -> Path | None:
-        """The first of `names` that lies in the folder."""
-        paths = [self.folder / name for name in names] if self.folder else []
-        return next((path for path in paths if path.exists()), None)
+    def find(self, name: str) -> Path | None:
+        """A file or folder of that name in the folder of weights."""
+        path = self.folder / name if self.folder else None
+        return path if path and path.exists() else None
+
+    def key(self, backbone: str) -> str:
+        """Of the content of the user's own weights for a backbone; empty where they come from the hub."""
+        found = [path for name in local_names(backbone) if (path := self.find(name))]
+        given = {"i3d": self.i3d_rgb, "raft": self.i3d_flow}.get(backbone, "")
+        contents = [content_key(file) for path in found for file in _files(path)]
+        if given:
+            contents.append(content_key(Path(given)) if Path(given).is_file() else given)
+        return sha256(" ".join(contents).encode()).hexdigest()[:8] if contents else ""
+
+
+def local_names(backbone: str) -> tuple[str, ...]:
+    """What the user's own weights of one backbone are called in the folder of weights."""
+    family, _, name = backbone.partition(":")
+    folder = name.replace("/", "--")
+    return {
+        "clip": ("clip-vit-large-patch14.safetensors",),
+        "dinov2": ("facebook--dinov2-large",),
+        "i3d": ("i3d_rgb.pt",),
+        "raft": ("raft_large.pth", "i3d_flow.pt"),
+        "open_clip": (f"{folder}.safetensors",),
+        "timm": (f"{name}.safetensors",),
+        "hf": (folder,),
+    }.get(family, ())
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def parts_of(backbone: str) -> tuple[str, ...]:
@@ -148,7 +178,7 @@ def load_backbone(name: str, weights: Weights = Weights(), precision: Precision 
     return loader(member, weights, precision)
 
 
-def weights_error(backbone: str, error: Exception, local: Path | None, remedy: str) -> ConfigError:
+def weights_error(backbone: str, error: Exception, local: Path | str | None, remedy: str) -> ConfigError:
     """Why a backbone has no weights: the user's own file is no good, or the hub was not reached."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     if local is not None:

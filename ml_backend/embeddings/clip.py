@@ -7,20 +7,20 @@ from typing import Any
 
 import open_clip
 
-from ml_backend.embeddings import Precision, Weights, weights_error
+from ml_backend.embeddings import Precision, Weights, local_names, weights_error
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
 from ml_backend.errors import ConfigError
 
 MODEL = "ViT-L-14-quickgelu"  # the architecture that OpenAI's weights were trained with
 TAG = "openai"
 HUB = "timm/vit_large_patch14_clip_224.openai"
-WEIGHTS_FILE = "clip-vit-large-patch14.safetensors"
 
 
 def load(_: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
     """Features `(768,)`."""
-    remedy = f"open_clip_model.safetensors of {HUB} as {WEIGHTS_FILE}"
-    return _load("clip", MODEL, TAG, weights.find(WEIGHTS_FILE), remedy, precision)
+    (file,) = local_names("clip")
+    remedy = f"open_clip_model.safetensors of {HUB} as {file}"
+    return _load("clip", MODEL, TAG, weights.find(file), remedy, precision)
 
 
 def load_any(name: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
@@ -30,7 +30,7 @@ def load_any(name: str, weights: Weights, precision: Precision) -> NetworkOnFram
         near = ", ".join(difflib.get_close_matches(name, known, 3, 0.3)) or "those of open_clip.list_pretrained()"
         raise ConfigError(f"backbone open_clip:{name} is not known, expected ARCHITECTURE/TAG; near are {near}")
     model, tag = name.split("/")
-    file = f"{model}--{tag}.safetensors"
+    (file,) = local_names(f"open_clip:{name}")
     return _load(f"open_clip:{name}", model, tag, weights.find(file), f"its weights as {file}", precision)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from ml_backend.embeddings import Images, Precision
 from ml_backend.errors import ConfigError
@@ -49,7 +49,11 @@ def resized(images: Images, shorter: int, interpolation: str, squash: bool = Fal
 
 
 def centre_crop(batch: torch.Tensor, crop: int) -> torch.Tensor:
-    """The middle `crop`² of `(…, height, width)`."""
+    """The middle `crop`² of `(…, height, width)`, with black around it if that is smaller."""
+    missing = [max(0, crop - side) for side in batch.shape[-2:]]
+    if any(missing):
+        down, right = missing
+        batch = pad(batch, (right // 2, right - right // 2, down // 2, down - down // 2))
     top, left = (round((side - crop) / 2) for side in batch.shape[-2:])
     return batch[..., top : top + crop, left : left + crop]
 

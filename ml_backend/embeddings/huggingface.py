@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 import transformers
 
-from ml_backend.embeddings import Images, Precision, Weights, weights_error
+from ml_backend.embeddings import Images, Precision, Weights, local_names, weights_error
 from ml_backend.embeddings.frames import NetworkOnFrames
 from ml_backend.errors import ConfigError
 
@@ -32,7 +32,7 @@ def load(
 ) -> "NetworkOnFrames | NetworkOnVideo":
     """The model `OWNER/NAME` of the hub, or from the folder `OWNER--NAME` of the user's weights."""
     called = called or f"hf:{name}"
-    folder = name.replace("/", "--")
+    (folder,) = local_names(f"hf:{name}")
     local = weights.find(folder)
     source = str(local or name)
     try:

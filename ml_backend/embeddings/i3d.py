@@ -6,6 +6,7 @@ The modules are named as in the torch state dicts that circulate, converted from
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -167,11 +168,11 @@ def load_stream(backbone: str, stream: str, source: str, weights: Weights) -> I3
             published = torch.load(local, map_location="cpu", weights_only=True)
         else:
             # Downloaded to a temporary name and renamed: what is half there is not used.
-            name = f"weakhar_{url.rsplit('/', 1)[-1]}"
+            name = f"weakhar-i3d-{sha256(url.encode()).hexdigest()[:16]}.pt"
             published = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, file_name=name)
         return from_state(published, stream)
     except Exception as error:
-        raise weights_error(backbone, error, local, f"{URL.format(stream)} as {file}") from error
+        raise weights_error(backbone, error, local or source or None, f"{URL.format(stream)} as {file}") from error
 
 
 def from_state(published: dict[str, Tensor], stream: str) -> I3D:

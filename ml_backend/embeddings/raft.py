@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
 
-from ml_backend.embeddings import Images, Precision, Weights, weights_error
+from ml_backend.embeddings import Images, Precision, Weights, local_names, weights_error
 from ml_backend.embeddings.frames import centre_crop, resized
 from ml_backend.embeddings.i3d import CROP, I3D, SHORTER_SIDE, StreamOnClips, load_stream
 
 PUBLISHED = Raft_Large_Weights.C_T_SKHT_V2
-FILE = "raft_large.pth"
 MOST_PIXELS = 20.0
 DIVISOR = 8
 """RAFT wants sides that are multiples of it."""
@@ -24,7 +23,8 @@ DIVISOR = 8
 
 def load(_: str, weights: Weights, precision: Precision) -> "FlowOnClips":
     """RAFT-large and I3D's flow stream, `(1024,)`."""
-    local = weights.find(FILE)
+    file, _ = local_names("raft")
+    local = weights.find(file)
     try:
         if local:
             published = torch.load(local, map_location="cpu", weights_only=True)
@@ -33,7 +33,7 @@ def load(_: str, weights: Weights, precision: Precision) -> "FlowOnClips":
         raft = raft_large()
         raft.load_state_dict(published)
     except Exception as error:
-        raise weights_error("raft", error, local, f"{PUBLISHED.url} as {FILE}") from error
+        raise weights_error("raft", error, local, f"{PUBLISHED.url} as {file}") from error
     return FlowOnClips(raft, load_stream("raft", "flow", weights.i3d_flow, weights), precision)
 
 

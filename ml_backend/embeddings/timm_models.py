@@ -5,7 +5,7 @@ from typing import Any
 
 import timm
 
-from ml_backend.embeddings import Precision, Weights, weights_error
+from ml_backend.embeddings import Precision, Weights, local_names, weights_error
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
 from ml_backend.errors import ConfigError
 
@@ -15,7 +15,7 @@ def load(name: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
     if not timm.is_model(name.partition(".")[0]):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), 3, 0.3))
         raise ConfigError(f"backbone timm:{name} is not known; near are {near}")
-    file = f"{name}.safetensors"
+    (file,) = local_names(f"timm:{name}")
     local = weights.find(file)
     overlay = {"file": str(local)} if local else None
     try:
@@ -28,6 +28,11 @@ def load(name: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
 def preprocessing_of(model: Any) -> Preprocessing:
     """The preprocessing that a timm model was evaluated with."""
     config = timm.data.config.resolve_data_config({}, model=model)
-    size, squash = config["input_size"][-1], config["crop_mode"] == "squash"
+    _, height, size = config["input_size"]
+    if height != size:
+        raise ConfigError(
+            f"backbone: {height}×{size} pictures, not square ones, are not supported; take another model"
+        )
+    squash = config["crop_mode"] == "squash"
     resize = int(size / config["crop_pct"])
     return Preprocessing(resize, size, config["mean"], config["std"], config["interpolation"], squash)

@@ -35,10 +35,14 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Embedder:
-    """One backbone's vectors of videos, each made at most once; `load` is called only if some must be made."""
+    """One backbone's vectors of videos, each made at most once; `load` is called only if some must be made.
+
+    `weights` tells the user's own weights from others (`Weights.key`).
+    """
 
     folder: Path
     backbone: str
+    weights: str
     precision: Precision
     frames_per_second: float | None
     clip_seconds: float
@@ -63,7 +67,8 @@ class Embedder:
         self, video: Path, load: Callable[[], Backbone], progress: Callable[[float], None]
     ) -> tuple[Floats, Vectors, bool]:
         """Times, vectors, and whether they are of clips rather than frames: known from the disk or the backbone."""
-        stem = self.folder / content_key(video) / safe_name(self.backbone)
+        name = f"{safe_name(self.backbone)}-{self.weights}" if self.weights else safe_name(self.backbone)
+        stem = self.folder / content_key(video) / name
         clip_stem = _stem(stem, f"{self.clip_seconds:g}s-{self.stride_seconds:g}s", self.precision)
         frame_stem = _stem(stem, _rate_name(self.frames_per_second), self.precision)
         for found, of_clips in ((frame_stem, False), (clip_stem, True)):
@@ -126,13 +131,21 @@ def clip_batches(
         starts = starts[starts > after + TIME_TOLERANCE]
         if len(starts) == 0:
             return
-        # A second earlier, since the frame shown when the clip starts may be older than the clip.
-        contents = backbone.contents(_prepared(video, 1 / every, starts[0] - 1, backbone))
+        contents = backbone.contents(_prepared(video, 1 / every, _before(video, 1 / every, starts[0]), backbone))
         stacks = _clip_stacks(contents, starts, frames, every)
         while batch := list(islice(stacks, backbone.clips)):
             yield [start for start, _ in batch], backbone.encode(torch.stack([stack for _, stack in batch]))
 
     return batches
+
+
+def _before(video: Path, per_second: float, start: float) -> float:
+    """A time after which the first sampled frame is one that is shown at `start` or earlier."""
+    for earlier in (1.0, 10.0, 100.0):
+        first = next(sample_frames(video, per_second, start - earlier), None)
+        if first is not None and first[0] <= start + TIME_TOLERANCE:
+            return start - earlier
+    return -1.0
 
 
 def _clip_stacks(
@@ -149,11 +162,17 @@ def _clip_stacks(
             if following is None:
                 break
             held.append(following)
-        while len(held) > 1 and held[1][0] <= start + TIME_TOLERANCE:
-            held.popleft()
+            _drop_before(start, held)
+        _drop_before(start, held)
         times = np.array([time for time, _ in held])
         nearest = np.searchsorted((times[1:] + times[:-1]) / 2, moments - TIME_TOLERANCE)
         yield float(start), torch.stack([held[index][1] for index in nearest])
+
+
+def _drop_before(start: float, held: deque[tuple[float, Any]]) -> None:
+    """Frames that a later one replaces before `start`."""
+    while len(held) > 1 and held[1][0] <= start + TIME_TOLERANCE:
+        held.popleft()
 
 
 def clip_vectors(
@@ -166,6 +185,17 @@ def clip_vectors(
     first, last = frames_of_clips(times, starts, clip_seconds)
     first = np.where(last > first, first, np.clip(first - 1, 0, len(times) - 1))
     return mean_of_frames(vectors, first, np.maximum(last, first + 1))
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """A user's `.npy` of numbers, memory-mapped; RecordingError if it is none."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RecordingError(f"{path}: cannot be read as a .npy array ({error}); copy it again") from None
+    if not isinstance(rows, np.ndarray) or not np.issubdtype(rows.dtype, np.number):
+        raise RecordingError(f"{path}: is no .npy array of numbers; save it with numpy.save")
+    return rows
 
 
 def unit_spread(block: Vectors) -> Vectors:
@@ -181,10 +211,7 @@ def precomputed_clip_vectors(
 
     RecordingError if it has not about a row for each of the video's clips: it is then of another stride or video.
     """
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read as a .npy array ({error})") from None
+    rows = read_array(path)
     wanted = np.rint(starts / stride_seconds).astype(np.int64)
     if rows.ndim != 2 or abs(len(rows) - clips_of_video) > 2:
         expected = f"expected (clips, dim) with {clips_of_video} clips of this video"

@@ -82,10 +82,11 @@ def test_the_round_trip_from_start_training_to_the_exported_dataset(
     assert page.text.count('class="strip"') == 2
 
 
+@pytest.mark.parametrize("defaults", ["{}", '{"propagation": "discriminant", "clustering": "ward"}'])
 def test_training_reads_a_real_export_and_derives_its_thresholds(
-    start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll, tmp_path: Path
+    start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll, tmp_path: Path, defaults: str
 ) -> None:
-    backend = start_backend()
+    backend = start_backend(WEAKHAR_DEFAULTS=defaults)
     project = run_job(backend, "to be trained on")
     answer_all(project)
     for threshold in ("none", "50%", "3"):

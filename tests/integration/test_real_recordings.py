@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+import torch
 import yaml
 
 from ml_backend import pipeline
 from ml_backend.clips import clip_of_samples, last_sample_of_clips
+from ml_backend.embeddings.i3d import I3D
 from ml_backend.files import DiskError
 from ml_backend.propagation import macro_recall
 from ml_backend.recordings import usable_recordings
@@ -98,6 +100,28 @@ def test_composed_real_recordings_are_labelled_with_12_clusters(
         clip = clip_of_samples(imu.times, clustering.starts, 1.0, imu.end)
         accuracies.append(macro_recall(truth, answers[clustering.clusters[clip]]))
     assert min(accuracies) >= 0.95, accuracies
+
+
+def test_a_combination_of_backbones_clusters_a_gopro_recording_with_its_own_imu(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(I3D(3, 400).state_dict(), tmp_path / "i3d_rgb.pt")
+    (tmp_path / "data" / "p 1 ä").mkdir(parents=True)
+    (tmp_path / "data" / "p 1 ä" / "ride.mp4").symlink_to(shared_data / "gopro" / "karma.mp4")
+    settings = Settings(model_dir=tmp_path / "model", weights=tmp_path)
+    parameters = Parameters(
+        backbone="i3d+efficientnet_lite0", components=3, clustering="segments", scale_blocks=True, precision="float32"
+    )
+    checked, problems = usable_recordings(tmp_path / "data", parameters)
+    assert not problems
+    pipeline._cluster_all(settings, 1, parameters, checked, lambda *_: None)
+    vectors = pipeline.load_vectors(settings, 1, "p 1 ä")
+    clustering = pipeline.load_clustering(settings, 1, "p 1 ä")
+    assert vectors.shape == (9, 1024 + 1280)
+    for block in (vectors[:, :1024], vectors[:, 1024:]):
+        assert block.var(axis=0).sum() == pytest.approx(1, rel=1e-3)
+    assert (np.diff(clustering.clusters) != 0).sum() == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small tmpfs")

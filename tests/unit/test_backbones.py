@@ -1,5 +1,6 @@
 """Each backbone against the library or the paper it comes from, with random weights on the path of the real ones."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, conv3d, max_pool3d, pad
+from torchvision.models.optical_flow import raft_large
 from torchvision.transforms._presets import OpticalFlow
 
-from ml_backend.embeddings import Weights, load_backbone, parts_of
+from ml_backend.embeddings import Weights, load_backbone, parts_of, vectors
 from ml_backend.embeddings.clip import from_model
+from ml_backend.embeddings.frames import centre_crop
 from ml_backend.embeddings.huggingface import DINOV2
 from ml_backend.embeddings.i3d import HASSON_NAMES, I3D, StreamOnClips, from_state, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips, code_flow
@@ -269,6 +272,22 @@ def test_rafts_input_is_that_of_torchvisions_transform(frames: list[ImageArray])
     assert width % 8 == 0
 
 
+def test_raft_and_the_flow_stream_load_from_the_users_folder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    raft = raft_large().eval()
+    torch.save(raft.state_dict(), tmp_path / "raft_large.pth")
+    torch.save(random_state(2), tmp_path / "i3d_flow.pt")
+    backbone = load_backbone("raft", Weights(tmp_path))
+    assert isinstance(backbone, FlowOnClips)
+    first, second = (backbone.prepare([image]) for image in moving_point(2))
+    with torch.inference_mode():
+        expected = raft(first, second)[-1]
+    torch.testing.assert_close(backbone.flow(first, second), expected, atol=1e-3, rtol=1e-3)
+    (tmp_path / "raft_large.pth").write_bytes(b"half of a file")
+    with pytest.raises(ConfigError, match=r"backbone raft: .*raft_large\.pth cannot be loaded"):
+        load_backbone("raft", Weights(tmp_path))
+
+
 # Backbones of the libraries
 
 
@@ -414,7 +433,7 @@ def small_vjepa(tmp_path: Path) -> Path:
 def test_a_video_model_of_transformers_sees_whole_clips(small_vjepa: Path, sample_root: Path) -> None:
     video = sample_root / "p01" / "session.mp4"
     load = lambda: load_backbone("hf:facebook/vjepa2-tiny", Weights(small_vjepa.parent))  # noqa: E731
-    embedder = Embedder(small_vjepa.parent / "v", "hf:facebook/vjepa2-tiny", "float32", 2.0, 4.0, 1.0, load)
+    embedder = Embedder(small_vjepa.parent / "v", "hf:facebook/vjepa2-tiny", "", "float32", 2.0, 4.0, 1.0, load)
     found = embedder.of_clips(video, np.array([0.0, 3.0]))
     model = transformers.AutoModel.from_pretrained(small_vjepa).eval()
     processor = transformers.AutoVideoProcessor.from_pretrained(small_vjepa)
@@ -424,7 +443,9 @@ def test_a_video_model_of_transformers_sees_whole_clips(small_vjepa: Path, sampl
         expected = model(**inputs, skip_predictor=True).last_hidden_state.mean(dim=1)[0]
     assert found.shape == (2, 32)
     np.testing.assert_allclose(found[1], expected, atol=2e-3)
-    never = Embedder(embedder.folder, embedder.backbone, "float32", 2.0, 4.0, 1.0, lambda: pytest.fail("made twice"))
+    never = Embedder(
+        embedder.folder, embedder.backbone, "", "float32", 2.0, 4.0, 1.0, lambda: pytest.fail("made twice")
+    )
     np.testing.assert_array_equal(never.of_clips(video, np.array([3.0])), found[1:])
 
 
@@ -490,7 +511,7 @@ def written_video(path: Path, seconds: float, rate: float) -> Path:
 
 
 def embedder_of(folder: Path, load: Callable[[], Seen]) -> Embedder:
-    return Embedder(folder, "seen", "float32", 2.0, 4.0, 1.0, load)
+    return Embedder(folder, "seen", "", "float32", 2.0, 4.0, 1.0, load)
 
 
 @pytest.mark.parametrize("rate", [30.0, 12.0, 5.0])
@@ -513,6 +534,56 @@ def test_an_interrupted_run_over_clips_goes_on_and_gives_the_same_vectors(tmp_pa
     np.testing.assert_array_equal(embedder_of(tmp_path / "broken", lambda: rest).of_clips(video, starts), whole)
     assert rest.encoded == 11
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_resume_gives_the_same_vectors_also_where_frames_are_rare_or_end_early(tmp_path: Path) -> None:
+    video = tmp_path / "v.mp4"
+    shown = [0.0, 0.1, 0.2, 4.7, 4.8, 9.9, 10.0, 10.4, 24.0]  # the last before the end lasts long
+    with VideoWriter(video, 64, 48, 10) as writer:
+        for time in shown:
+            writer.write(np.full((48, 64, 3), round(8 * time), np.uint8), time)
+    backbone = Seen()
+    backbone.clips = 1
+    whole = list(clip_batches(video, 4.0, 1.0, backbone)(-1.0))
+    assert len(whole) >= 20
+    for number in range(len(whole) - 1):
+        resumed = next(clip_batches(video, 4.0, 1.0, backbone)(whole[number][0][0]))
+        assert resumed[0] == whole[number + 1][0]
+        np.testing.assert_array_equal(resumed[1], whole[number + 1][1])
+
+
+def test_frames_between_clips_far_apart_are_not_held() -> None:
+    contents = ((number / 12, torch.zeros(1)) for number in range(12 * 600))
+    at_most = 0
+
+    class Counted(deque):  # type: ignore[type-arg]
+        def append(self, item: object) -> None:
+            nonlocal at_most
+            super().append(item)
+            at_most = max(at_most, len(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "deque", Counted)
+        assert len(list(vectors._clip_stacks(contents, np.array([0.0, 300.0, 590.0]), 48, 1 / 12))) == 3
+    assert at_most <= 60
+
+
+def test_other_weights_of_ones_own_are_other_vectors(tmp_path: Path) -> None:
+    assert Weights(tmp_path).key("i3d") == ""
+    (tmp_path / "i3d_rgb.pt").write_bytes(b"one")
+    first = Weights(tmp_path).key("i3d")
+    (tmp_path / "i3d_rgb.pt").write_bytes(b"other")
+    assert len({"", first, Weights(tmp_path).key("i3d"), Weights(i3d_rgb="https://host/i3d.pt").key("i3d")}) == 4
+    (tmp_path / "owner--name").mkdir()
+    (tmp_path / "owner--name" / "config.json").write_text("{}")
+    assert Weights(tmp_path).key("hf:owner/name")
+    assert Weights(tmp_path).key("clip") == ""
+
+
+def test_pictures_smaller_than_the_crop_get_black_around() -> None:
+    cropped = centre_crop(torch.ones(1, 3, 5, 8), 7)
+    assert cropped.shape == (1, 3, 7, 7)
+    assert cropped.sum() == 3 * 5 * 7
 
 
 def test_a_video_shorter_than_a_clip_has_none(tmp_path: Path) -> None:

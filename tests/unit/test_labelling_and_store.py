@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_an_answer_labels_its_cluster_and_the_threshold_omits_far_clips() -> Non
     labels = participant_labels(own, {own.key(4): ["walking"]}, CONFIG)
     assert list(labels.clip_labels(Threshold(distance=2))) == [-1] * 3 + [1] * 3 + [-1] * 6
     assert list(np.flatnonzero(labels.annotated)) == [4]
+
+
+def test_a_discriminant_corrects_what_clusters_spread_but_not_an_answer() -> None:
+    answers = {clustering().key(4): ["walking"], clustering().key(10): ["jogging"]}
+    components = np.array([[0.0, 0.1 * clip] for clip in range(8)] + [[9.0, 0.1 * clip] for clip in range(4)])
+    components[4] = [9.0, 0.0]  # looks like the others, but a person said what it is
+    own = replace(clustering(), components=components)
+    labels = participant_labels(own, answers, CONFIG, corrected=True)
+    assert list(labels.propagated) == [1] * 8 + [2] * 4
+    assert list(labels.clip_labels(Threshold(distance=2))) == [-1] * 3 + [1] * 3 + [-1] * 6
+    unanswered = participant_labels(own, {own.key(4): ["walking"]}, CONFIG, corrected=True)
+    assert list(unanswered.propagated) == [1] * 10 + [-1] * 2
 
 
 @pytest.mark.parametrize("rejection", [[None], ["mixed"], [None, None]])
@@ -175,7 +188,7 @@ def test_a_labelling_config_that_cannot_work_is_explained(xml: str, expected: st
         ('{"components": "150%"}', '"components"'),
         ('{"threshold": "far"}', "threshold"),
         ('{"frames_per_second": 0}', "frames_per_second"),
-        ('{"backbone": "resnet"}', '"backbone": .resnet. is not known'),
+        ('{"backbone": "resnet"}', "'resnet' is not known"),
     ],
 )
 def test_extra_params_are_checked_field_by_field(settings: Settings, text: str, expected: str) -> None:

@@ -59,6 +59,38 @@ def test_what_is_missing_of_a_download_is_named(published: Path, tmp_path: Path)
         read_published(root)
 
 
+def test_a_damaged_download_is_refused_before_anything_is_clustered(tmp_path: Path) -> None:
+    root = tmp_path / "wetlab"
+    write_published(root, participants=2, clip_seconds=(4,))
+    split = root / "annotations" / "loso_sbj_1.json"
+    whole = split.read_text()
+    for text, message in (
+        ("{}", r"loso_sbj_1\.json: has no database or label_dict"),
+        ("{", r"loso_sbj_1\.json: cannot be read as JSON"),
+        (whole.replace("Validation", "Test"), r"loso_sbj_1\.json: holds out nobody"),
+        ((root / "annotations" / "loso_sbj_0.json").read_text(), "sbj_0 is held out in 2 of"),
+    ):
+        split.write_text(text)
+        with pytest.raises(RecordingError, match=message):
+            read_published(root)
+    split.write_text(whole.replace("Validation", "validation"))
+    dataset = read_published(root)
+    assert dataset.splits == (("sbj_0",), ("sbj_1",))
+    vectors = root / "processed" / "clip_features" / "48_frames_12_stride_avg_pool" / "sbj_0.npy"
+    np.save(vectors, np.zeros((20, 8)))
+    with pytest.raises(RecordingError, match="sbj_0 has 20 vectors of clip for 87 clips of 4 s in its 90 s of IMU"):
+        clustered(dataset, "sbj_0", Case(backbone="clip"), 1)
+    for content in (b"", b"no array"):
+        vectors.write_bytes(content)
+        with pytest.raises(RecordingError, match=r"sbj_0\.npy: cannot be read as a \.npy array"):
+            dataset.vectors("sbj_0", "clip", 4.0)
+    np.save(vectors, np.array(["text"]))
+    with pytest.raises(RecordingError, match=r"no \.npy array of numbers"):
+        dataset.vectors("sbj_0", "clip", 4.0)
+    vectors.unlink()
+    assert not dataset.has("clip", 4.0)
+
+
 def test_the_annotator_answers_with_the_last_sample_and_labels_the_clips_first_stride() -> None:
     times = np.arange(500) / 50
     truth = (times >= 5).astype(np.int64)
@@ -102,6 +134,26 @@ def test_every_method_gives_clusters_whose_centroid_is_their_own(method: str) ->
     np.testing.assert_array_equal(found.labels_, again.labels_)
 
 
+def test_what_was_answered_stays_answered_when_a_discriminant_corrects() -> None:
+    times = np.arange(4000) / 50
+    track = Track(times, (times >= 40).astype(np.int64), np.arange(77.0), 4.0, 1.0)
+    vectors = np.repeat([[0.0, 0], [9, 0]], [40, 37], axis=0) + np.random.default_rng(0).normal(0, 0.1, (77, 2))
+    vectors[60] = [0, 0.5]  # looks like the other class
+    clusters = cluster(vectors, 12, 1)
+    weak = annotate(track, clusters, components=reduced(vectors))
+    np.testing.assert_array_equal(
+        weak.propagated[track.clip_of_sample == weak.answered[0]], track.answers[weak.answered[0]]
+    )
+    answered = np.isin(track.clip_of_sample, weak.answered)
+    np.testing.assert_array_equal(weak.propagated[answered], track.answers[track.clip_of_sample[answered]])
+
+
+def test_a_single_clip_is_a_cluster_of_its_own() -> None:
+    for method in METHODS:
+        found = cluster(np.ones((1, 5)), 1, 1, method)  # type: ignore[arg-type]
+        assert (found.labels_.tolist(), found.centroids_.tolist(), found.distances_.tolist()) == ([0], [0], [0.0])
+
+
 def test_segments_are_contiguous_in_time_and_ward_is_not() -> None:
     vectors = np.repeat([[0.0, 0], [9, 0], [0, 0], [9, 0]], 10, axis=0) + np.arange(40)[:, None] * 1e-3
     segments, ward = cluster(vectors, 4, 1, "segments"), cluster(vectors, 2, 1, "ward")
@@ -119,6 +171,9 @@ def test_a_discriminant_corrects_impure_clusters_and_leaves_the_unlabelled() -> 
     corrected = discriminant_labels(reduced(vectors), labels)
     assert (corrected[:10] == -1).all()
     assert (corrected[10:] == truth[10:]).mean() > 0.97
+    few = np.full(200, -1)
+    few[:2] = [0, 1]
+    np.testing.assert_array_equal(discriminant_labels(reduced(vectors), few), few)
     one = np.zeros(200, np.int64)
     np.testing.assert_array_equal(discriminant_labels(reduced(vectors), one), one)
     assert reduced(vectors[:7]).shape == (7, 7)

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import special_ortho_group
 from typer.testing import CliRunner
 
+from ml_backend import telemetry
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
 from ml_backend.imu import ImuFormat, read_imu
@@ -84,6 +85,32 @@ def test_a_motion_that_is_not_the_cameras_is_refused(gopro: Path) -> None:
     values = np.random.default_rng(3).normal([0, 0, 9.8], 1, (500, 3))
     with pytest.raises(RecordingError, match=r"matches the camera's (nowhere|at several places alike) .*by hand"):
         align(gopro, np.arange(500) / 50, values, WORN)
+
+
+def test_other_peoples_motions_and_noise_of_any_length_are_refused(gopro: Path, shared_data: Path) -> None:
+    refused = 0
+    for number, seconds in enumerate((6, 10, 40, 120)):
+        noise = np.random.default_rng(number).normal([0, 0, 9.8], 1, (seconds * 50, 3))
+        other = read_imu(shared_data / "hawthorne" / f"sbj_{number}.csv", ImuFormat())
+        for values in (noise, other.values[: seconds * 50]):
+            with pytest.raises(RecordingError, match="by hand"):
+                align(gopro, np.arange(len(values)) / 50, values, WORN)
+            refused += 1
+    assert refused == 8
+    with pytest.raises(RecordingError, match="too short to compare"):
+        align(gopro, np.arange(100) / 50, np.ones((100, 3)), WORN)
+    with pytest.raises(RecordingError, match="nowhere"):
+        align(gopro, np.arange(600) / 50, np.ones((600, 3)), WORN)
+
+
+def test_the_offset_is_on_the_videos_clock_also_where_the_camera_starts_late(
+    gopro: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, values = worn_imu(gopro, 3.0, 12.0)
+    camera_times, camera = camera_motion(gopro)
+    late = camera_times >= 2.0
+    monkeypatch.setattr(telemetry, "camera_motion", lambda _: (camera_times[late], camera[late]))
+    assert align(gopro, times, values, WORN).offset_seconds == pytest.approx(3.0, abs=0.04)
 
 
 def test_a_motion_that_repeats_itself_is_ambiguous() -> None:

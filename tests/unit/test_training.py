@@ -263,6 +263,23 @@ def test_an_export_with_a_threshold_still_gives_laxer_ones(export: Path, spoilt:
         )
 
 
+def test_labels_that_do_not_follow_from_the_cluster_come_from_their_own_column(export: Path, spoilt: Path) -> None:
+    for number in range(3):
+        table = pa.parquet.read_table(spoilt / f"{number}.parquet")
+        corrected = np.array(table["label"].to_pylist(), dtype=object)
+        corrected[::3] = LABELS[0]
+        far = table["distance"].to_numpy() >= 2
+        label = pa.array(np.where(far, None, corrected), pa.string())
+        change(spoilt / f"{number}.parquet", label=label, propagated_label=pa.array(corrected, pa.string()))
+    dataset = read_dataset(spoilt)
+    labels = labels_of(dataset, "weak-ce")
+    assert (labels[::3] == 0).all()
+    np.testing.assert_array_equal(labels[1::3], labels_of(read_dataset(export), "weak-ce")[1::3])
+    near = labels_of(dataset, "weak-ce", "2")
+    np.testing.assert_array_equal(near, dataset.participants[0].weak)
+    assert dataset.channels == ("acc_x", "acc_y")
+
+
 def test_thresholds_multiply_only_the_weak_approaches() -> None:
     names = [str(approach) for approach in parse_approaches(["full", "weak-ce"], ["none", "6"])]
     assert names == ["full", "weak-ce", "weak-ce (T = 6)"]
