@@ -21,6 +21,8 @@ from ml_backend.video import VideoInfo, probe
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp"}
 IMU_SUFFIXES = {".csv", ".parquet"}
+MOST_RATE_DIFFERENCE = 0.05
+"""What training takes for the same sampling rate."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,16 @@ def _check_participants(checked: list[CheckedRecording], parameters: Parameters)
                 "name imu_columns in dataset.yaml"
             )
         )
+    imus = [(result.recording, result.imu) for result in checked if result.imu is not None]
+    for recording, imu in imus[1:]:
+        if abs(imu.sampling_rate / imus[0][1].sampling_rate - 1) > MOST_RATE_DIFFERENCE:
+            problems.append(
+                Problem(
+                    f"{recording.imu}: has {imu.sampling_rate:g} samples a second, {imus[0][0].imu} "
+                    f"{imus[0][1].sampling_rate:g}; training wants one rate, so resample one of them",
+                    error=False,
+                )
+            )
     return problems
 
 

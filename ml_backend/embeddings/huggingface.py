@@ -41,7 +41,7 @@ def load(
         kind = transformers.AutoVideoProcessor if frames else transformers.AutoImageProcessor
         processor = kind.from_pretrained(source)
     except Exception as error:
-        raise weights_error(called, error, local, f"all files of {name} in a folder {folder}") from error
+        raise weights_error(called, error, local, f"all files of {name} as {folder}/") from error
     if frames:
         return NetworkOnVideo(called, model, processor, frames, precision)
     has_pooling = not any("pooler" in key for key in info["missing_keys"])

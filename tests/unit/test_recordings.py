@@ -208,6 +208,14 @@ def test_channels_that_differ_between_participants_are_an_error(dataset: Path) -
     assert "gyro_z" in only_error(dataset)
 
 
+def test_sampling_rates_that_training_would_refuse_are_a_warning(dataset: Path) -> None:
+    path = dataset / "p02" / "session.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[1::2]]) + "\n")
+    _, problems = check_dataset(dataset, PARAMETERS)
+    assert any("25 samples a second" in problem.message and not problem.error for problem in problems)
+
+
 def test_all_problems_are_collected_and_the_job_stops_at_the_first(dataset: Path) -> None:
     (dataset / "p01/session.mp4").write_bytes(b"")
     edit_csv(dataset / "p02/session.csv", "time", 30, "0.1")
