@@ -2,10 +2,10 @@
 with weak labels whose propagation noise comes from a stated model; and what each oddity of the published code does.
 
 The model of the noise: a clip's vector is the mean of its samples' classes (one-hot, in 32 dimensions), plus an
-offset that its activity segment shares (standard deviation 0.3), plus noise of its own (0.25, or 0.45). These vectors are
-clustered (30 components a participant), the centroid clip answers with the class of its last sample, and the answer
-goes to the cluster: the product's own way from vectors to labels. Errors thus come in runs and at the changes of
-activity, as they do with video.
+offset that its activity segment shares (standard deviation 0.3), plus noise of its own (0.25, or 0.45). These
+vectors are clustered (30 components a participant), the centroid clip answers with the class of its last sample, and
+the answer goes to the cluster: the product's own way from vectors to labels. Errors thus come in runs and at the
+changes of activity, as they do with video.
 
 The oddities are measured with two participants held out at a time. Run: python -m benchmarks.hawthorne [FOLDER]; two
 hours on two cores. A run that was stopped goes on.
