@@ -2,7 +2,7 @@
 plain loop of the paper's extraction, and against the machine's own matrix multiplication.
 
 The plain loop is written as a user would: transformers' processor and model, one frame at a time, float32. Ours is
-`frame_vectors` on the same video of 640×480 (a GoPro recording, played to and fro). `of GEMM` is the share of the
+`Embedder` on the same video of 640×480 (a GoPro recording, played to and fro). `of GEMM` is the share of the
 rate (floating-point operations a second) at which one linear layer of the same shape and precision runs in the same
 process. A three-hour video goes through the pipeline with a network of one layer, to see what the pipeline itself
 holds in memory.
@@ -24,7 +24,7 @@ from ml_backend.clips import clip_starts
 from ml_backend.embeddings import Precision, choose_precision
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-from ml_backend.embeddings.vectors import clip_vectors, frame_vectors
+from ml_backend.embeddings.vectors import Embedder
 from ml_backend.settings import Parameters
 from ml_backend.video import VideoWriter, sample_frames
 
@@ -85,7 +85,8 @@ def ours(task: tuple[Path, Precision]) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         rate = Parameters().frame_rate
-        times, vectors = frame_vectors(Path(folder), "clip", precision, rate, lambda: backbone, video, lambda _: None)
+        embedder = Embedder(Path(folder), "clip", "", precision, rate, 4.0, 1.0, lambda: backbone)
+        times, vectors, _ = embedder.stored(video)
         seconds = time.perf_counter() - began
         return {
             "fps": len(times) / seconds,
@@ -135,8 +136,8 @@ def long_video(task: tuple[Path, Path]) -> float:
     peaks = []
     with TemporaryDirectory() as folder:
         for video, seconds in ((short, VIDEO_SECONDS), (long, LONG_HOURS * 3600.0)):
-            frames = frame_vectors(Path(folder), "flat", "float32", rate, lambda: backbone, video, lambda _: None)
-            clip_vectors(*frames, clip_starts(0.0, seconds, 4.0, 1.0), 4.0)
+            embedder = Embedder(Path(folder), "flat", "", "float32", rate, 4.0, 1.0, lambda: backbone)
+            embedder.of_clips(video, clip_starts(0.0, seconds, 4.0, 1.0))
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return peaks[1] - peaks[0]
 

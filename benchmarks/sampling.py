@@ -7,16 +7,16 @@ on the sample recordings (clips of 4 s), whose labelling accuracy (SPEC 4, 20 cl
 """
 
 from collections import defaultdict
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.harness import SHARED_DATA, Rows
 from benchmarks.labelling_accuracy import FOLDER, accuracy, sample_recordings, track_of
 from ml_backend.clips import clip_starts
-from ml_backend.embeddings import load_backbone
-from ml_backend.embeddings.vectors import clip_vectors, frame_vectors
-from ml_backend.settings import Parameters
+from ml_backend.embeddings.vectors import clip_vectors
+from ml_backend.pipeline import embedders
+from ml_backend.settings import Parameters, Settings
 from ml_backend.video import probe
 
 RATES = (12, 6, 4, 2, 1)
@@ -37,12 +37,11 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def measure() -> Rows:
     parameters = Parameters(frames_per_second=RATES[0])
-    name, rate = parameters.backbone, parameters.frame_rate
-    embed = partial(frame_vectors, FOLDER / "vectors", name, "float32", rate, lambda: load_backbone(name))
+    (embedder,) = embedders(Settings(model_dir=FOLDER), parameters)
     plain, centred, scores = defaultdict(list), defaultdict(list), defaultdict(list)
 
-    def compare(kind: str, video: object, starts: np.ndarray, clip_seconds: float) -> dict[int, np.ndarray]:
-        times, vectors = embed(video, lambda _: None)  # type: ignore[arg-type]
+    def compare(kind: str, video: Path, starts: np.ndarray, clip_seconds: float) -> dict[int, np.ndarray]:
+        times, vectors, _ = embedder.stored(video)
         by_rate = {}
         for rate in RATES:
             kept = sampled(times, rate)

@@ -219,7 +219,7 @@ def reproduce(
     else:
         paper.write_outcome(dataset, outcome, target, stem)
         header, lines = paper.table_rows(outcome)
-        shown = Table(*header, title=outcome.title)
+        shown = Table(*(Column(name, no_wrap=True) for name in header), title=outcome.title)
         for line in lines:
             shown.add_row(*line)
         out.print(shown)

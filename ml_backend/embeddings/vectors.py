@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -51,22 +51,23 @@ class Embedder:
 
     def make(self, videos: list[Path], progress: Callable[[int, float], None]) -> None:
         """Make what is missing; `progress` gets the number of the video (from 0) and its seconds that are done."""
-        load = cache(self.load)
+        once = replace(self, load=cache(self.load))
         for number, video in enumerate(videos):
-            self._stored(video, load, partial(progress, number))
+            once.stored(video, partial(progress, number))
 
     def of_clips(self, video: Path, starts: Floats) -> Vectors:
         """Vectors `(n_clips, dim)` of the clips that start at `starts`, which are multiples of the stride."""
-        times, vectors, whole_clips = self._stored(video, self.load, lambda _: None)
+        times, vectors, whole_clips = self.stored(video)
         if not whole_clips:
             return clip_vectors(times, vectors, starts, self.clip_seconds)
         rows = np.rint(starts / self.stride_seconds).astype(np.int64)
         return np.asarray(vectors[rows], dtype=np.float32)
 
-    def _stored(
-        self, video: Path, load: Callable[[], Backbone], progress: Callable[[float], None]
-    ) -> tuple[Floats, Vectors, bool]:
-        """Times, vectors, and whether they are of clips rather than frames: known from the disk or the backbone."""
+    def stored(self, video: Path, progress: Callable[[float], None] = lambda _: None) -> tuple[Floats, Vectors, bool]:
+        """Times `(n,)` seconds, vectors `(n, dim)`, and whether they are of clips rather than of frames.
+
+        That is known from what is on disk, or from the loaded backbone. `progress` gets the seconds of video done.
+        """
         name = f"{safe_name(self.backbone)}-{self.weights}" if self.weights else safe_name(self.backbone)
         stem = self.folder / content_key(video) / name
         clip_stem = _stem(stem, f"{self.clip_seconds:g}s-{self.stride_seconds:g}s", self.precision)
@@ -74,34 +75,13 @@ class Embedder:
         for found, of_clips in ((frame_stem, False), (clip_stem, True)):
             if _is_made(found):
                 return *_made(found), of_clips
-        backbone = load()
+        backbone = self.load()
         if is_of_clips(backbone):
             make = clip_batches(video, self.clip_seconds, self.stride_seconds, backbone)
             _make_once(clip_stem, video, backbone, make, progress)
             return *_made(clip_stem), True
         _make_once(frame_stem, video, backbone, frame_batches(video, self.frames_per_second, backbone), progress)
         return *_made(frame_stem), False
-
-
-def frame_vectors(
-    folder: Path,
-    backbone_name: str,
-    precision: Precision,
-    frames_per_second: float | None,
-    load: Callable[[], FrameBackbone],
-    video: Path,
-    progress: Callable[[float], None],
-) -> tuple[Floats, Vectors]:
-    """Times `(n_frames,)` seconds and vectors `(n_frames, dim)` of a video's sampled frames, computed at most once.
-
-    `load` is called only if something must be computed; `progress` gets the seconds of video done.
-    """
-    stem = folder / content_key(video) / safe_name(backbone_name)
-    stem = _stem(stem, _rate_name(frames_per_second), precision)
-    if not _is_made(stem):
-        backbone = load()
-        _make_once(stem, video, backbone, frame_batches(video, frames_per_second, backbone), progress)
-    return _made(stem)
 
 
 def frame_batches(video: Path, per_second: float | None, backbone: FrameBackbone) -> Callable[[float], Batches]:

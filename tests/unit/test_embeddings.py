@@ -1,5 +1,6 @@
 """Frames to vectors: the backbones' own preprocessing, means over clips, and a run that was broken off."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from ml_backend.embeddings import Weights, choose_precision, load_backbone
+from ml_backend.embeddings import Precision, Weights, choose_precision, load_backbone
 from ml_backend.embeddings.clip import MODEL, from_model
 from ml_backend.embeddings.frames import Preprocessing
-from ml_backend.embeddings.vectors import clip_vectors, frame_vectors, precomputed_clip_vectors
+from ml_backend.embeddings.vectors import Embedder, clip_vectors, precomputed_clip_vectors
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.video import sample_frames
 
@@ -37,6 +38,18 @@ class Brightness:
             raise KeyboardInterrupt
         self.seen += len(images)
         return np.stack([image.mean(axis=(0, 1)) for image in images]).astype(np.float32)
+
+
+def frame_vectors(
+    folder: Path,
+    video: Path,
+    per_second: float | None,
+    load: Callable[[], Brightness] = Brightness,
+    precision: Precision = "float32",
+) -> tuple[np.ndarray, np.ndarray]:
+    times, vectors, of_clips = Embedder(folder, "b", "", precision, per_second, 4.0, 1.0, load).stored(video)
+    assert not of_clips
+    return times, vectors
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +113,7 @@ def test_auto_precision_is_bfloat16_only_for_backbones_and_processors_made_for_i
 def test_vectors_of_another_precision_are_kept_apart(sample_root: Path, tmp_path: Path) -> None:
     video = sample_root / "p01" / "session.mp4"
     for precision in ("float32", "bfloat16"):
-        frame_vectors(tmp_path, "b", precision, 1.0, Brightness, video, lambda _: None)  # type: ignore[arg-type]
+        frame_vectors(tmp_path, video, 1.0, precision=precision)  # type: ignore[arg-type]
     assert {path.name for path in tmp_path.rglob("*fps*.json")} == {"b-1fps.json", "b-1fps-bfloat16.json"}
 
 
@@ -110,7 +123,7 @@ def test_an_unreadable_frame_in_the_decoding_thread_reaches_the_caller(sample_ro
     middle = len(whole) // 2
     broken.write_bytes(whole[:middle] + bytes(20_000) + whole[middle + 20_000 :])
     with pytest.raises(RecordingError, match=r"broken\.mp4"):
-        frame_vectors(tmp_path, "b", "float32", None, Brightness, broken, lambda _: None)
+        frame_vectors(tmp_path, broken, None)
 
 
 def test_clip_without_a_hub_says_which_file_to_put_where(tmp_path: Path) -> None:
@@ -134,14 +147,14 @@ def test_clip_loads_weights_from_the_users_folder(monkeypatch: pytest.MonkeyPatc
 
 def test_an_interrupted_video_goes_on_and_gives_the_same_vectors(sample_root: Path, tmp_path: Path) -> None:
     video = sample_root / "p01" / "session.mp4"
-    whole = frame_vectors(tmp_path / "whole", "b", "float32", 4.0, Brightness, video, lambda _: None)
+    whole = frame_vectors(tmp_path / "whole", video, 4.0)
     with pytest.raises(KeyboardInterrupt):
-        frame_vectors(tmp_path / "broken", "b", "float32", 4.0, lambda: Brightness(64), video, lambda _: None)
+        frame_vectors(tmp_path / "broken", video, 4.0, lambda: Brightness(64))
     partial = next((tmp_path / "broken").rglob("*.partial"))
     with partial.open("ab") as stream:
         stream.write(b"half a row")
     second = Brightness()
-    resumed = frame_vectors(tmp_path / "broken", "b", "float32", 4.0, lambda: second, video, lambda _: None)
+    resumed = frame_vectors(tmp_path / "broken", video, 4.0, lambda: second)
     assert second.seen == 160 - 64
     for one, other in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -150,14 +163,14 @@ def test_an_interrupted_video_goes_on_and_gives_the_same_vectors(sample_root: Pa
 
 def test_vectors_are_computed_once_also_under_another_file_name(sample_root: Path, tmp_path: Path) -> None:
     video = sample_root / "p01" / "session.mp4"
-    frame_vectors(tmp_path, "b", "float32", 1.0, Brightness, video, lambda _: None)
+    frame_vectors(tmp_path, video, 1.0)
     copy = tmp_path / "umbenannt ä.mp4"
     copy.write_bytes(video.read_bytes())
 
     def never() -> Brightness:
         raise AssertionError("computed twice")
 
-    frame_vectors(tmp_path, "b", "float32", 1.0, never, copy, lambda _: None)
+    frame_vectors(tmp_path, copy, 1.0, never)
 
 
 def test_a_clip_vector_is_the_mean_of_its_frames_and_a_gap_shows_the_frame_before() -> None:
