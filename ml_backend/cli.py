@@ -219,7 +219,8 @@ def reproduce(
     else:
         paper.write_outcome(dataset, outcome, target, stem)
         header, lines = paper.table_rows(outcome)
-        shown = Table(*(Column(name, no_wrap=True) for name in header), title=outcome.title)
+        columns = (Column(name, no_wrap=True) for name in header)
+        shown = Table(*columns, title=outcome.title, box=None, pad_edge=False)
         for line in lines:
             shown.add_row(*line)
         out.print(shown)
