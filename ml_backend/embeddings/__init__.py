@@ -180,10 +180,11 @@ def load_backbone(name: str, weights: Weights = Weights(), precision: Precision 
 
 def weights_error(backbone: str, error: Exception, local: Path | str | None, remedy: str) -> ConfigError:
     """Why a backbone has no weights: the user's own file is no good, or the hub was not reached."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = reason if len(reason) <= 160 else f"{reason[:160]}…"
     if local is not None:
         return ConfigError(f"backbone {backbone}: {local} cannot be loaded ({reason}); copy it again")
     return ConfigError(
-        f"backbone {backbone}: its weights cannot be loaded ({type(error).__name__}); where the hub cannot be "
-        f"reached, save {remedy} in a folder, name it in WEAKHAR_WEIGHTS, or use backbone efficientnet_lite0"
+        f"backbone {backbone}: its weights cannot be loaded ({reason}); where the hub cannot be reached, save {remedy} "
+        "in a folder, name it in WEAKHAR_WEIGHTS, or use backbone efficientnet_lite0"
     )
