@@ -185,6 +185,6 @@ def weights_error(backbone: str, error: Exception, local: Path | str | None, rem
     if local is not None:
         return ConfigError(f"backbone {backbone}: {local} cannot be loaded ({reason}); copy it again")
     return ConfigError(
-        f"backbone {backbone}: its weights cannot be loaded ({reason}); where the hub cannot be reached, save {remedy} "
-        "in a folder, name it in WEAKHAR_WEIGHTS, or use backbone efficientnet_lite0"
+        f"backbone {backbone}: its weights cannot be loaded ({reason}); where the hub cannot be reached, save "
+        f"{remedy} in a folder, name it in WEAKHAR_WEIGHTS, or use backbone efficientnet_lite0"
     )
