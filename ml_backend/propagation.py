@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 UNLABELLED = -1
+
+Propagation = Literal["cluster", "discriminant"]
+"""A label goes to its cluster, or a discriminant corrects what clusters spread."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from ml_backend.export import ANNOTATED, OMITTED, PROPAGATED, PROPAGATED_LABEL, 
 from ml_backend.files import written_atomically
 from ml_backend.imu import Imu
 from ml_backend.pipeline import side_by_side
-from ml_backend.propagation import UNLABELLED, parse_threshold
+from ml_backend.propagation import UNLABELLED, Propagation, parse_threshold
 from ml_backend.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset
 from ml_backend.settings import components_for
 from ml_backend.simulated_annotator import Track, WeakLabels, annotate
@@ -49,7 +49,6 @@ MOST_CLIPS_APART = 5
 """Videos and IMU were not cut at the same sample."""
 PAPER_NAMES = {"i3d": "I3D", "clip": "CLIP", "dinov2": "DINOv2", "raft": "RAFT"}
 
-Propagation = Literal["cluster", "discriminant"]
 Progress = Callable[[str, float, float], None]
 PAPER_WAY = ("gmm", "cluster")
 Way = Callable[..., "Case"]

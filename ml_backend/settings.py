@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ml_backend.clustering import Method
 from ml_backend.embeddings import Weights, parts_of
 from ml_backend.errors import ConfigError
-from ml_backend.propagation import parse_threshold
+from ml_backend.propagation import Propagation, parse_threshold
 
 
 class Parameters(BaseModel):
@@ -32,7 +32,7 @@ class Parameters(BaseModel):
         "auto", description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it"
     )
     clustering: Method = Field("gmm", description="`gmm` as in the paper, `ward`, or `segments` in time")
-    propagation: Literal["cluster", "discriminant"] = Field(
+    propagation: Propagation = Field(
         "cluster",
         description="A cluster's label goes to all its clips as in the paper, or `discriminant` corrects it",
     )
