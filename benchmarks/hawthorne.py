@@ -104,8 +104,7 @@ def main(folder: Path) -> None:
 
     for model in ("tinyhar", "shallow_deepconvlstm"):
         grid(weak, model, model, APPROACHES)
-    for model in ("tinyhar", "shallow_deepconvlstm"):
-        grid(noisier, f"{model}, noise {HIGH_NOISE}", model, APPROACHES[3:])
+    grid(noisier, f"tinyhar, noise {HIGH_NOISE}", "tinyhar", APPROACHES[3:])
     for name, threshold, oddity in ODDITIES:
         grid(weak, f"{name}, T = {threshold}", "shallow_deepconvlstm", ["weak-ce"], threshold, pairs, **oddity)
 
