@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ml_backend.discriminant import discriminant_labels
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.labelstudio.tasks import clip_key
-from ml_backend.propagation import UNLABELLED, Threshold, cluster_labels, majority
+from ml_backend.propagation import UNLABELLED, Threshold, cluster_labels, majority, thresholded
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -81,7 +81,7 @@ class ParticipantLabels:
 
     def clip_labels(self, threshold: Threshold) -> Ints:
         """Class index of every clip, -1 where unlabelled or omitted; `(n_clips,)`."""
-        return np.where(threshold.keeps(self.clustering.distances), self.propagated, UNLABELLED)
+        return thresholded(self.propagated, self.clustering.distances, threshold)
 
     @property
     def answered(self) -> int:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -188,8 +188,7 @@ def _participant_work(
 ) -> _ParticipantWork:
     folder = _clusters_folder(settings, project_id) / safe_name(results[0].recording.participant)
     starts = [recording_clips(result.video, result.imu, parameters) for result in results]  # type: ignore[arg-type]
-    made_of = {**_made_of(parameters, results, starts), "weights": [part.weights for part in parts]}
-    return _ParticipantWork(folder, results, starts, made_of)
+    return _ParticipantWork(folder, results, starts, _made_of(parameters, parts, results, starts))
 
 
 def _cluster_participant(parameters: Parameters, parts: list[Embedder], work: _ParticipantWork) -> None:
@@ -238,7 +237,9 @@ def _participant_vectors(
     return np.concatenate([unit_spread(block) for block in blocks] if parameters.scale_blocks else blocks, axis=1)
 
 
-def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: list[Any]) -> dict[str, Any]:
+def _made_of(
+    parameters: Parameters, parts: list[Embedder], results: list[CheckedRecording], starts: list[Any]
+) -> dict[str, Any]:
     """Everything a participant's clusters depend on; equal means nothing to do."""
     names = ["clip_seconds", "stride_seconds", "backbone", "precision", "frames_per_second"]
     names += ["components", "clustering", "scale_blocks", "seed", "paper_exact"]
@@ -251,7 +252,11 @@ def _made_of(parameters: Parameters, results: list[CheckedRecording], starts: li
         }
         for result, own in zip(results, starts, strict=True)
     ]
-    return {"parameters": {name: getattr(parameters, name) for name in names}, "recordings": sources}
+    return {
+        "parameters": {name: getattr(parameters, name) for name in names},
+        "weights": [part.weights for part in parts],
+        "recordings": sources,
+    }
 
 
 def _recording_blocks(
@@ -276,8 +281,6 @@ def load_clustering(settings: Settings, project_id: int, participant: str) -> Cl
     with np.load(_clusters_folder(settings, project_id) / safe_name(participant) / "clustering.npz") as arrays:
         fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
     fields |= {name: fields[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
-    if "components" not in fields:  # clusters of an older version
-        fields["components"] = reduced(load_vectors(settings, project_id, participant))
     return Clustering(**{**fields, "recordings": tuple(map(str, fields["recordings"]))})
 
 
@@ -297,10 +300,20 @@ def project_labels(store: Store, settings: Settings, project_id: int) -> list[Pa
     config = parse_label_config(project.label_config)
     answers = answers_by_clip(store.answers(project_id))
     corrected = settings.parameters(project_overrides(project)).propagation == "discriminant"
+    clusterings = [load_clustering(settings, project_id, name) for name in participants]
+    if corrected:
+        clusterings = [_with_components(settings, project_id, clustering) for clustering in clusterings]
     return [
-        participant_labels(load_clustering(settings, project_id, name), answers.get(name, {}), config, corrected)
-        for name in participants
+        participant_labels(clustering, answers.get(clustering.participant, {}), config, corrected)
+        for clustering in clusterings
     ]
+
+
+def _with_components(settings: Settings, project_id: int, clustering: Clustering) -> Clustering:
+    """Clusters of an older version come without principal components, which only a discriminant needs."""
+    if clustering.components is not None:
+        return clustering
+    return replace(clustering, components=reduced(load_vectors(settings, project_id, clustering.participant)))
 
 
 def _offers(store: Store, settings: Settings, project_id: int, next_best_only: bool) -> list[Offer]:

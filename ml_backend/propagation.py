@@ -74,14 +74,9 @@ def cluster_labels(n_clusters: int, answers: Iterable[tuple[int, int]]) -> Ints:
     return labels
 
 
-def clip_labels(clusters: Ints, distances: Floats, labels: Ints, threshold: Threshold) -> Ints:
-    """Label index of each clip, UNLABELLED where its cluster has none or the threshold omits it.
-
-    clusters, distances: `(n_clips,)` of one participant; labels: `(n_clusters,)`.
-    """
-    if len(clusters) == 0:
-        return np.zeros(0, dtype=np.int64)
-    return np.where(threshold.keeps(distances), labels[clusters], UNLABELLED)
+def thresholded(labels: Ints, distances: Floats, threshold: Threshold) -> Ints:
+    """Label index of each clip, UNLABELLED where the threshold omits it; all `(n_clips,)` of one participant."""
+    return np.where(threshold.keeps(distances), labels, UNLABELLED)
 
 
 def macro_recall(truth: Ints, predicted: Ints) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings import PAPER_ORDER
+from ml_backend.embeddings import parts_of
 from ml_backend.embeddings.vectors import read_array
 from ml_backend.errors import RecordingError
 from ml_backend.imu import NULL_CLASS, Imu, ImuFormat, read_imu
@@ -59,7 +59,7 @@ class PublishedDataset:
 
     def vectors(self, participant: str, backbone: str, clip_seconds: float) -> npt.NDArray[np.float32]:
         """Clip vectors `(n_clips, dim)` of a backbone or combination, cut to the shortest as in the paper's code."""
-        parts = PAPER_ORDER.get(backbone, tuple(backbone.split("+")))
+        parts = parts_of(backbone)
         folders = [feature_folder(self.root, part, clip_seconds) for part in parts]
         blocks = [_read_vectors(folder / f"{participant}.npy") for folder in folders]
         shortest = min(len(block) for block in blocks)
@@ -73,7 +73,7 @@ class PublishedDataset:
     def has(self, backbone: str, clip_seconds: float) -> bool:
         """True if the download holds these vectors of every participant."""
         try:
-            folders = [feature_folder(self.root, part, clip_seconds) for part in backbone.split("+")]
+            folders = [feature_folder(self.root, part, clip_seconds) for part in parts_of(backbone)]
         except RecordingError:
             return False
         return all((folder / f"{name}.npy").is_file() for folder in folders for name in self.participants)

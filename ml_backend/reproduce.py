@@ -9,7 +9,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -105,11 +105,11 @@ class Outcome:
 def embeddings_table(dataset: PublishedDataset, name: str, way: Way, progress: Progress) -> Outcome:
     """The paper's Table 2: labelling accuracy by embedding, 100 clusters."""
     paper = _paper("labelling_accuracy_c100")
-    column = _column(paper, name)
+    column = paper["columns"].index(name) if name in paper["columns"] else None
     rows = []
     for backbone in BACKBONES:
-        title = "+".join(PAPER_NAMES[part] for part in backbone.split("+"))
-        value = None if column is None else tuple(paper[title][column])
+        title = _title(backbone)
+        value = None if column is None else _pair(paper[title][column])
         rows.append(Row(title, way(backbone=backbone), value))
     return _measured(dataset, f"{name}: labelling accuracy by embedding, 100 clusters", rows, progress)
 
@@ -119,10 +119,11 @@ def clusters_figure(dataset: PublishedDataset, name: str, way: Way, progress: Pr
     answers = _answers_of_paper(name)
     rows = []
     for backbone in BACKBONES:
-        title = "+".join(PAPER_NAMES[part] for part in backbone.split("+"))
         for components in (len(dataset.labels), *COMPONENTS):
             value = answers.get((1, components)) if backbone == "clip+raft" else None
-            rows.append(Row(f"{title}, {components}", way(backbone=backbone, components=components), value))
+            rows.append(
+                Row(f"{_title(backbone)}, {components}", way(backbone=backbone, components=components), value)
+            )
     return _measured(dataset, f"{name}: labelling accuracy by number of clusters", rows, progress)
 
 
@@ -130,7 +131,7 @@ def ablation(dataset: PublishedDataset, name: str, which: str, way: Way, progres
     """One of the supplement's: `clip-length`, `answers` a cluster, `thresholds`; CLIP+RAFT."""
     if which == "clip-length":
         paper = _paper("clip_length_seconds_c100")
-        of_dataset: dict[str, Any] = next((rows for key, rows in paper.items() if key.lower() == name.lower()), {})
+        of_dataset = paper.get(name, {})
         rows = [
             Row(f"{seconds} s", way(clip_seconds=seconds), _pair(of_dataset.get(str(seconds))))
             for seconds in CLIP_SECONDS
@@ -363,7 +364,7 @@ def clustered(
 
     Clips are those that both vectors and IMU have.
     """
-    imu = dataset.imu(participant)
+    imu, truth = _imu_and_truth(dataset, participant)
     vectors = dataset.vectors(participant, case.backbone, case.clip_seconds)
     starts = clip_starts(0.0, imu.end, case.clip_seconds, STRIDE_SECONDS)
     if abs(len(starts) - len(vectors)) > max(MOST_CLIPS_APART, 0.05 * len(starts)) or not len(starts):
@@ -372,10 +373,17 @@ def clustered(
             f"{case.clip_seconds:g} s in its {imu.end:.0f} s of IMU; copy both again"
         )
     starts, vectors = starts[: len(vectors)], vectors[: len(starts)]
-    track = Track(imu.times, dataset.truth(imu), starts, case.clip_seconds, STRIDE_SECONDS)
+    track = Track(imu.times, truth, starts, case.clip_seconds, STRIDE_SECONDS)
     count = components_for(case.components, len(vectors))
     components = reduced(vectors) if case.propagation == "discriminant" else None
     return track, imu, cluster(vectors, count, seed, case.method, paper_exact=True), components
+
+
+@lru_cache(4)
+def _imu_and_truth(dataset: PublishedDataset, participant: str) -> tuple[Imu, npt.NDArray[np.int64]]:
+    """Read once for the seeds that follow each other."""
+    imu = dataset.imu(participant)
+    return imu, dataset.truth(imu)
 
 
 def _participant_table(dataset: PublishedDataset, participant: str, case: Case, seed: int) -> pa.Table:
@@ -396,17 +404,16 @@ def _paper(table: str) -> dict[str, Any]:
     return content
 
 
-def _column(paper: dict[str, Any], name: str) -> int | None:
-    columns = [column.lower() for column in paper["columns"]]
-    return columns.index(name.lower()) if name.lower() in columns else None
+def _title(backbone: str) -> str:
+    return "+".join(PAPER_NAMES[part] for part in backbone.split("+"))
 
 
 def _answers_of_paper(name: str) -> dict[tuple[int, int], tuple[float, float]]:
     """(clips answered a cluster, clusters) → the paper's accuracy with CLIP+RAFT."""
     paper = _paper("annotated_clips_per_cluster_CLIP+RAFT")
-    rows = next((rows for key, rows in paper.items() if key.lower() == name.lower()), None)
-    if rows is None:
+    if name not in paper:
         return {}
+    rows = paper[name]
     return {
         (count, components): (value[0], value[1])
         for count in ANSWERS

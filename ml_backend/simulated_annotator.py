@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ml_backend.clips import clip_of_samples, last_sample_of_clips
 from ml_backend.discriminant import discriminant_labels
-from ml_backend.propagation import UNLABELLED, Threshold, macro_recall
+from ml_backend.propagation import UNLABELLED, Threshold, macro_recall, thresholded
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -88,6 +88,8 @@ def annotate(
         clips = discriminant_labels(components, clips)
         clips[asked] = answers[asked]
     clip = track.clip_of_sample
-    propagated = np.where(clip >= 0, clips[np.maximum(clip, 0)], UNLABELLED)
-    kept = threshold.keeps(clusters.distances_)[np.maximum(clip, 0)]
-    return WeakLabels(np.where(kept, propagated, UNLABELLED), propagated, asked)
+    kept = thresholded(clips, clusters.distances_, threshold)
+    samples, propagated = (
+        np.where(clip >= 0, of_clips[np.maximum(clip, 0)], UNLABELLED) for of_clips in (kept, clips)
+    )
+    return WeakLabels(samples, propagated, asked)

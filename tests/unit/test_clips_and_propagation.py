@@ -74,7 +74,7 @@ def test_the_distance_threshold_is_strict_and_the_share_keeps_the_nearest() -> N
 def test_unlabelled_clusters_stay_unlabelled_and_the_best_clips_answer_wins() -> None:
     labels = propagation.cluster_labels(3, [(0, 4), (2, 1), (0, 2)])
     assert labels.tolist() == [4, -1, 1]
-    got = propagation.clip_labels(np.array([0, 1, 2, 0]), np.array([0.0, 0, 0, 9]), labels, Threshold(distance=6))
+    got = propagation.thresholded(labels[np.array([0, 1, 2, 0])], np.array([0.0, 0, 0, 9]), Threshold(distance=6))
     assert got.tolist() == [4, -1, 1, -1]
 
 
