@@ -17,8 +17,8 @@ import torch
 from benchmarks.embedding import clip_backbone, write_video
 from benchmarks.harness import Rows
 from ml_backend.embeddings import Backbone, choose_precision, is_of_clips, load_backbone
+from ml_backend.embeddings.store import clip_batches, frame_batches
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-from ml_backend.embeddings.vectors import clip_batches, frame_batches
 from ml_backend.settings import Parameters
 
 VIDEO_SECONDS = 120.0

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as ScikitMixture
 
 from benchmarks.harness import Rows, in_child
-from ml_backend.mixture import GaussianMixture
+from ml_backend.clusters.mixture import GaussianMixture
 
 SIZES = ((2400, 768, 100), (2400, 1792, 100))
 

@@ -25,14 +25,14 @@ from sklearn.cluster import KMeans
 
 from benchmarks.harness import SHARED_DATA
 from benchmarks.labelling_accuracy import FOLDER, sample_recordings, track_of
-from ml_backend.clips import clip_starts
-from ml_backend.clustering import cluster
-from ml_backend.discriminant import discriminant_labels, reduced
-from ml_backend.pipeline import embedders
-from ml_backend.propagation import macro_recall
+from ml_backend.clusters.clustering import cluster
+from ml_backend.jobs.pipeline import embedders
+from ml_backend.labels.discriminant import discriminant_labels, reduced
+from ml_backend.labels.propagation import macro_recall
+from ml_backend.paper.annotator import Track
+from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.video import VideoWriter, probe, sample_frames
 from ml_backend.settings import Parameters, Settings
-from ml_backend.simulated_annotator import Track
-from ml_backend.video import VideoWriter, probe, sample_frames
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from benchmarks.harness import SHARED_DATA, Rows, in_child
-from ml_backend.clips import clip_starts
 from ml_backend.embeddings import Precision, choose_precision
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
+from ml_backend.embeddings.store import Embedder
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-from ml_backend.embeddings.vectors import Embedder
+from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.video import VideoWriter, sample_frames
 from ml_backend.settings import Parameters
-from ml_backend.video import VideoWriter, sample_frames
 
 SIZE = 640, 480
 FRAMES = 24

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import SHARED_DATA
-from ml_backend.clips import clip_starts
-from ml_backend.clustering import cluster
-from ml_backend.reproduce import sample_table, write_dataset
-from ml_backend.simulated_annotator import Track, annotate
+from ml_backend.clusters.clustering import cluster
+from ml_backend.paper.annotator import Track, annotate
+from ml_backend.paper.reproduce import sample_table, write_dataset
+from ml_backend.recordings.clips import clip_starts
 from training.approaches import parse_approaches
 from training.dataset import Dataset, read_dataset
 from training.evaluate import make_jobs, run_grid, scores

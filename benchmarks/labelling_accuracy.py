@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Rows
-from ml_backend.clustering import cluster
-from ml_backend.pipeline import embedders
-from ml_backend.recordings import CheckedRecording, recording_clips, usable_recordings
+from ml_backend.clusters.clustering import cluster
+from ml_backend.jobs.pipeline import embedders
+from ml_backend.paper.annotator import Track, annotate
+from ml_backend.recordings.layouts import CheckedRecording, recording_clips, usable_recordings
+from ml_backend.sample.simulate import CLASSES, write_sample
 from ml_backend.settings import Parameters, Settings
-from ml_backend.simulate import CLASSES, write_sample
-from ml_backend.simulated_annotator import Track, annotate
 
 FOLDER = Path("build/benchmarks")
 COMPONENTS = (5, 9, 20, 40, 60)

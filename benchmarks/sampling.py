@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmarks.harness import SHARED_DATA, Rows
 from benchmarks.labelling_accuracy import FOLDER, accuracy, sample_recordings, track_of
-from ml_backend.clips import clip_starts
-from ml_backend.embeddings.vectors import clip_vectors
-from ml_backend.pipeline import embedders
+from ml_backend.embeddings.store import clip_vectors
+from ml_backend.jobs.pipeline import embedders
+from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.video import probe
 from ml_backend.settings import Parameters, Settings
-from ml_backend.video import probe
 
 RATES = (12, 6, 4, 2, 1)
 COMPONENTS = 20

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ml_backend.jobs import Jobs
-from ml_backend.labelling import answers_by_clip, participant_labels
-from ml_backend.labelstudio.annotations import apply_webhook, asks_for_sync
+from ml_backend.jobs.pipeline import load_clustering, load_vectors, participants_of
+from ml_backend.jobs.queue import Jobs
+from ml_backend.jobs.runtime import runtime
+from ml_backend.jobs.store import Store, project_overrides
+from ml_backend.labels.labelling import answers_by_clip, participant_labels
+from ml_backend.labels.propagation import UNLABELLED
+from ml_backend.labelstudio.answers import apply_webhook, asks_for_sync
 from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.labelstudio.tasks import clip_of_task
-from ml_backend.pipeline import load_clustering, load_vectors, participants_of
-from ml_backend.propagation import UNLABELLED
-from ml_backend.runtime import runtime
 from ml_backend.settings import Parameters, Settings
-from ml_backend.store import Store, project_overrides
 
 VERSION = "0.1.0"
 

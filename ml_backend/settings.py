@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ml_backend.clustering import Method
+from ml_backend.clusters.clustering import Method
 from ml_backend.embeddings import Weights, parts_of
 from ml_backend.errors import ConfigError
-from ml_backend.propagation import Propagation, parse_threshold
+from ml_backend.labels.propagation import Propagation, parse_threshold
 
 
 class Parameters(BaseModel):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from published_data import write_published
 
-from ml_backend.demo import LabelStudioServer
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
+from ml_backend.jobs.store import Store, open_store
+from ml_backend.sample.demo import LabelStudioServer
+from ml_backend.sample.simulate import write_sample
 from ml_backend.settings import Settings
-from ml_backend.simulate import write_sample
-from ml_backend.store import Store, open_store
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 declare_missing_operators()  # before any test imports timm or open_clip

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_backend.files import safe_name
 from ml_backend.labelstudio.client import Client
-from ml_backend.video import cut_clip
+from ml_backend.recordings.video import cut_clip
 
 META_KEY = "weakhar"
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as Reference
 
-from ml_backend.mixture import GaussianMixture
+from ml_backend.clusters.mixture import GaussianMixture
 
 CLIPS, DIMS, COMPONENTS = (50, 300, 1000, 3000), (2, 64, 768, 1792), (2, 20, 100)
 REG_COVARS = (1e-6, 1e-2, 10.0)

@@ -17,9 +17,9 @@ from torchvision.models.optical_flow import raft_large
 from ml_backend.embeddings import Weights, load_backbone
 from ml_backend.embeddings.i3d import HASSON_NAMES, I3D, StreamOnClips, from_state, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips
-from ml_backend.embeddings.vectors import Embedder
+from ml_backend.embeddings.store import Embedder
 from ml_backend.errors import ConfigError
-from ml_backend.video import sample_frames
+from ml_backend.recordings.video import sample_frames
 
 ImageArray = np.ndarray
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 import yaml
 
-from ml_backend import pipeline
-from ml_backend.clips import clip_of_samples, last_sample_of_clips
 from ml_backend.embeddings.i3d import I3D
 from ml_backend.files import DiskError
-from ml_backend.propagation import macro_recall
-from ml_backend.recordings import usable_recordings
+from ml_backend.jobs import pipeline
+from ml_backend.labels.propagation import macro_recall
+from ml_backend.recordings.clips import clip_of_samples, last_sample_of_clips
+from ml_backend.recordings.layouts import usable_recordings
+from ml_backend.recordings.video import VideoWriter, cut_clip, probe, sample_frames
 from ml_backend.settings import Parameters, Settings
-from ml_backend.video import VideoWriter, cut_clip, probe, sample_frames
 
 FILES = ("video/arm_wrestling.mp4", "video/low_res_mpeg4.avi", "video/skeleton.mp4", "gopro/karma.mp4")
 ACTIVITIES = {FILES[0]: "jumping_jacks", FILES[1]: "sit_ups", FILES[2]: "walking", FILES[3]: "null"}

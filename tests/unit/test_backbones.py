@@ -15,16 +15,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms._presets import OpticalFlow
 
-from ml_backend.embeddings import Weights, load_backbone, parts_of, vectors
+from ml_backend.embeddings import Weights, load_backbone, parts_of
+from ml_backend.embeddings import store as vectors
 from ml_backend.embeddings.clip import from_model
 from ml_backend.embeddings.frames import centre_crop
 from ml_backend.embeddings.huggingface import DINOV2
 from ml_backend.embeddings.i3d import I3D, StreamOnClips, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips, code_flow
-from ml_backend.embeddings.vectors import Embedder, clip_batches, unit_spread
+from ml_backend.embeddings.store import Embedder, clip_batches, unit_spread
 from ml_backend.errors import ConfigError
+from ml_backend.recordings.video import VideoWriter, sample_frames
 from ml_backend.settings import Parameters
-from ml_backend.video import VideoWriter, sample_frames
 
 ImageArray = np.ndarray
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_backend import clips, propagation
 from ml_backend.errors import ConfigError
-from ml_backend.propagation import Threshold, parse_threshold
+from ml_backend.labels import propagation
+from ml_backend.labels.propagation import Threshold, parse_threshold
+from ml_backend.recordings import clips
 
 
 @given(st.integers(1, 5000))

@@ -15,9 +15,9 @@ from transformers import CLIPImageProcessor
 from ml_backend.embeddings import Precision, Weights, choose_precision, load_backbone
 from ml_backend.embeddings.clip import MODEL, from_model
 from ml_backend.embeddings.frames import Preprocessing
-from ml_backend.embeddings.vectors import Embedder, clip_vectors, precomputed_clip_vectors
+from ml_backend.embeddings.store import Embedder, clip_vectors, precomputed_clip_vectors
 from ml_backend.errors import ConfigError, RecordingError
-from ml_backend.video import sample_frames
+from ml_backend.recordings.video import sample_frames
 
 ImageArray = np.ndarray
 

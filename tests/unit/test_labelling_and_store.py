@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ml_backend.errors import ConfigError
-from ml_backend.labelling import Clustering, participant_labels
-from ml_backend.labelstudio.annotations import apply_webhook
+from ml_backend.jobs.store import QUEUED, RUNNING, Answer, BusyError, Store
+from ml_backend.labels.labelling import Clustering, participant_labels
+from ml_backend.labels.propagation import Threshold
+from ml_backend.labelstudio.answers import apply_webhook
 from ml_backend.labelstudio.config import LabelConfig, parse_label_config
-from ml_backend.propagation import Threshold
 from ml_backend.settings import Settings
-from ml_backend.store import QUEUED, RUNNING, Answer, BusyError, Store
 
 CONFIG = LabelConfig("activity", "clip", ("null", "walking", "jogging"), frozenset({"mixed"}))
 KEY = "r|0.000|4.000"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as Reference
 
-from ml_backend.mixture import GaussianMixture
+from ml_backend.clusters.mixture import GaussianMixture
 
 
 def segments(n: int, dim: int, seed: int, noise: float = 0.3) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_duplicate_clips_leave_components_empty_and_without_a_centroid() -> None
 def test_columns_made_on_demand_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     X = segments(300, 200, 0)
     stored = GaussianMixture(20, random_state=1).fit(X)
-    monkeypatch.setattr("ml_backend.mixture.STORED_GRAM_CLIPS", 10)
+    monkeypatch.setattr("ml_backend.clusters.mixture.STORED_GRAM_CLIPS", 10)
     made = GaussianMixture(20, random_state=1).fit(X)
     np.testing.assert_array_equal(stored.labels_, made.labels_)
     np.testing.assert_array_equal(stored.centroids_, made.centroids_)

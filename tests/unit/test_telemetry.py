@@ -9,13 +9,13 @@ import pytest
 from scipy.stats import special_ortho_group
 from typer.testing import CliRunner
 
-from ml_backend import telemetry
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
-from ml_backend.imu import ImuFormat, read_imu
-from ml_backend.recordings import check_dataset, find_recordings
+from ml_backend.recordings import gopro as telemetry
+from ml_backend.recordings.gopro import CHANNELS, align, best_offset, camera_motion, has_telemetry
+from ml_backend.recordings.imu import ImuFormat, read_imu
+from ml_backend.recordings.layouts import check_dataset, find_recordings
 from ml_backend.settings import Parameters
-from ml_backend.telemetry import CHANNELS, align, best_offset, camera_motion, has_telemetry
 
 WORN = ("wrist_acc_x", "wrist_acc_y", "wrist_acc_z")
 

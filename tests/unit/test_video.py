@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from ml_backend.video import VideoWriter, cut_clip, probe, sample_frames
+from ml_backend.recordings.video import VideoWriter, cut_clip, probe, sample_frames
 
 
 def grey_video(path: Path, codec: str, times: list[float], container: str, audio: bool = False) -> Path:

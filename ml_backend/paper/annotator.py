@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.clips import clip_of_samples, last_sample_of_clips
-from ml_backend.discriminant import discriminant_labels
-from ml_backend.propagation import UNLABELLED, Threshold, macro_recall, thresholded
+from ml_backend.labels.discriminant import discriminant_labels
+from ml_backend.labels.propagation import UNLABELLED, Threshold, macro_recall, thresholded
+from ml_backend.recordings.clips import clip_of_samples, last_sample_of_clips
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from ml_backend.propagation import UNLABELLED
+from ml_backend.labels.propagation import UNLABELLED
 
 Ints = npt.NDArray[np.int64]
 

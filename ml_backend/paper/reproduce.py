@@ -19,18 +19,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
-from ml_backend.clips import clip_starts
-from ml_backend.clustering import METHODS, FittedClustering, Method, cluster
-from ml_backend.discriminant import reduced
+from ml_backend.clusters.clustering import METHODS, FittedClustering, Method, cluster
 from ml_backend.errors import ConfigError, RecordingError
-from ml_backend.export import ANNOTATED, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
+from ml_backend.export.dataset import ANNOTATED, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
 from ml_backend.files import written_atomically
-from ml_backend.imu import Imu
-from ml_backend.pipeline import side_by_side
-from ml_backend.propagation import UNLABELLED, Propagation, parse_threshold
-from ml_backend.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset
+from ml_backend.jobs.pipeline import side_by_side
+from ml_backend.labels.discriminant import reduced
+from ml_backend.labels.propagation import UNLABELLED, Propagation, parse_threshold
+from ml_backend.paper.annotator import Track, WeakLabels, annotate
+from ml_backend.paper.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset
+from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.imu import Imu
 from ml_backend.settings import components_for
-from ml_backend.simulated_annotator import Track, WeakLabels, annotate
 from training.approaches import APPROACHES, parse_approaches
 from training.dataset import Dataset as TrainingDataset
 from training.dataset import read_dataset
@@ -398,9 +398,8 @@ def _result(dataset: PublishedDataset, row: Row, found: dict[tuple[Row, str, int
 
 
 def _paper(table: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((files("ml_backend") / "paper_tables.json").read_text(encoding="utf-8"))[
-        table
-    ]
+    tables = json.loads((files("ml_backend.paper") / "paper_tables.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = tables[table]
     return content
 
 

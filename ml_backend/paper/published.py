@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.embeddings import parts_of
-from ml_backend.embeddings.vectors import read_array
+from ml_backend.embeddings.store import read_array
 from ml_backend.errors import RecordingError
-from ml_backend.imu import NULL_CLASS, Imu, ImuFormat, read_imu
+from ml_backend.recordings.imu import NULL_CLASS, Imu, ImuFormat, read_imu
 
 FRAMES_PER_SECOND = 12
 SAMPLING_RATE = 50.0

@@ -23,21 +23,21 @@ import numpy.typing as npt
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
-from ml_backend.clips import clip_starts
-from ml_backend.clustering import cluster as cluster_clips
-from ml_backend.discriminant import reduced
+from ml_backend.clusters.clustering import cluster as cluster_clips
 from ml_backend.embeddings import choose_precision, load_backbone, parts_of
-from ml_backend.embeddings.vectors import Embedder, precomputed_clip_vectors, unit_spread
+from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, unit_spread
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
-from ml_backend.labelling import Clustering, ParticipantLabels, answers_by_clip, participant_labels
-from ml_backend.labelstudio.annotations import reconcile
+from ml_backend.jobs.store import Project, Store, project_overrides
+from ml_backend.labels.discriminant import reduced
+from ml_backend.labels.labelling import Clustering, ParticipantLabels, answers_by_clip, participant_labels
+from ml_backend.labelstudio.answers import reconcile
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.labelstudio.tasks import Offer, clip_of_task, create_task, task_data, task_meta
-from ml_backend.recordings import CheckedRecording, find_recordings, recording_clips, usable_recordings
+from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.layouts import CheckedRecording, find_recordings, recording_clips, usable_recordings
 from ml_backend.settings import Parameters, Settings, components_for
-from ml_backend.store import Project, Store, project_overrides
 
 log = logging.getLogger(__name__)
 

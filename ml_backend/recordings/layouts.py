@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ml_backend.clips import clip_starts
 from ml_backend.errors import RecordingError, WeakHARError
-from ml_backend.imu import Imu, ImuFormat, read_imu
+from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.gopro import has_telemetry
+from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
+from ml_backend.recordings.video import VideoInfo, probe
 from ml_backend.settings import Parameters, components_for
-from ml_backend.telemetry import has_telemetry
-from ml_backend.video import VideoInfo, probe
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp"}
 IMU_SUFFIXES = {".csv", ".parquet"}

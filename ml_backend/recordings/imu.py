@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
-from ml_backend.telemetry import CHANNELS, camera_motion
+from ml_backend.recordings.gopro import CHANNELS, camera_motion
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.clips import clip_starts, frames_of_clips, mean_of_frames
 from ml_backend.embeddings import Backbone, ClipBackbone, FrameBackbone, Precision, is_of_clips
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
-from ml_backend.video import TIME_TOLERANCE, probe, sample_frames
+from ml_backend.recordings.clips import clip_starts, frames_of_clips, mean_of_frames
+from ml_backend.recordings.video import TIME_TOLERANCE, probe, sample_frames
 
 Item = TypeVar("Item")
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.sparse import diags
 from sklearn.cluster import AgglomerativeClustering
 
-from ml_backend.mixture import GaussianMixture
+from ml_backend.clusters.mixture import GaussianMixture
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ml_backend.clips import clip_of_samples
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import safe_name, written_atomically
-from ml_backend.imu import EXPORT_COLUMNS, Imu, read_imu
-from ml_backend.labelling import ParticipantLabels
+from ml_backend.jobs.pipeline import project_labels
+from ml_backend.jobs.store import Store, project_overrides
+from ml_backend.labels.labelling import ParticipantLabels
+from ml_backend.labels.propagation import UNLABELLED, Threshold, macro_recall, parse_threshold
 from ml_backend.labelstudio.config import parse_label_config
-from ml_backend.pipeline import project_labels
-from ml_backend.propagation import UNLABELLED, Threshold, macro_recall, parse_threshold
-from ml_backend.recordings import find_recordings
+from ml_backend.recordings.clips import clip_of_samples
+from ml_backend.recordings.imu import EXPORT_COLUMNS, Imu, read_imu
+from ml_backend.recordings.layouts import find_recordings
 from ml_backend.settings import Parameters, Settings
-from ml_backend.store import Store, project_overrides
 
 SCHEMA_VERSION = 1
 FORMATS = ("parquet", "wear")

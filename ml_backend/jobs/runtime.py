@@ -3,9 +3,9 @@
 import logging
 from functools import cache
 
-from ml_backend.jobs import Jobs
+from ml_backend.jobs.queue import Jobs
+from ml_backend.jobs.store import Store, open_store
 from ml_backend.settings import Settings, load_settings
-from ml_backend.store import Store, open_store
 
 
 @cache

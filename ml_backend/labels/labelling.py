@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.discriminant import discriminant_labels
+from ml_backend.labels.discriminant import discriminant_labels
+from ml_backend.labels.propagation import UNLABELLED, Threshold, cluster_labels, majority, thresholded
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.labelstudio.tasks import clip_key
-from ml_backend.propagation import UNLABELLED, Threshold, cluster_labels, majority, thresholded
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -23,16 +23,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ml_backend.clips import last_sample_of_clips
 from ml_backend.errors import LabelStudioError
-from ml_backend.export import threshold_table
-from ml_backend.imu import ImuFormat, read_imu
-from ml_backend.report import project_report, render_report
+from ml_backend.export.dataset import threshold_table
+from ml_backend.jobs.store import Store
+from ml_backend.recordings.clips import last_sample_of_clips
+from ml_backend.recordings.imu import ImuFormat, read_imu
+from ml_backend.sample.simulate import CLASSES, write_sample
 from ml_backend.settings import load_settings
-from ml_backend.simulate import CLASSES, write_sample
-from ml_backend.store import Store
+from ml_backend.web.report import project_report, render_report
 
-CONFIGS = Path(__file__).parent.parent / "label_studio_config"
+CONFIGS = Path(__file__).parents[2] / "label_studio_config"
 USER = "admin@example.com"
 START_SECONDS = 180
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader
 
 from ml_backend.errors import WeakHARError
-from ml_backend.labelling import ParticipantLabels
+from ml_backend.jobs.pipeline import project_labels
+from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides
+from ml_backend.labels.labelling import ParticipantLabels
+from ml_backend.labels.propagation import UNLABELLED, parse_threshold
 from ml_backend.labelstudio.config import parse_label_config
-from ml_backend.pipeline import project_labels
-from ml_backend.propagation import UNLABELLED, parse_threshold
 from ml_backend.settings import Settings
-from ml_backend.store import QUEUED, RUNNING, Project, Store, project_overrides
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
 

@@ -16,15 +16,15 @@ from flask import Flask, Response, jsonify, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
 
 from ml_backend.errors import ConfigError, WeakHARError
-from ml_backend.export import export_dataset
-from ml_backend.jobs import SECRET_HEADER, Jobs, webhook_secret
-from ml_backend.labelstudio.annotations import reconcile
+from ml_backend.export.dataset import export_dataset
+from ml_backend.jobs.pipeline import client_for
+from ml_backend.jobs.queue import SECRET_HEADER, Jobs, webhook_secret
+from ml_backend.jobs.store import Store, project_overrides
+from ml_backend.labelstudio.answers import reconcile
 from ml_backend.labelstudio.config import parse_label_config
 from ml_backend.model import WeakHAR, model_version, project_number
-from ml_backend.pipeline import client_for
-from ml_backend.report import project_report, project_status
 from ml_backend.settings import Settings
-from ml_backend.store import Store, project_overrides
+from ml_backend.web.report import project_report, project_status
 
 log = logging.getLogger(__name__)
 

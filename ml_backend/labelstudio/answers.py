@@ -4,10 +4,10 @@ import time
 from datetime import datetime
 from typing import Any
 
+from ml_backend.jobs.store import Answer, Store
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import MIXED
 from ml_backend.labelstudio.tasks import clip_of_task
-from ml_backend.store import Answer, Store
 
 ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
 DELETED = "ANNOTATIONS_DELETED"

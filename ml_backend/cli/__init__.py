@@ -47,7 +47,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write sample recordings: a simulated person on video, with two accelerometers and ground truth."""
-    from ml_backend.simulate import write_sample
+    from ml_backend.sample.simulate import write_sample
 
     with _bars() as progress:
         for participant, share in write_sample(folder, participants, minutes, seed):
@@ -58,7 +58,7 @@ def sample(
 @cli.command()
 def check(folder: Dataset, option: Option = None) -> None:
     """Show all recordings of a dataset folder and every problem found; exit status 1 if there is an error."""
-    from ml_backend.recordings import check_dataset
+    from ml_backend.recordings.layouts import check_dataset
 
     checked, problems = check_dataset(folder, _parameters(load_settings(), option))
     if checked:
@@ -80,8 +80,8 @@ def align(
     sampling_rate: Annotated[float, typer.Option(min=1, help="Hz, where the IMU file has no time column")] = 50.0,
 ) -> None:
     """Find when a body-worn IMU was started, by the motion it shares with the camera."""
-    from ml_backend.imu import ImuFormat, read_imu
-    from ml_backend.telemetry import align as find
+    from ml_backend.recordings.gopro import align as find
+    from ml_backend.recordings.imu import ImuFormat, read_imu
 
     samples = read_imu(imu, ImuFormat(sampling_rate=sampling_rate, missing_values="interpolate"))
     found = find(video, samples.times, samples.values, samples.channels)
@@ -97,8 +97,8 @@ def align(
 @cli.command()
 def ingest(folder: Dataset, option: Option = None) -> None:
     """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
-    from ml_backend.pipeline import embed_all, embedders
-    from ml_backend.recordings import usable_recordings
+    from ml_backend.jobs.pipeline import embed_all, embedders
+    from ml_backend.recordings.layouts import usable_recordings
 
     settings = load_settings()
     parameters = _parameters(settings, option)
@@ -112,8 +112,8 @@ def ingest(folder: Dataset, option: Option = None) -> None:
 @cli.command()
 def run(folder: Dataset, project: ProjectNumber, option: Option = None) -> None:
     """The whole job in the foreground: check, embed, cluster, and create the tasks that are missing."""
-    from ml_backend.pipeline import client_for, run_project
-    from ml_backend.store import DONE, FAILED, project_overrides
+    from ml_backend.jobs.pipeline import client_for, run_project
+    from ml_backend.jobs.store import DONE, FAILED, project_overrides
 
     settings, store = _opened()
     known = {entry.id: entry for entry in store.projects()}
@@ -140,8 +140,8 @@ def run(folder: Dataset, project: ProjectNumber, option: Option = None) -> None:
 @cli.command()
 def sync(project: ProjectNumber) -> None:
     """Read all annotations back from Label Studio, and offer further clips where one was skipped or mixed."""
-    from ml_backend.pipeline import client_for, sync_project
-    from ml_backend.report import project_status
+    from ml_backend.jobs.pipeline import client_for, sync_project
+    from ml_backend.web.report import project_status
 
     settings, store = _opened()
     client = client_for(settings, store.project(project))
@@ -161,9 +161,9 @@ def export(
     file_format: Annotated[str, typer.Option("--format", help="parquet or wear")] = "parquet",
 ) -> None:
     """Write the weakly labelled dataset."""
-    from ml_backend.export import export_dataset
-    from ml_backend.labelstudio.annotations import reconcile
-    from ml_backend.pipeline import client_for
+    from ml_backend.export.dataset import export_dataset
+    from ml_backend.jobs.pipeline import client_for
+    from ml_backend.labelstudio.answers import reconcile
 
     settings, store = _opened()
     reconcile(store, client_for(settings, store.project(project)), project)
@@ -190,8 +190,8 @@ def reproduce(
     target: Annotated[Path | None, typer.Option("--out", help="Folder to write to; else runs/reproduce-NAME")] = None,
 ) -> None:
     """The paper's tables and figures from a published dataset, ours beside theirs; three seeds, by participant."""
-    from ml_backend import reproduce as paper
-    from ml_backend.published import read_published
+    from ml_backend.paper import reproduce as paper
+    from ml_backend.paper.published import read_published
     from training.loop import Settings as LoopSettings
     from training.tables import terminal_table
 
@@ -258,7 +258,7 @@ def serve(
 @cli.command()
 def worker() -> None:
     """Start a worker alone, as docker-compose does; `serve` starts one too."""
-    from ml_backend.runtime import runtime
+    from ml_backend.jobs.runtime import runtime
 
     runtime()[2].work()
 
@@ -275,7 +275,7 @@ def demo(
     components: Annotated[int, typer.Option(min=1, help="Clusters a participant")] = 40,
 ) -> None:
     """The main job on sample recordings, with a real Label Studio and a simulated annotator."""
-    from ml_backend.demo import run_demo
+    from ml_backend.sample.demo import run_demo
 
     run_demo(folder, label_studio, keep, participants, minutes, components, out)
 
@@ -303,7 +303,7 @@ def _recordings_table(checked: list[Any]) -> Table:
 
 def _opened() -> tuple[Settings, Any]:
     """Settings and store, with log messages fit for a terminal."""
-    from ml_backend.store import open_store
+    from ml_backend.jobs.store import open_store
 
     settings = load_settings()
     logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
@@ -341,7 +341,3 @@ def _bars() -> Iterator[Any]:
         yield progress
         for task in steps.values():
             bars.update(task, completed=bars.tasks[task].total)
-
-
-if __name__ == "__main__":
-    main()
