@@ -6,18 +6,17 @@ second, or 64 a clip.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
 from benchmarks.embedding import clip_backbone, write_video
 from benchmarks.harness import Rows
-from ml_backend.embeddings import Backbone, choose_precision, is_of_clips, load_backbone
-from ml_backend.embeddings.store import clip_batches, frame_batches
+from ml_backend.embeddings import Backbone, Sampling, choose_precision, load_backbone
+from ml_backend.embeddings.backbone import CLIPS
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 from ml_backend.settings import Parameters
 
@@ -90,13 +89,9 @@ BACKBONES: dict[str, tuple[int, Callable[[], Backbone]]] = {
 
 def rate(backbone: Backbone, video: Path) -> tuple[str, float]:
     """What was made a second as text, and how many seconds of video that is."""
-    parameters = Parameters()
-    if is_of_clips(backbone):
-        made: Iterator[Any] = clip_batches(video, 4.0, 1.0, backbone)(-1.0)
-        unit, unit_seconds = "clips", 1.0
-    else:
-        made = frame_batches(video, parameters.frame_rate, backbone)(-1.0)
-        unit, unit_seconds = "frames", 1 / (parameters.frame_rate or 1)
+    sampling = Sampling(4.0, 1.0, Parameters().frame_rate)
+    made = backbone.vectors_of(video, sampling, -1.0)
+    unit, unit_seconds = ("clips", 1.0) if backbone.rows is CLIPS else ("frames", 1 / (Parameters().frame_rate or 1))
     list(islice(made, 1))
     began, count = time.perf_counter(), 0
     for times, _ in made:

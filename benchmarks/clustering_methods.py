@@ -25,11 +25,10 @@ from sklearn.cluster import KMeans
 
 from benchmarks.harness import SHARED_DATA
 from benchmarks.labelling_accuracy import FOLDER, sample_recordings, track_of
-from ml_backend.clusters.clustering import cluster
-from ml_backend.jobs.pipeline import embedders
-from ml_backend.labels.discriminant import discriminant_labels, reduced
-from ml_backend.labels.propagation import macro_recall
-from ml_backend.paper.annotator import Track
+from ml_backend.clusters import cluster, reduced
+from ml_backend.embeddings import embedders
+from ml_backend.labels import discriminant_labels, macro_recall
+from ml_backend.paper import Track
 from ml_backend.recordings.clips import clip_starts
 from ml_backend.recordings.video import VideoWriter, probe, sample_frames
 from ml_backend.settings import Parameters, Settings

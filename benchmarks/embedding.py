@@ -20,9 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.harness import SHARED_DATA, Rows, in_child
-from ml_backend.embeddings import Precision, choose_precision
+from ml_backend.embeddings import Embedder, Precision, Sampling, choose_precision
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
-from ml_backend.embeddings.store import Embedder
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 from ml_backend.recordings.clips import clip_starts
 from ml_backend.recordings.video import VideoWriter, sample_frames
@@ -85,8 +84,8 @@ def ours(task: tuple[Path, Precision]) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         rate = Parameters().frame_rate
-        embedder = Embedder(Path(folder), "clip", "", precision, rate, 4.0, 1.0, lambda: backbone)
-        times, vectors, _ = embedder.stored(video)
+        embedder = Embedder(Path(folder), "clip", "", precision, Sampling(4.0, 1.0, rate), lambda: backbone)
+        _, times, vectors = embedder.stored(video)
         seconds = time.perf_counter() - began
         return {
             "fps": len(times) / seconds,
@@ -136,7 +135,7 @@ def long_video(task: tuple[Path, Path]) -> float:
     peaks = []
     with TemporaryDirectory() as folder:
         for video, seconds in ((short, VIDEO_SECONDS), (long, LONG_HOURS * 3600.0)):
-            embedder = Embedder(Path(folder), "flat", "", "float32", rate, 4.0, 1.0, lambda: backbone)
+            embedder = Embedder(Path(folder), "flat", "", "float32", Sampling(4.0, 1.0, rate), lambda: backbone)
             embedder.of_clips(video, clip_starts(0.0, seconds, 4.0, 1.0))
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return peaks[1] - peaks[0]

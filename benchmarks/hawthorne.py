@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import SHARED_DATA
-from ml_backend.clusters.clustering import cluster
-from ml_backend.paper.annotator import Track, annotate
+from ml_backend.clusters import cluster
+from ml_backend.paper import Track, annotate
 from ml_backend.paper.reproduce import sample_table, write_dataset
 from ml_backend.recordings.clips import clip_starts
 from training.approaches import parse_approaches

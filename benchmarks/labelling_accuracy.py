@@ -1,4 +1,6 @@
-"""Labelling accuracy (SPEC 4) on the sample recordings against the number of clusters; no Label Studio needed.
+"""Labelling accuracy (section 4 of the paper) on the sample recordings against the number of clusters.
+
+No Label Studio is needed.
 
 Four simulated participants of 4 minutes, three seeds, efficientnet_lite0; the annotator knows the ground truth.
 `build/benchmarks` keeps recordings and vectors for the next time.
@@ -9,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Rows
-from ml_backend.clusters.clustering import cluster
-from ml_backend.jobs.pipeline import embedders
-from ml_backend.paper.annotator import Track, annotate
-from ml_backend.recordings.layouts import CheckedRecording, recording_clips, usable_recordings
-from ml_backend.sample.simulate import CLASSES, write_sample
+from ml_backend.clusters import cluster
+from ml_backend.embeddings import embedders
+from ml_backend.jobs import usable_recordings
+from ml_backend.paper import Track, annotate
+from ml_backend.recordings import CheckedRecording, recording_clips
+from ml_backend.sample import CLASSES, write_sample
 from ml_backend.settings import Parameters, Settings
 
 FOLDER = Path("build/benchmarks")

@@ -2,7 +2,7 @@
 from this.
 
 efficientnet_lite0 (real weights) on real videos (`../shared/data`; clips of 1 s every 0.5 s, as they are short) and
-on the sample recordings (clips of 4 s), whose labelling accuracy (SPEC 4, 20 clusters) is in the last column.
+on the sample recordings (clips of 4 s), whose labelling accuracy (20 clusters) is in the last column.
 `centred` cosines are between vectors less the recording's mean vector: what clustering sees.
 """
 
@@ -13,8 +13,7 @@ import numpy as np
 
 from benchmarks.harness import SHARED_DATA, Rows
 from benchmarks.labelling_accuracy import FOLDER, accuracy, sample_recordings, track_of
-from ml_backend.embeddings.store import clip_vectors
-from ml_backend.jobs.pipeline import embedders
+from ml_backend.embeddings import clip_vectors, embedders
 from ml_backend.recordings.clips import clip_starts
 from ml_backend.recordings.video import probe
 from ml_backend.settings import Parameters, Settings
@@ -41,7 +40,7 @@ def measure() -> Rows:
     plain, centred, scores = defaultdict(list), defaultdict(list), defaultdict(list)
 
     def compare(kind: str, video: Path, starts: np.ndarray, clip_seconds: float) -> dict[int, np.ndarray]:
-        times, vectors, _ = embedder.stored(video)
+        _, times, vectors = embedder.stored(video)
         by_rate = {}
         for rate in RATES:
             kept = sampled(times, rate)

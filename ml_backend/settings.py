@@ -10,14 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ml_backend.clusters.clustering import Method
-from ml_backend.embeddings import Weights, parts_of
 from ml_backend.errors import ConfigError
-from ml_backend.labels.propagation import Propagation, parse_threshold
 
 
 class Parameters(BaseModel):
-    """What decides clips, vectors, clusters and labels. Overridden by project in the model's Extra params (JSON)."""
+    """What decides clips, vectors, clusters and labels. Overridden by project in the model's Extra params (JSON).
+
+    Here are names, types, defaults and meanings. Which values are allowed is the business of the room that a
+    parameter belongs to: each room has `CHECKS`, and `jobs.checked_parameters` asks them all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,11 +29,13 @@ class Parameters(BaseModel):
         "efficientnet_lite0", description="`clip` or `clip+raft` for real work; `efficientnet_lite0` needs no hub"
     )
     frames_per_second: float | Literal["all"] = Field(2.0, description="Frames to embed a second, or `all`")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it"
+    precision: str = Field(
+        "auto",
+        description="Of the backbone's arithmetic; `auto` is `bfloat16` where the processor is made for it, else "
+        "`float32`",
     )
-    clustering: Method = Field("gmm", description="`gmm` as in the paper, `ward`, or `segments` in time")
-    propagation: Propagation = Field(
+    clustering: str = Field("gmm", description="`gmm` as in the paper, `ward`, or `segments` in time")
+    propagation: str = Field(
         "cluster",
         description="A cluster's label goes to all its clips as in the paper, or `discriminant` corrects it",
     )
@@ -42,49 +45,23 @@ class Parameters(BaseModel):
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the k-means start")
     paper_exact: bool = Field(False, description="Centroid clips by the rule of the paper's code")
     sampling_rate: float = Field(50.0, gt=0, description="Rate (Hz) of IMU files that have no time column")
-    missing_values: Literal["error", "interpolate"] = Field("error", description="What to do with gaps in a channel")
+    missing_values: str = Field("error", description="What to do with gaps in a channel: `error` or `interpolate`")
     suggest: bool = Field(False, description="Pre-select the label of the nearest labelled centroid clip")
-
-    @field_validator("frames_per_second")
-    @classmethod
-    def _positive_rate(cls, value: float | str) -> float | str:
-        if value != "all" and not 0 < float(value) <= 240:
-            raise ValueError("must be above 0 and at most 240, or `all`")
-        return value
 
     @field_validator("backbone")
     @classmethod
-    def _known_backbone(cls, value: str) -> str:
-        parts_of(value)
+    def _without_blanks(cls, value: str) -> str:
         return value.replace(" ", "")
-
-    @field_validator("components")
-    @classmethod
-    def _count_or_share(cls, value: int | str) -> int | str:
-        components_for(value, 1)
-        return value
 
     @field_validator("threshold", mode="before")
     @classmethod
-    def _threshold(cls, value: Any) -> str:
-        return str(parse_threshold(value))
+    def _as_text(cls, value: Any) -> str:
+        return "none" if value is None else str(value)
 
     @property
     def frame_rate(self) -> float | None:
         """Frames to embed a second, None for all."""
         return None if self.frames_per_second == "all" else float(self.frames_per_second)
-
-
-def components_for(components: int | str, n_clips: int) -> int:
-    """Clusters for a participant with `n_clips`: a count or a share, at least 1, never more than clips/2."""
-    text = str(components).strip()
-    try:
-        wanted = float(text[:-1]) / 100 * n_clips if text.endswith("%") else int(text)
-        if float(text.rstrip("%")) <= 0 or (text.endswith("%") and float(text[:-1]) > 100):
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"'{components}' is neither a count of at least 1 nor a share such as 10%") from None
-    return max(1, min(round(wanted), n_clips // 2))
 
 
 def _names(*names: str) -> AliasChoices:
@@ -135,11 +112,6 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy URL of the store."""
         return self.database_url or f"sqlite:///{self.model_dir / 'weakhar.db'}"
-
-    @property
-    def weights_source(self) -> Weights:
-        """Where backbones find weights."""
-        return Weights(self.weights, self.i3d_rgb, self.i3d_flow)
 
     @property
     def auth_required(self) -> bool:

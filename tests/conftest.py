@@ -9,9 +9,8 @@ import pytest
 from published_data import write_published
 
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-from ml_backend.jobs.store import Store, open_store
-from ml_backend.sample.demo import LabelStudioServer
-from ml_backend.sample.simulate import write_sample
+from ml_backend.jobs import Store, open_store
+from ml_backend.sample import LabelStudioServer, write_sample
 from ml_backend.settings import Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub

@@ -1,14 +1,14 @@
-"""The approaches of the paper's Table 3: which samples to train on, with which labels and which loss (SPEC 5).
+"""The approaches of the paper's Table 3: which samples to train on, with which labels and which loss.
 
 All are derived from one export: it holds the cluster, the distance to the centroid clip, the source and the truth.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from training.contract import Threshold, parse_threshold
 from training.dataset import UNLABELLED, Dataset, Participant
 from training.errors import TrainingError
 
@@ -40,7 +40,7 @@ def parse_approaches(names: list[str], thresholds: list[str]) -> list[Approach]:
         if name not in APPROACHES:
             raise TrainingError(f"approach '{name}' is not known; known are {', '.join(APPROACHES)}")
         for threshold in thresholds if name.startswith("weak") else ["none"]:
-            _parse_threshold(threshold)
+            _threshold(threshold)
             approaches.append(Approach(name, threshold))
     return list(dict.fromkeys(approaches))
 
@@ -74,17 +74,16 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
     assert participant.weak is not None
     assert participant.distance is not None
     assert participant.cluster is not None
-    distance, share = _parse_threshold(threshold)
+    wanted = _threshold(threshold)
     inside = participant.cluster >= 0
     labels = participant.propagated.copy() if participant.propagated is not None else _cluster_labels(participant)
-    if distance is not None:
-        return np.where(participant.distance < distance, labels, UNLABELLED)
-    if share is not None:
+    if wanted.distance is not None:
+        return np.where(wanted.keeps(participant.distance), labels, UNLABELLED)
+    if wanted.share is not None:
         clip = _clips(dataset, participant)
         first = np.unique(clip[inside], return_index=True)[1]
         of_clips, numbers = participant.distance[inside][first], clip[inside][first]
-        farthest = np.argsort(of_clips, kind="stable")[int(np.ceil(share * len(of_clips))) :]
-        labels[np.isin(clip, numbers[farthest])] = UNLABELLED
+        labels[np.isin(clip, numbers[~wanted.keeps(of_clips)])] = UNLABELLED
     return labels
 
 
@@ -102,7 +101,7 @@ def _cluster_labels(participant: Participant) -> Ints:
 def _clips(dataset: Dataset, participant: Participant) -> Ints:
     """Number of the clip that labels each sample, `(n,)`.
 
-    That of its stride; but the last clip's label fills up to the end of the recording (SPEC 4), so that strides
+    That of its stride; but the last clip's label fills up to the end of the recording, so that strides
     there, too short for a clip, are those of the clip before.
     """
     assert participant.distance is not None
@@ -117,7 +116,7 @@ def _clips(dataset: Dataset, participant: Participant) -> Ints:
 
 
 def _random_labels(dataset: Dataset, participant: Participant, annotated: npt.NDArray[np.bool_], seed: int) -> Ints:
-    """As many randomly drawn clips as were annotated, each labelled as its last sample is (SPEC 4)."""
+    """As many randomly drawn clips as were annotated, each labelled as its last sample is."""
     truth = ground_truth(dataset, participant)
     clips = np.unique(participant.clip[participant.truth != UNLABELLED])
     wanted = len(np.unique(participant.clip[annotated]))
@@ -131,12 +130,9 @@ def _random_labels(dataset: Dataset, participant: Participant, annotated: npt.ND
     return labels
 
 
-def _parse_threshold(text: str) -> tuple[float | None, float | None]:
-    """`(distance, None)`, `(None, share)` or two None; TrainingError quotes the text."""
-    if text == "none":
-        return None, None
-    number = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text)
-    if number and float(number[1]) > 0 and (not number[2] or float(number[1]) <= 100):
-        value = float(number[1])
-        return (None, value / 100) if number[2] else (value, None)
-    raise TrainingError(f"threshold '{text}' is neither none, a distance above 0 (6) nor a share of clips (90%)")
+def _threshold(text: str) -> Threshold:
+    """TrainingError quotes what is no threshold."""
+    try:
+        return parse_threshold(text)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None

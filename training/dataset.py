@@ -14,26 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from training.contract import ANNOTATED, COLUMNS, DESCRIPTION_FIELDS, NULL_CLASS, PROPAGATED_LABEL, SCHEMA_VERSION
 from training.errors import TrainingError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-SCHEMA_VERSION = 1
-NULL_CLASS = "null"
-PROPAGATED_LABEL = "propagated_label"
-NOT_CHANNELS = (
-    "recording",
-    "time",
-    "label",
-    "source",
-    "cluster",
-    "distance",
-    PROPAGATED_LABEL,
-    "ground_truth",
-    "sbj_id",
-)
+NOT_CHANNELS = (*COLUMNS, "sbj_id")
 DEFAULT_SAMPLING_RATE = 50.0
 UNLABELLED = -1
 
@@ -135,7 +123,7 @@ def _description(path: Path) -> dict[str, Any]:
         raise TrainingError(
             f"{path}: schema_version {version} is newer than the {SCHEMA_VERSION} that this weakhar reads; update it"
         )
-    for field in ("labels", "channels", "sampling_rate", "clip_seconds", "stride_seconds", "participants"):
+    for field in DESCRIPTION_FIELDS:
         if field not in description:
             raise TrainingError(f"{path}: has no field '{field}'; export the dataset again")
     if description.get("format", "parquet") != "parquet":
@@ -173,7 +161,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 clip=clip,
                 truth=truth,
                 weak=weak,
-                annotated=np.asarray(_column(file, table, "source").to_pylist()) == "annotated",
+                annotated=np.asarray(_column(file, table, "source").to_pylist()) == ANNOTATED,
                 cluster=_numbers(file, table, "cluster", np.int64, -1),
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
                 propagated=propagated,

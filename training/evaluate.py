@@ -272,7 +272,7 @@ def _truth_and_predictions(dataset: Dataset, job: Job, folder: Path) -> Iterator
 
 
 def _macro_recall(truth: Ints, predicted: Ints) -> float:
-    """Percent; over the classes that occur (SPEC 5)."""
+    """Percent; over the classes that occur."""
     return 100 * float(recall_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
 
 

@@ -1,4 +1,4 @@
-"""The one training loop (SPEC 5), and prediction: window by window, then sample by sample."""
+"""The one training loop (section 5 of the paper), and prediction: window by window, then sample by sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -114,7 +114,7 @@ def train(
 def predict(trained: Trained, values: npt.NDArray[np.float32], segment: Ints) -> Tensor:
     """Class probabilities of every sample `(n, classes)`, NaN where a segment is shorter than a window.
 
-    A window's answer covers its first step, the last window's reaches to the end of its segment (SPEC 5).
+    A window's answer covers its first step, the last window's reaches to the end of its segment.
     """
     device = next(trained.model.parameters()).device
     starts = torch.from_numpy(window_starts(segment, np.ones(len(segment), bool), trained.window, trained.step))

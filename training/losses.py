@@ -1,4 +1,4 @@
-"""The losses of the paper (SPEC 5): class-weighted per window, then the mean over the batch.
+"""The losses of the paper (section 5): class-weighted per window, then the mean over the batch.
 
 Unlike torch's own weighted cross-entropy the sum is divided by the number of windows, not by the sum of weights.
 """
@@ -25,7 +25,7 @@ class WeightedCrossEntropy(nn.Module):
 
 
 class PHGCELoss(nn.Module):
-    """Partially Huberised generalised cross-entropy (Menon et al. 2020), robust to wrong labels; SPEC 5.
+    """Partially Huberised generalised cross-entropy (Menon et al. 2020), robust to wrong labels.
 
     With p the probability of the label and p0 = tau^(1/(q-1)): (1 - p^q)/q above p0, its tangent there below.
     weight: `(classes,)`, 1 if None.

@@ -1,20 +1,28 @@
-"""Ways to cluster a participant's clips, behind one interface: the paper's mixture, and two that docs/clustering.md
-compares with it. Clips come in order of time, and activities last: that is what the last one uses."""
+"""Cluster one participant's clips: the ways there are, behind one interface, and what a clustering is.
 
-from typing import Literal, Protocol, get_args
+The paper's way is the Gaussian mixture (section 3). Clips come in order of time, and activities last: that is what
+`segments` uses. docs/clustering.md compares them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import diags
-from sklearn.cluster import AgglomerativeClustering
+from sklearn.decomposition import PCA
 
 from ml_backend.clusters.mixture import GaussianMixture
+from ml_backend.clusters.ward import Ward
+from ml_backend.recordings import clip_key
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-Method = Literal["gmm", "ward", "segments"]
-METHODS: tuple[str, ...] = get_args(Method)
+METHODS = ("gmm", "ward", "segments")
+DIMENSIONS = 50
+"""Principal components that are kept of a participant's vectors: with as many dimensions as clips, whatever is fitted
+on them would only repeat what it was told."""
 
 
 class FittedClustering(Protocol):
@@ -27,43 +35,91 @@ class FittedClustering(Protocol):
     log_density_: Floats
 
 
-class Ward:
-    """Ward's agglomerative clustering; with `in_time` only neighbours in time merge, so that clusters are segments.
+@dataclass(frozen=True)
+class Clustering:
+    """One participant's clips and clusters. Per clip `(n_clips,)`: index of its recording, start in seconds, cluster,
+    distance to the centroid clip, log density in the cluster; `centroids (C,)` clip indices, -1 for empty;
+    `principal_components (n_clips, m)` of the vectors, None where an older version left none."""
 
-    The centroid clip is the member nearest to the cluster's mean. Without `in_time` memory grows with the square of
-    the number of clips (1.6 GB for 20,000).
-    """
+    participant: str
+    recordings: tuple[str, ...]
+    durations: Floats
+    recording_of_clip: Ints
+    starts: Floats
+    clusters: Ints
+    distances: Floats
+    log_density: Floats
+    centroids: Ints
+    clip_seconds: float
+    stride_seconds: float
+    principal_components: npt.NDArray[np.floating] | None = None
 
-    def __init__(self, n_components: int, in_time: bool = False) -> None:
-        self.n_components = n_components
-        self.in_time = in_time
+    @property
+    def sizes(self) -> Ints:
+        """Clips in each cluster `(C,)`."""
+        return np.bincount(self.clusters, minlength=len(self.centroids))
 
-    def fit(self, X: npt.ArrayLike) -> "Ward":
-        """Fit to `X (n_clips, dim)`, in order of time."""
-        clips = np.asarray(X, dtype=np.float64)
-        if self.n_components == 1:
-            return self._finish(clips, np.zeros(len(clips), dtype=np.int64))
-        chain = diags([1.0, 1.0], [-1, 1], shape=(len(clips), len(clips))) if self.in_time else None
-        labels = AgglomerativeClustering(self.n_components, connectivity=chain).fit(clips).labels_
-        return self._finish(clips, labels.astype(np.int64))
+    def key(self, clip: int) -> str:
+        """The clip's key in tasks."""
+        start = float(self.starts[clip])
+        return clip_key(self.recordings[self.recording_of_clip[clip]], start, start + self.clip_seconds)
 
-    def _finish(self, clips: Floats, labels: Ints) -> "Ward":
-        self.labels_: Ints = labels
-        self.centroids_: Ints = np.empty(self.n_components, dtype=np.int64)
-        self.distances_: Floats = np.empty(len(clips))
-        self.log_density_: Floats = np.empty(len(clips))
-        for cluster in range(self.n_components):
-            own = np.flatnonzero(self.labels_ == cluster)
-            self.log_density_[own] = -np.linalg.norm(clips[own] - clips[own].mean(axis=0), axis=1)
-            self.centroids_[cluster] = own[self.log_density_[own].argmax()]
-            self.distances_[own] = np.linalg.norm(clips[own] - clips[self.centroids_[cluster]], axis=1)
-        return self
+    def candidates(self, cluster: int) -> Iterator[int]:
+        """The cluster's clips in the order in which they are offered: the centroid clip, then the densest that do not
+        overlap an offered one, since overlapping clips show the same."""
+        own = np.flatnonzero(self.clusters == cluster)
+        ranked = own[np.argsort(-self.log_density[own], kind="stable")]
+        offered: list[int] = []
+        for clip in [int(self.centroids[cluster]), *map(int, ranked)] if len(own) else []:
+            if not any(self._overlap(clip, other) for other in offered):
+                offered.append(clip)
+                yield clip
+
+    def _overlap(self, one: int, other: int) -> bool:
+        same = self.recording_of_clip[one] == self.recording_of_clip[other]
+        return bool(same and abs(self.starts[one] - self.starts[other]) < self.clip_seconds - 1e-6)
 
 
 def cluster(
-    vectors: npt.ArrayLike, components: int, seed: int, method: Method = "gmm", paper_exact: bool = False
+    vectors: npt.ArrayLike, components: int, seed: int, method: str = "gmm", paper_exact: bool = False
 ) -> FittedClustering:
     """Cluster `vectors (n_clips, dim)`, which are in order of time; `seed` and `paper_exact` are of `gmm` alone."""
+    check_method(method)
     if method == "gmm":
         return GaussianMixture(components, random_state=seed, paper_exact=paper_exact).fit(vectors)
     return Ward(components, in_time=method == "segments").fit(vectors)
+
+
+def reduced(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """The first 50 principal components of `vectors (n_clips, dim)`, fewer where there are fewer; `(n_clips, m)`."""
+    dimensions = min(DIMENSIONS, *vectors.shape)
+    found: npt.NDArray[np.float32] = PCA(dimensions, svd_solver="randomized", random_state=0).fit_transform(
+        np.asarray(vectors, dtype=np.float32)
+    )
+    return found
+
+
+def components_for(components: int | str, n_clips: int) -> int:
+    """Clusters for a participant with `n_clips`: a count or a share, at least 1, never more than clips/2.
+
+    ValueError quotes what is neither.
+    """
+    text = str(components).strip()
+    try:
+        wanted = float(text[:-1]) / 100 * n_clips if text.endswith("%") else int(text)
+        if float(text.rstrip("%")) <= 0 or (text.endswith("%") and float(text[:-1]) > 100):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"'{components}' is neither a count of at least 1 nor a share such as 10%") from None
+    return max(1, min(round(wanted), n_clips // 2))
+
+
+def check_components(components: int | str) -> None:
+    """ValueError if it is neither a count nor a share."""
+    components_for(components, 1)
+
+
+def check_method(method: str) -> None:
+    """ValueError if there is no such way to cluster."""
+    if method not in METHODS:
+        raise ValueError(f"'{method}' is not known; known are {', '.join(METHODS)}")

@@ -2,7 +2,7 @@
 
 The estimator gives what `sklearn.mixture.GaussianMixture(covariance_type="full")` gives, exactly, but where a
 component has fewer clips than dimensions its covariance is low-rank plus `reg_covar`·I, so that everything
-follows from inner products of clips (SPEC 7): no matrix of dim × dim is ever made.
+follows from inner products of clips: no matrix of dim × dim is ever made.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ class GaussianMixture:
     """Gaussian mixture with full covariances, fitted by EM from a k-means start.
 
     Parameters are those of scikit-learn's `GaussianMixture`. `paper_exact` takes a component's centroid
-    over all clips and then the cluster's clip nearest to it, as the paper's code does (SPEC 3), instead of
+    over all clips and then the cluster's clip nearest to it, as the paper's code does, instead of
     the densest of the component's own clips.
 
     After `fit`: `labels_ (n,)`, `centroids_ (C,)` clip indices (-1 for an empty component),
@@ -111,7 +111,7 @@ class GaussianMixture:
 class _Components:
     """Log density of every component at every clip, computed anew only where its responsibilities changed.
 
-    With fewer clips than dimensions responsibilities are 0 or 1 and soon stay as they are (SPEC 3), so that most
+    With fewer clips than dimensions responsibilities are 0 or 1 and soon stay as they are, so that most
     iterations cost nothing.
     """
 
@@ -150,7 +150,7 @@ class _Gram:
 
 
 def _low_rank_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar: float) -> Floats:
-    """Log density of one component at all clips, from its `members (m,)` and their weights; SPEC 7."""
+    """Log density of one component at all clips, from its `members (m,)` and their weights."""
     dim = gram.clips.shape[1]
     if len(members) == 0:  # an emptied component has mean 0 and covariance reg_covar·I, as in scikit-learn
         return _log_normal(dim, dim * np.log(reg_covar), gram.from_origin / reg_covar)

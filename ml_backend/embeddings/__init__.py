@@ -1,190 +1,53 @@
-"""Backbones: pictures in, vectors out. One file a backbone; this registry finds them by name.
+"""A video → vectors. In come videos, a backbone's name and how clips are sampled; out come one vector for each
+clip, made once and kept on disk under the content of the video and all that made them.
 
-A name is a backbone (`clip`), one of an open family (`timm:vit_base_patch16_224`), or several joined by `+`
-(`clip+raft`), whose vectors are concatenated. A backbone sees single frames (`FrameBackbone`; a clip's vector is the
-mean over its frames) or the frames of a whole clip (`ClipBackbone`).
+Other rooms use `embedders`, `embed_all` and `participant_vectors`, which do this for whole recordings by `Embedder`
+(one backbone's vectors on disk, by a `Sampling`); `load_backbone`, `parts_of` (the backbones that a name combines),
+`Weights`, `choose_precision`. `FrameBackbone` and `ClipBackbone` are what a new `Backbone` extends, in a file of
+its own that `registry.py` names. `precomputed_clip_vectors` and `read_array` read vectors that users bring. torch
+is imported only where a network runs.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from importlib import import_module
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from typing_extensions import TypeIs
+from ml_backend.embeddings.backbone import Backbone, ClipBackbone, FrameBackbone, Sampling, clip_vectors
+from ml_backend.embeddings.device import Precision, check_precision, choose_precision
+from ml_backend.embeddings.participants import Progress, embed_all, embedders, participant_vectors
+from ml_backend.embeddings.registry import Weights, load_backbone, parts_of
+from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, read_array, unit_spread
 
-from ml_backend.errors import ConfigError
-from ml_backend.files import content_key
+__all__ = [
+    "CHECKS",
+    "Backbone",
+    "ClipBackbone",
+    "Embedder",
+    "FrameBackbone",
+    "Precision",
+    "Progress",
+    "Sampling",
+    "Weights",
+    "choose_precision",
+    "clip_vectors",
+    "embed_all",
+    "embedders",
+    "load_backbone",
+    "participant_vectors",
+    "parts_of",
+    "precomputed_clip_vectors",
+    "read_array",
+    "unit_spread",
+]
 
-BACKBONES = {
-    "efficientnet_lite0": "efficientnet_lite0:load",
-    "clip": "clip:load",
-    "dinov2": "huggingface:load_dinov2",
-    "i3d": "i3d:load",
-    "raft": "raft:load",
+
+def _check_rate(rate: float | str) -> None:
+    if rate != "all" and not 0 < float(rate) <= 240:
+        raise ValueError("must be above 0 and at most 240, or `all`")
+
+
+CHECKS: dict[str, Callable[[Any], object]] = {
+    "backbone": parts_of,
+    "precision": check_precision,
+    "frames_per_second": _check_rate,
 }
-FAMILIES = {
-    "open_clip": ("clip:load_any", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
-    "timm": ("timm_models:load", "timm:vit_base_patch14_dinov2.lvd142m"),
-    "hf": ("huggingface:load", "hf:facebook/dinov3-vitb16-pretrain-lvd1689m"),
-}
-"""Loader and an example of each open family."""
-PAPER_ORDER = {"dinov2+raft": ("raft", "dinov2")}
-"""The paper's code puts the flow first in this combination, and last in the others (SPEC 2)."""
-BFLOAT16_BACKBONES = {"clip"}
-"""Those whose vectors in bfloat16 are known to keep a cosine of 0.999 to the float32 ones; EfficientNet-Lite0's fall
-to 0.995, the others' published weights were not measured."""
-
-Precision = Literal["float32", "bfloat16"]
-Images = list[npt.NDArray[np.uint8]]
-"""RGB pictures, each `(height, width, 3)`, all of one size."""
-
-
-class FrameBackbone(Protocol):
-    """Turns frames into vectors, `batch` frames at a time."""
-
-    name: str
-    dim: int
-    batch: int
-
-    def prepare(self, images: Images) -> Any:
-        """The network's input for `n` images."""
-        ...
-
-    def encode(self, prepared: Any) -> npt.NDArray[np.float32]:
-        """Vectors `(n, dim)` of what `prepare` made of `n` images."""
-        ...
-
-
-class ClipBackbone(Protocol):
-    """Turns clips into vectors; what a frame contributes is made once and shared by the clips that overlap there."""
-
-    name: str
-    dim: int
-    batch: int
-    clips: int
-
-    def frames_of_clip(self, clip_seconds: float) -> int:
-        """How many frames, evenly spaced, the network sees of a clip; ConfigError if it cannot with such clips."""
-        ...
-
-    def prepare(self, images: Images) -> Any:
-        """What is done to `n` images at once, `batch` at a time, in the decoding thread."""
-        ...
-
-    def contents(self, batches: Iterator[tuple[list[float], Any]]) -> Iterator[tuple[float, Any]]:
-        """`(time, tensor)` of every frame in order: the frame's part of a clip, such as pixels or optical flow."""
-        ...
-
-    def encode(self, stacks: Any) -> npt.NDArray[np.float32]:
-        """Vectors `(n, dim)` of `n` clips, `clips` at a time, each the stack of its frames' tensors."""
-        ...
-
-
-Backbone = FrameBackbone | ClipBackbone
-
-
-def is_of_clips(backbone: Backbone) -> TypeIs[ClipBackbone]:
-    """True for backbones that see whole clips; of an open family that is known only from the loaded model."""
-    return hasattr(backbone, "frames_of_clip")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where weights come from before a hub is asked: files in `folder`; I3D's from a file or URL of its own."""
-
-    folder: Path | None = None
-    i3d_rgb: str = ""
-    i3d_flow: str = ""
-
-    def find(self, name: str) -> Path | None:
-        """A file or folder of that name in the folder of weights."""
-        path = self.folder / name if self.folder else None
-        return path if path and path.exists() else None
-
-    def key(self, backbone: str) -> str:
-        """Of the content of the user's own weights for a backbone; empty where they come from the hub."""
-        found = [path for name in local_names(backbone) if (path := self.find(name))]
-        given = {"i3d": self.i3d_rgb, "raft": self.i3d_flow}.get(backbone, "")
-        contents = [content_key(file) for path in found for file in _files(path)]
-        if given:
-            contents.append(content_key(Path(given)) if Path(given).is_file() else given)
-        return sha256(" ".join(contents).encode()).hexdigest()[:8] if contents else ""
-
-
-def local_names(backbone: str) -> tuple[str, ...]:
-    """What the user's own weights of one backbone are called in the folder of weights."""
-    family, _, name = backbone.partition(":")
-    folder = name.replace("/", "--")
-    return {
-        "clip": ("clip-vit-large-patch14.safetensors",),
-        "dinov2": ("facebook--dinov2-large",),
-        "i3d": ("i3d_rgb.pt",),
-        "raft": ("raft_large.pth", "i3d_flow.pt"),
-        "open_clip": (f"{folder}.safetensors",),
-        "timm": (f"{name}.safetensors",),
-        "hf": (folder,),
-    }.get(family, ())
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-
-
-def parts_of(backbone: str) -> tuple[str, ...]:
-    """The backbones whose vectors `backbone` concatenates, in that order; ValueError says what is not known."""
-    parts = PAPER_ORDER.get(backbone, tuple(part.strip() for part in backbone.split("+")))
-    for part in parts:
-        family, _, name = part.partition(":")
-        if part not in BACKBONES and not (family in FAMILIES and name):
-            examples = ", ".join(example for _, example in FAMILIES.values())
-            known = f"known are {', '.join(BACKBONES)}, and such as {examples}, also joined by +"
-            raise ValueError(f"'{part}' is not known; {known}")
-    if len(set(parts)) < len(parts):
-        raise ValueError(f"'{backbone}' names a backbone twice")
-    return parts
-
-
-def choose_precision(backbone: str, wanted: Literal["auto"] | Precision) -> Precision:
-    """`auto` is bfloat16 where both the backbone and the hardware are made for it, else float32."""
-    if wanted != "auto":
-        return wanted
-    if backbone not in BFLOAT16_BACKBONES:
-        return "float32"
-    import torch
-
-    fast = torch.cuda.is_bf16_supported(False) if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if fast else "float32"
-
-
-def load_backbone(name: str, weights: Weights = Weights(), precision: Precision = "float32") -> Backbone:
-    """The one backbone called `name`; ConfigError if it is unknown or its weights cannot be had."""
-    try:
-        parts_of(name)
-    except ValueError as error:
-        raise ConfigError(f"backbone: {error}") from None
-    from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-
-    declare_missing_operators()
-    family, _, member = name.partition(":")
-    place = BACKBONES[name] if name in BACKBONES else FAMILIES[family][0]
-    module, _, function = place.partition(":")
-    loader: Callable[[str, Weights, Precision], Backbone] = getattr(
-        import_module(f"ml_backend.embeddings.{module}"), function
-    )
-    return loader(member, weights, precision)
-
-
-def weights_error(backbone: str, error: Exception, local: Path | str | None, remedy: str) -> ConfigError:
-    """Why a backbone has no weights: the user's own file is no good, or the hub was not reached."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    reason = reason if len(reason) <= 160 else f"{reason[:160]}…"
-    if local is not None:
-        return ConfigError(f"backbone {backbone}: {local} cannot be loaded ({reason}); copy it again")
-    return ConfigError(
-        f"backbone {backbone}: its weights cannot be loaded ({reason}); where the hub cannot be reached, save "
-        f"{remedy} in a folder, name it in WEAKHAR_WEIGHTS, or use backbone efficientnet_lite0"
-    )
+"""Parameter → what raises ValueError for a value that is not allowed."""

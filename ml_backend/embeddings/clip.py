@@ -1,5 +1,5 @@
-"""CLIP ViT-L/14 on single frames: image features after the visual projection, not normalised (SPEC 2); and by the
-same path every other model of open_clip."""
+"""CLIP ViT-L/14 on single frames: image features after the visual projection, not normalised, as in the paper; and by
+the same path every other model of open_clip."""
 
 import difflib
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 
 import open_clip
 
-from ml_backend.embeddings import Precision, Weights, local_names, weights_error
+from ml_backend.embeddings.device import Precision
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
+from ml_backend.embeddings.registry import Weights, local_names, weights_error
 from ml_backend.errors import ConfigError
 
 MODEL = "ViT-L-14-quickgelu"  # the architecture that OpenAI's weights were trained with

@@ -6,8 +6,9 @@ from pathlib import Path
 import timm
 import torch
 
-from ml_backend.embeddings import Precision, Weights
+from ml_backend.embeddings.device import Precision
 from ml_backend.embeddings.frames import NetworkOnFrames
+from ml_backend.embeddings.registry import Weights
 from ml_backend.embeddings.timm_models import preprocessing_of
 
 

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import interpolate, pad
 
-from ml_backend.embeddings import Images, Precision
+from ml_backend.embeddings.backbone import FrameBackbone, Images
+from ml_backend.embeddings.device import Precision, has_gpu, place
 from ml_backend.errors import ConfigError
 
 
@@ -58,7 +59,7 @@ def centre_crop(batch: torch.Tensor, crop: int) -> torch.Tensor:
     return batch[..., top : top + crop, left : left + crop]
 
 
-class NetworkOnFrames:
+class NetworkOnFrames(FrameBackbone):
     """A network on single frames, run in inference mode on the GPU where there is one.
 
     In bfloat16 weights and activations are; half the bits are twice the arithmetic on processors made for it.
@@ -71,14 +72,17 @@ class NetworkOnFrames:
         preprocessing: Callable[[Images], torch.Tensor],
         precision: Precision,
     ) -> None:
-        gpu = torch.cuda.is_available()
         self.name = name
         # On a CPU freed activations of larger batches go back to the system and are paged in again each time.
-        self.batch = 64 if gpu else 4
-        self.prepare = preprocessing
-        self._place = torch.device("cuda" if gpu else "cpu"), getattr(torch, precision)
+        self.batch = 64 if has_gpu() else 4
+        self._preprocessing = preprocessing
+        self._place = place(precision)
         self._network = network.eval().to(*self._place)
         self.dim = self.encode(self.prepare([np.zeros((32, 32, 3), np.uint8)])).shape[1]
+
+    def prepare(self, images: Images) -> torch.Tensor:
+        """The network's input, on the CPU."""
+        return self._preprocessing(images)
 
     def encode(self, prepared: torch.Tensor) -> npt.NDArray[np.float32]:
         """Vectors `(n, dim)` of `n` prepared images."""

@@ -5,7 +5,6 @@ SigLIP), its pooled output (DINOv2: the class token after the last norm), or its
 weights bring no pooling. A clip's vector is the mean over the tokens of a video model (V-JEPA 2, VideoMAE).
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,17 @@ import numpy.typing as npt
 import torch
 import transformers
 
-from ml_backend.embeddings import Images, Precision, Weights, local_names, weights_error
+from ml_backend.embeddings.backbone import ClipBackbone, Images
+from ml_backend.embeddings.device import Precision, has_gpu, place
 from ml_backend.embeddings.frames import NetworkOnFrames
+from ml_backend.embeddings.registry import Weights, local_names, weights_error
 from ml_backend.errors import ConfigError
 
 DINOV2 = "facebook/dinov2-large"
 
 
 def load_dinov2(_: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
-    """DINOv2-large: class token after the last norm, `(1024,)` (SPEC 2)."""
+    """DINOv2-large: class token after the last norm, `(1024,)`, as in the paper."""
     backbone = load(DINOV2, weights, precision, "dinov2")
     assert isinstance(backbone, NetworkOnFrames)
     return backbone
@@ -73,17 +74,16 @@ class ImageFeatures(torch.nn.Module):
         return found.last_hidden_state[:, 0]
 
 
-class NetworkOnVideo:
+class NetworkOnVideo(ClipBackbone):
     """A model of video that was trained on `frames` frames a clip."""
 
     def __init__(self, name: str, model: Any, processor: Any, frames: int, precision: Precision) -> None:
-        gpu = torch.cuda.is_available()
         self.name = name
         self.batch = 16
-        self.clips = 8 if gpu else 1
+        self.clips = 8 if has_gpu() else 1
         self._frames = frames
         self._processor = processor
-        self._place = torch.device("cuda" if gpu else "cpu"), getattr(torch, precision)
+        self._place = place(precision)
         self._model = model.eval().to(*self._place)
         self.dim = int(model.config.hidden_size)
 
@@ -99,11 +99,6 @@ class NetworkOnVideo:
         prepared = self._processor(videos=[video], return_tensors="pt", do_sample_frames=False)
         pixels: torch.Tensor = next(value for key, value in prepared.items() if key.startswith("pixel_values"))
         return pixels[0].half()
-
-    def contents(self, batches: Iterator[tuple[list[float], torch.Tensor]]) -> Iterator[tuple[float, torch.Tensor]]:
-        """Each frame's pixels."""
-        for times, prepared in batches:
-            yield from zip(times, prepared, strict=True)
 
     def encode(self, stacks: torch.Tensor) -> npt.NDArray[np.float32]:
         """Vectors `(n, dim)` of `(n, frames, 3, side, side)`."""

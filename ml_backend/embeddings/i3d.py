@@ -1,11 +1,10 @@
 """I3D, the two-stream inflated 3D ConvNet of "Quo Vadis, Action Recognition?" (Carreira and Zisserman, 2017): its RGB
-stream on the frames of a clip, 1024 features after the last average pool (SPEC 2 and 9).
+stream on the frames of a clip, 1024 features after the last average pool, as in the paper.
 
 The modules are named as in the torch state dicts that circulate, converted from the published TensorFlow weights.
 """
 
 import re
-from collections.abc import Iterator
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool3d, pad, relu
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ml_backend.embeddings import Images, Precision, Weights, weights_error
+from ml_backend.embeddings.backbone import ClipBackbone, Images
+from ml_backend.embeddings.device import Precision, has_gpu, place
 from ml_backend.embeddings.frames import centre_crop, resized
+from ml_backend.embeddings.registry import Weights, weights_error
 from ml_backend.errors import ConfigError
 
 FRAMES_PER_SECOND = 12.0
@@ -205,16 +206,15 @@ def on_pixels(coded: Tensor) -> Tensor:
     return coded * (2 / 255) - 1
 
 
-class StreamOnClips:
+class StreamOnClips(ClipBackbone):
     """A stream of I3D on clips at 12 frames a second; here the RGB one."""
 
     def __init__(self, name: str, network: I3D, precision: Precision) -> None:
-        gpu = torch.cuda.is_available()
         self.name = name
         self.dim = 1024
         self.batch = 16
-        self.clips = 8 if gpu else 1
-        self._place: Any = torch.device("cuda" if gpu else "cpu"), getattr(torch, precision)
+        self.clips = 8 if has_gpu() else 1
+        self._place: Any = place(precision)
         self._network = network.fuse().to(*self._place)
         self._network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
@@ -229,11 +229,6 @@ class StreamOnClips:
     def prepare(self, images: Images) -> Tensor:
         """`(n, 3, 224, 224)` uint8: shorter side to 256, centre."""
         return centre_crop(resized(images, SHORTER_SIDE, "bilinear"), CROP)
-
-    def contents(self, batches: Iterator[tuple[list[float], Tensor]]) -> Iterator[tuple[float, Tensor]]:
-        """Each frame's pixels."""
-        for times, prepared in batches:
-            yield from zip(times, prepared, strict=True)
 
     def encode(self, stacks: Tensor) -> npt.NDArray[np.float32]:
         """Vectors `(n, 1024)` of `(n, frames, channels, 224, 224)` uint8."""

@@ -1,4 +1,4 @@
-"""Optical flow by RAFT, seen by the flow stream of I3D: 1024 features after the last average pool (SPEC 2).
+"""Optical flow by RAFT, seen by the flow stream of I3D: 1024 features after the last average pool, as in the paper.
 
 The flow between two frames is computed once, however many clips overlap there. It is taken at a shorter side of 256
 pixels, clamped to 20 pixels and coded in 256 steps, as that stream's training data was.
@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
 
-from ml_backend.embeddings import Images, Precision, Weights, local_names, weights_error
+from ml_backend.embeddings.backbone import Images
+from ml_backend.embeddings.device import Precision, has_gpu
 from ml_backend.embeddings.frames import centre_crop, resized
 from ml_backend.embeddings.i3d import CROP, I3D, SHORTER_SIDE, StreamOnClips, load_stream
+from ml_backend.embeddings.registry import Weights, local_names, weights_error
 
 PUBLISHED = Raft_Large_Weights.C_T_SKHT_V2
 MOST_PIXELS = 20.0
@@ -42,7 +44,7 @@ class FlowOnClips(StreamOnClips):
 
     def __init__(self, raft: torch.nn.Module, network: I3D, precision: Precision) -> None:
         super().__init__("raft", network, precision)
-        self.batch = 16 if torch.cuda.is_available() else 4
+        self.batch = 16 if has_gpu() else 4
         self._raft = raft.eval().to(self._place[0])
 
     def prepare(self, images: Images) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vectors on disk, one set a video, backbone and way of sampling; a clip's vector is found in it or the mean of some.
+"""Vectors on disk, one set a video, backbone and way of sampling.
 
 Vectors are appended as they are made, so that a killed run goes on where it stopped, and become a `.npy` (vectors),
 a `.times.npy` (seconds of the frame, or of the clip's start) and a `.json` (what made them) when the video is done.
@@ -6,28 +6,19 @@ a `.times.npy` (seconds of the frame, or of the clip's start) and a `.json` (wha
 
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings import Backbone, ClipBackbone, FrameBackbone, Precision, is_of_clips
+from ml_backend.embeddings.backbone import CLIPS, FRAMES, Backbone, Batches, Floats, Rows, Sampling, Vectors
+from ml_backend.embeddings.device import Precision
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
-from ml_backend.recordings.clips import clip_starts, frames_of_clips, mean_of_frames
-from ml_backend.recordings.video import TIME_TOLERANCE, probe, sample_frames
-
-Item = TypeVar("Item")
-Floats = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.float32]
-Batches = Iterator[tuple[list[float], Vectors]]
 
 ROWS_AT_ONCE = 4096
 """What is copied from file to file goes in such pieces: memory does not grow with the length of a video."""
@@ -44,9 +35,7 @@ class Embedder:
     backbone: str
     weights: str
     precision: Precision
-    frames_per_second: float | None
-    clip_seconds: float
-    stride_seconds: float
+    sampling: Sampling
     load: Callable[[], Backbone]
 
     def make(self, videos: list[Path], progress: Callable[[int, float], None]) -> None:
@@ -57,114 +46,26 @@ class Embedder:
 
     def of_clips(self, video: Path, starts: Floats) -> Vectors:
         """Vectors `(n_clips, dim)` of the clips that start at `starts`, which are multiples of the stride."""
-        times, vectors, whole_clips = self.stored(video)
-        if not whole_clips:
-            return clip_vectors(times, vectors, starts, self.clip_seconds)
-        rows = np.rint(starts / self.stride_seconds).astype(np.int64)
-        return np.asarray(vectors[rows], dtype=np.float32)
+        rows, times, vectors = self.stored(video)
+        return rows.of_clips(times, vectors, starts, self.sampling)
 
-    def stored(self, video: Path, progress: Callable[[float], None] = lambda _: None) -> tuple[Floats, Vectors, bool]:
-        """Times `(n,)` seconds, vectors `(n, dim)`, and whether they are of clips rather than of frames.
+    def stored(self, video: Path, progress: Callable[[float], None] = lambda _: None) -> tuple[Rows, Floats, Vectors]:
+        """What the rows stand for, their times `(n,)` in seconds, and vectors `(n, dim)`; made if they are missing.
 
-        That is known from what is on disk, or from the loaded backbone. `progress` gets the seconds of video done.
+        `progress` gets the seconds of video done.
         """
-        name = f"{safe_name(self.backbone)}-{self.weights}" if self.weights else safe_name(self.backbone)
-        stem = self.folder / content_key(video) / name
-        clip_stem = _stem(stem, f"{self.clip_seconds:g}s-{self.stride_seconds:g}s", self.precision)
-        frame_stem = _stem(stem, _rate_name(self.frames_per_second), self.precision)
-        for found, of_clips in ((frame_stem, False), (clip_stem, True)):
-            if _is_made(found):
-                return *_made(found), of_clips
+        for rows in (FRAMES, CLIPS):
+            if _is_made(stem := self._stem(video, rows)):
+                return rows, *_made(stem)
         backbone = self.load()
-        if is_of_clips(backbone):
-            make = clip_batches(video, self.clip_seconds, self.stride_seconds, backbone)
-            _make_once(clip_stem, video, backbone, make, progress)
-            return *_made(clip_stem), True
-        _make_once(frame_stem, video, backbone, frame_batches(video, self.frames_per_second, backbone), progress)
-        return *_made(frame_stem), False
+        stem = self._stem(video, backbone.rows)
+        _make_once(stem, video, backbone, partial(backbone.vectors_of, video, self.sampling), progress)
+        return backbone.rows, *_made(stem)
 
-
-def frame_batches(video: Path, per_second: float | None, backbone: FrameBackbone) -> Callable[[float], Batches]:
-    """Makes `(times, vectors)` of the frames later than a time, a batch at a time."""
-
-    def batches(after: float) -> Batches:
-        for times, prepared in _prepared(video, per_second, after, backbone):
-            yield times, backbone.encode(prepared)
-
-    return batches
-
-
-def clip_batches(
-    video: Path, clip_seconds: float, stride_seconds: float, backbone: ClipBackbone
-) -> Callable[[float], Batches]:
-    """Makes `(starts, vectors)` of the clips that start later than a time, a few at a time.
-
-    Every frame is decoded, and its part of a clip made, once.
-    """
-    frames = backbone.frames_of_clip(clip_seconds)
-    every = clip_seconds / frames
-
-    def batches(after: float) -> Batches:
-        import torch
-
-        starts = clip_starts(0.0, probe(video).duration, clip_seconds, stride_seconds)
-        starts = starts[starts > after + TIME_TOLERANCE]
-        if len(starts) == 0:
-            return
-        contents = backbone.contents(_prepared(video, 1 / every, _before(video, 1 / every, starts[0]), backbone))
-        stacks = _clip_stacks(contents, starts, frames, every)
-        while batch := list(islice(stacks, backbone.clips)):
-            yield [start for start, _ in batch], backbone.encode(torch.stack([stack for _, stack in batch]))
-
-    return batches
-
-
-def _before(video: Path, per_second: float, start: float) -> float:
-    """A time after which the first sampled frame is one that is shown at `start` or earlier."""
-    for earlier in (1.0, 10.0, 100.0):
-        first = next(sample_frames(video, per_second, start - earlier), None)
-        if first is not None and first[0] <= start + TIME_TOLERANCE:
-            return start - earlier
-    return -1.0
-
-
-def _clip_stacks(
-    contents: Iterator[tuple[float, Any]], starts: Floats, frames: int, every: float
-) -> Iterator[tuple[float, Any]]:
-    """`(start, stack (frames, …))` of each clip: the frames nearest to `frames` moments, `every` seconds apart."""
-    import torch
-
-    held: deque[tuple[float, Any]] = deque()
-    for start in starts:
-        moments = start + every * np.arange(frames)
-        while not held or held[-1][0] < moments[-1] - TIME_TOLERANCE:
-            following = next(contents, None)
-            if following is None:
-                break
-            held.append(following)
-            _drop_before(start, held)
-        _drop_before(start, held)
-        times = np.array([time for time, _ in held])
-        nearest = np.searchsorted((times[1:] + times[:-1]) / 2, moments - TIME_TOLERANCE)
-        yield float(start), torch.stack([held[index][1] for index in nearest])
-
-
-def _drop_before(start: float, held: deque[tuple[float, Any]]) -> None:
-    """Frames that a later one replaces before `start`."""
-    while len(held) > 1 and held[1][0] <= start + TIME_TOLERANCE:
-        held.popleft()
-
-
-def clip_vectors(
-    times: npt.NDArray[np.float64],
-    vectors: npt.NDArray[np.float32],
-    starts: npt.NDArray[np.float64],
-    clip_seconds: float,
-) -> npt.NDArray[np.float32]:
-    """Mean of each clip's frame vectors, `(n_clips, dim)`; a clip without a frame shows the last one before it."""
-    first, last = frames_of_clips(times, starts, clip_seconds)
-    first = np.where(last > first, first, np.clip(first - 1, 0, len(times) - 1))
-    return mean_of_frames(vectors, first, np.maximum(last, first + 1))
+    def _stem(self, video: Path, rows: Rows) -> Path:
+        parts = [safe_name(self.backbone), self.weights, rows.key(self.sampling)]
+        parts.append("" if self.precision == "float32" else self.precision)
+        return self.folder / content_key(video) / "-".join(part for part in parts if part)
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
@@ -196,20 +97,11 @@ def precomputed_clip_vectors(
     if rows.ndim != 2 or abs(len(rows) - clips_of_video) > 2:
         expected = f"expected (clips, dim) with {clips_of_video} clips of this video"
         raise RecordingError(f"{path}: has shape {rows.shape}, {expected}; check clip_seconds and stride_seconds")
-    # The paper's files may lack a clip at the very end: the last row then serves (SPEC 1).
+    # The paper's files may lack a clip at the very end: the last row then serves.
     vectors = np.asarray(rows[np.minimum(wanted, len(rows) - 1)], dtype=np.float32)
     if not np.isfinite(vectors).all():
         raise RecordingError(f"{path}: holds NaN or infinite values; compute the vectors again")
     return vectors
-
-
-def _rate_name(frames_per_second: float | None) -> str:
-    return "allfps" if frames_per_second is None else f"{frames_per_second:g}fps"
-
-
-def _stem(stem: Path, sampling: str, precision: Precision) -> Path:
-    suffix = "" if precision == "float32" else f"-{precision}"
-    return stem.with_name(f"{stem.name}-{sampling}{suffix}")
 
 
 def _is_made(stem: Path) -> bool:
@@ -270,28 +162,6 @@ def _complete(
             stream.write(rows.tobytes())
             stream.flush()
             progress(times[-1])
-
-
-def _prepared(
-    video: Path, per_second: float | None, after: float, backbone: Backbone
-) -> Iterator[tuple[list[float], Any]]:
-    """Times and prepared frames later than `after`, batch by batch, each made while the one before is in use."""
-    frames = sample_frames(video, per_second, after)
-
-    def batches() -> Iterator[tuple[list[float], Any]]:
-        while batch := list(islice(frames, backbone.batch)):
-            yield [time for time, _ in batch], backbone.prepare([image for _, image in batch])
-
-    return _one_ahead(batches())
-
-
-def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the caller works on the one before."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = thread.submit(next, items, None)
-            yield item
 
 
 def _write_column(path: Path, partial: Path, row: np.dtype[np.void], column: str) -> None:

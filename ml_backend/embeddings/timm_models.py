@@ -5,8 +5,9 @@ from typing import Any
 
 import timm
 
-from ml_backend.embeddings import Precision, Weights, local_names, weights_error
+from ml_backend.embeddings.device import Precision
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
+from ml_backend.embeddings.registry import Weights, local_names, weights_error
 from ml_backend.errors import ConfigError
 
 

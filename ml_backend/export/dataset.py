@@ -1,11 +1,11 @@
 """The weakly labelled dataset: clip labels spread to IMU samples, written as Parquet or as WEAR's CSV.
 
-`dataset.json` and `<participant>.parquet` are the contract with `training`, which reads nothing else.
+`training/contract.py` defines what is written; `training` reads nothing else.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,11 @@ import pyarrow.parquet
 
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import safe_name, written_atomically
-from ml_backend.jobs.pipeline import project_labels
-from ml_backend.jobs.store import Store, project_overrides
-from ml_backend.labels.labelling import ParticipantLabels
-from ml_backend.labels.propagation import UNLABELLED, Threshold, macro_recall, parse_threshold
-from ml_backend.labelstudio.config import parse_label_config
-from ml_backend.recordings.clips import clip_of_samples
-from ml_backend.recordings.imu import EXPORT_COLUMNS, Imu, read_imu
-from ml_backend.recordings.layouts import find_recordings
-from ml_backend.settings import Parameters, Settings
+from ml_backend.labels import UNLABELLED, ParticipantLabels, Threshold, macro_recall, parse_threshold
+from ml_backend.recordings import Imu, Recording, clip_of_samples, read_imu
+from training.contract import ANNOTATED, COLUMNS, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 FORMATS = ("parquet", "wear")
-PROPAGATED_LABEL = "propagated_label"
-"""Column with the label that a sample would have without any threshold."""
-ANNOTATED, PROPAGATED, OMITTED = "annotated", "propagated", "omitted"
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
 
@@ -45,31 +35,30 @@ class RecordingSamples:
     clip: npt.NDArray[np.int64]
 
 
-def export_dataset(
-    store: Store,
-    settings: Settings,
-    project_id: int,
+def write_export(
+    everything: list[ParticipantLabels],
+    recordings: Mapping[str, Recording],
+    classes: tuple[str, ...],
+    parameters: Mapping[str, Any],
+    threshold: Threshold,
     target: Path,
-    threshold: str | None = None,
     file_format: str = "parquet",
 ) -> dict[str, Any]:
-    """Write the project's dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
+    """Write the dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
-    `threshold` overrides the project's. Annotations are those in the store: reconcile before.
+    `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format: '{file_format}' is not known; known are {', '.join(FORMATS)}")
     if target.exists() and not (target / "dataset.json").is_file() and any(target.iterdir()):
         raise ConfigError(f"{target}: is not empty and no export of weakhar; choose another folder")
-    everything, classes, parameters = _labelled_project(store, settings, project_id)
-    limit = parse_threshold(parameters.threshold if threshold is None else threshold)
     with written_atomically(target) as temporary:
         temporary.mkdir(parents=True)
         participants: dict[str, Any] = {}
-        description: dict[str, Any] = {}
+        signals: dict[str, Any] = {}
         for number, labels in enumerate(everything):
-            samples = participant_samples(labels, Path(store.project(project_id).dataset), parameters)
-            table = _table(labels, samples, classes, limit)
+            samples = participant_samples(labels, recordings)
+            table = _table(labels, samples, classes, threshold)
             name = labels.clustering.participant
             file = f"{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
             if file_format == "parquet":
@@ -77,23 +66,15 @@ def export_dataset(
             else:
                 pa.csv.write_csv(_wear_table(table, number), temporary / file)
             participants[name] = {"file": file, **_counts(labels, table)}
-            description.setdefault("channels", list(samples[0].imu.channels))
-            description.setdefault("sampling_rate", _common_rate(samples))
+            signals.setdefault("channels", list(samples[0].imu.channels))
+            signals.setdefault("sampling_rate", _common_rate(samples))
         description = {
             "schema_version": SCHEMA_VERSION,
             "format": file_format,
             "labels": list(classes),
-            **description,
-            "clip_seconds": parameters.clip_seconds,
-            "stride_seconds": parameters.stride_seconds,
-            "backbone": parameters.backbone,
-            "frames_per_second": parameters.frames_per_second,
-            "components": parameters.components,
-            "clustering": parameters.clustering,
-            "propagation": parameters.propagation,
-            "seed": parameters.seed,
-            "threshold": str(limit),
-            "label_studio_project": {"id": project_id, "title": store.project(project_id).title},
+            **signals,
+            **parameters,
+            "threshold": str(threshold),
             "participants": participants,
         }
         text = json.dumps(description, indent=1, ensure_ascii=False)
@@ -101,15 +82,15 @@ def export_dataset(
     return description
 
 
-def threshold_table(store: Store, settings: Settings, project_id: int) -> list[dict[str, Any]]:
-    """Coverage (share of samples labelled) and, where ground truth is known, labelling accuracy (SPEC 4) as mean and
-    standard deviation over participants, for several thresholds."""
-    everything, classes, parameters = _labelled_project(store, settings, project_id)
-    root = Path(store.project(project_id).dataset)
+def threshold_table(
+    everything: list[ParticipantLabels], recordings: Mapping[str, Recording], classes: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Coverage (share of samples labelled) and, where ground truth is known, labelling accuracy as mean and standard
+    deviation over participants, for several thresholds."""
     coverage: dict[str, list[float]] = defaultdict(list)
     accuracy: dict[str, list[float]] = defaultdict(list)
     for labels in everything:
-        samples = participant_samples(labels, root, parameters)
+        samples = participant_samples(labels, recordings)
         truth = _truth(samples, classes)
         for threshold in TABLE_THRESHOLDS:
             predicted = _sample_labels(labels.clip_labels(parse_threshold(threshold)), samples)
@@ -128,17 +109,14 @@ def threshold_table(store: Store, settings: Settings, project_id: int) -> list[d
     ]
 
 
-def participant_samples(labels: ParticipantLabels, root: Path, parameters: Parameters) -> list[RecordingSamples]:
+def participant_samples(labels: ParticipantLabels, recordings: Mapping[str, Recording]) -> list[RecordingSamples]:
     """Read the IMU of every recording of a participant and find each sample's clip."""
     clustering = labels.clustering
-    recordings = {str(recording): recording for recording in find_recordings(root, parameters)[0]}
     result = []
     for number, name in enumerate(clustering.recordings):
         recording = recordings.get(f"{clustering.participant}/{name}")
         if recording is None:
-            raise RecordingError(
-                f"{root}: recording {clustering.participant}/{name} is gone; restore it or run again"
-            )
+            raise RecordingError(f"recording {clustering.participant}/{name} is gone; restore it or run again")
         imu = read_imu(recording.imu, recording.imu_format)
         own = np.flatnonzero(clustering.recording_of_clip == number)
         end = float(clustering.durations[number])
@@ -146,22 +124,6 @@ def participant_samples(labels: ParticipantLabels, root: Path, parameters: Param
         clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
         result.append(RecordingSamples(name, imu, clip))
     return result
-
-
-def _labelled_project(
-    store: Store, settings: Settings, project_id: int
-) -> tuple[list[ParticipantLabels], tuple[str, ...], Parameters]:
-    project = store.project(project_id)
-    everything = project_labels(store, settings, project_id)
-    if not everything:
-        raise ConfigError(
-            f"project {project_id}: no clips yet; press Start Training in Label Studio or `weakhar run`"
-        )
-    return (
-        everything,
-        parse_label_config(project.label_config).classes,
-        settings.parameters(project_overrides(project)),
-    )
 
 
 def _table(
@@ -202,7 +164,7 @@ def _table(
 def _wear_table(table: pa.Table, number: int) -> pa.Table:
     """WEAR's columns: sbj_id, channels…, label; samples of omitted clips are dropped, as the paper does."""
     kept = table.filter(pa.compute.is_valid(table["label"]))
-    ours = set(EXPORT_COLUMNS)
+    ours = set(COLUMNS)
     channels = [name for name in kept.column_names if name not in ours]
     subject = pa.array(np.full(kept.num_rows, number), pa.int64())
     return pa.table(

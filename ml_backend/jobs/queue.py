@@ -14,9 +14,10 @@ from typing import Any
 from huey import Huey, RedisHuey, SqliteHuey, crontab
 
 from ml_backend.errors import WeakHARError
-from ml_backend.jobs.pipeline import client_for, run_project, sync_project
+from ml_backend.jobs.pipeline import run_project, sync_project
+from ml_backend.jobs.projects import client_for
 from ml_backend.jobs.store import DONE, FAILED, LEASE_SECONDS, QUEUED, RUNNING, BusyError, Store
-from ml_backend.labelstudio.answers import ACTIONS
+from ml_backend.labelstudio import ACTIONS
 from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """What the backend remembers: projects, jobs, and a copy of Label Studio's tasks and annotations.
 
 SQLite by default, PostgreSQL by URL. Label Studio owns the annotations: a webhook upserts one here, a reconciliation
-makes the copy exact. Clusters are files (pipeline), labels are computed when asked for (labelling).
+makes the copy exact. Clusters are files, labels are computed when asked for.
 """
 
 import json
@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -23,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.files import locked
+from ml_backend.labels import Answer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,17 +100,6 @@ class Annotation(Base):
     deleted: Mapped[bool] = mapped_column(default=False)
     updated_at: Mapped[float] = mapped_column(default=0.0)
     received_at: Mapped[float]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An annotation as Label Studio reports it; `choice` is None where nothing was chosen."""
-
-    id: int
-    task_id: int
-    choice: str | None
-    skipped: bool
-    updated_at: float
 
 
 class Store:

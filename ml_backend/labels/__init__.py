@@ -1,1 +1,46 @@
+"""Clusters + answers → labels. In come one participant's clusters and what people said of clips; out come the label
+of every clip, and the clips still to ask for. Arrays in, arrays out: no file, no database, computed when asked for.
 
+Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `Answer`, `Classes`
+and `answers_by_clip`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`,
+`macro_recall`, and the parts `majority`, `cluster_labels`, `thresholded`, `discriminant_labels` and `UNLABELLED`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ml_backend.labels.accuracy import macro_recall
+from ml_backend.labels.answers import UNLABELLED, Answer, Classes, answers_by_clip, majority
+from ml_backend.labels.discriminant import discriminant_labels
+from ml_backend.labels.labelling import (
+    PROPAGATIONS,
+    ParticipantLabels,
+    check_propagation,
+    cluster_labels,
+    parse_threshold,
+    participant_labels,
+    thresholded,
+)
+from training import contract
+from training.contract import Threshold
+
+__all__ = [
+    "CHECKS",
+    "PROPAGATIONS",
+    "UNLABELLED",
+    "Answer",
+    "Classes",
+    "ParticipantLabels",
+    "Threshold",
+    "answers_by_clip",
+    "cluster_labels",
+    "discriminant_labels",
+    "macro_recall",
+    "majority",
+    "parse_threshold",
+    "participant_labels",
+    "thresholded",
+]
+
+CHECKS: dict[str, Callable[[Any], object]] = {"propagation": check_propagation, "threshold": contract.parse_threshold}
+"""Parameter → what raises ValueError for a value that is not allowed."""

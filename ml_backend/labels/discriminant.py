@@ -9,25 +9,13 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from ml_backend.labels.propagation import UNLABELLED
+from ml_backend.labels.answers import UNLABELLED
 
 Ints = npt.NDArray[np.int64]
 
-DIMENSIONS = 50
-"""With as many dimensions as clips a discriminant would only repeat what it was told."""
 SHRINKAGE = 0.3
-
-
-def reduced(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """The first 50 principal components of `vectors (n_clips, dim)`, fewer where there are fewer; `(n_clips, m)`."""
-    dimensions = min(DIMENSIONS, *vectors.shape)
-    components: npt.NDArray[np.float32] = PCA(dimensions, svd_solver="randomized", random_state=0).fit_transform(
-        np.asarray(vectors, dtype=np.float32)
-    )
-    return components
 
 
 def discriminant_labels(components: npt.NDArray[np.floating], labels: Ints) -> Ints:

@@ -3,67 +3,24 @@
 A pure function of its inputs, computed when asked for: an edited, deleted or late annotation needs no special case.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.clusters import Clustering
+from ml_backend.errors import ConfigError
+from ml_backend.labels.answers import REJECTED, TIE, UNLABELLED, Classes, verdict
 from ml_backend.labels.discriminant import discriminant_labels
-from ml_backend.labels.propagation import UNLABELLED, Threshold, cluster_labels, majority, thresholded
-from ml_backend.labelstudio.config import LabelConfig
-from ml_backend.labelstudio.tasks import clip_key
+from training import contract
+from training.contract import Threshold
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-REJECTED, TIE = "rejected", "tie"
-
-
-@dataclass(frozen=True)
-class Clustering:
-    """One participant's clips and clusters. Per clip `(n_clips,)`: index of its recording, start in seconds, cluster,
-    distance to the centroid clip, log density in the cluster; `centroids (C,)` clip indices, -1 for empty;
-    `components (n_clips, m)` of the vectors, for a discriminant."""
-
-    participant: str
-    recordings: tuple[str, ...]
-    durations: Floats
-    recording_of_clip: Ints
-    starts: Floats
-    clusters: Ints
-    distances: Floats
-    log_density: Floats
-    centroids: Ints
-    clip_seconds: float
-    stride_seconds: float
-    components: npt.NDArray[np.floating] | None = None
-
-    @property
-    def sizes(self) -> Ints:
-        """Clips in each cluster `(C,)`."""
-        return np.bincount(self.clusters, minlength=len(self.centroids))
-
-    def key(self, clip: int) -> str:
-        """The clip's key in tasks."""
-        start = float(self.starts[clip])
-        return clip_key(self.recordings[self.recording_of_clip[clip]], start, start + self.clip_seconds)
-
-    def candidates(self, cluster: int) -> Iterator[int]:
-        """The cluster's clips in the order in which they are offered: the centroid clip, then the densest that do not
-        overlap an offered one, since overlapping clips show the same."""
-        own = np.flatnonzero(self.clusters == cluster)
-        ranked = own[np.argsort(-self.log_density[own], kind="stable")]
-        offered: list[int] = []
-        for clip in [int(self.centroids[cluster]), *map(int, ranked)] if len(own) else []:
-            if not any(self._overlap(clip, other) for other in offered):
-                offered.append(clip)
-                yield clip
-
-    def _overlap(self, one: int, other: int) -> bool:
-        same = self.recording_of_clip[one] == self.recording_of_clip[other]
-        return bool(same and abs(self.starts[one] - self.starts[other]) < self.clip_seconds - 1e-6)
+PROPAGATIONS = ("cluster", "discriminant")
+"""A label goes to its cluster as in the paper, or a discriminant corrects what clusters spread."""
 
 
 @dataclass(frozen=True)
@@ -89,28 +46,17 @@ class ParticipantLabels:
         return int((self.cluster_labels != UNLABELLED).sum())
 
 
-def answers_by_clip(
-    rows: Iterable[tuple[str, str, str | None, bool]],
-) -> dict[str, dict[str, list[str | None]]]:
-    """participant → clip key → choices, None for a skipped or empty answer; from `Store.answers`."""
-    answers: dict[str, dict[str, list[str | None]]] = defaultdict(lambda: defaultdict(list))
-    for participant, clip, choice, skipped in rows:
-        answers[participant][clip].append(None if skipped else choice)
-    return answers
-
-
 def participant_labels(
     clustering: Clustering,
     answers: dict[str, list[str | None]],
-    config: LabelConfig,
-    corrected: bool = False,
+    classes: Classes,
+    propagation: str = "cluster",
 ) -> ParticipantLabels:
     """Labels of one participant's clusters, and the clips to ask for.
 
-    A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip. With
-    `corrected` a discriminant corrects what clusters spread.
+    A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip.
     """
-    index = {name: number for number, name in enumerate(config.classes)}
+    index = {name: number for number, name in enumerate(classes.names)}
     found: list[tuple[int, int]] = []
     wanted: list[tuple[int, int]] = []
     ties: list[str] = []
@@ -118,28 +64,45 @@ def participant_labels(
     for cluster in np.argsort(-clustering.sizes, kind="stable"):
         for clip in clustering.candidates(int(cluster)):
             wanted.append((int(cluster), clip))
-            verdict = _verdict(answers.get(clustering.key(clip), []), config)
-            if verdict == TIE:
+            said = verdict(answers.get(clustering.key(clip), []), classes)
+            if said == TIE:
                 ties.append(clustering.key(clip))
-            elif verdict in index:
-                found.append((int(cluster), index[verdict]))
+            elif said in index:
+                found.append((int(cluster), index[said]))
                 annotated[clip] = True
-            if verdict != REJECTED:
+            if said != REJECTED:
                 break
     of_clusters = cluster_labels(len(clustering.centroids), found)
     propagated = of_clusters[clustering.clusters]
-    if corrected and clustering.components is not None:
-        propagated = np.where(annotated, propagated, discriminant_labels(clustering.components, propagated))
+    if propagation == "discriminant" and clustering.principal_components is not None:
+        corrected = discriminant_labels(clustering.principal_components, propagated)
+        propagated = np.where(annotated, propagated, corrected)
     return ParticipantLabels(clustering, of_clusters, wanted, annotated, ties, propagated)
 
 
-def _verdict(choices: list[str | None], config: LabelConfig) -> str | None:
-    """What annotators say of one clip: a class, REJECTED (skipped or mixed), TIE, or None while unanswered."""
-    given = [choice for choice in choices if choice is not None]
-    if not given:
-        return REJECTED if choices else None
-    winner = majority(given)
-    if winner is None:
-        return TIE
-    # A class that is no longer in the config cannot be exported: its clip is asked again only by a person's edit.
-    return REJECTED if winner in config.mixed else winner
+def cluster_labels(n_clusters: int, answers: Iterable[tuple[int, int]]) -> Ints:
+    """`(n_clusters,)` label index of each cluster; answers: (cluster, label), the best clip's first."""
+    labels = np.full(n_clusters, UNLABELLED, dtype=np.int64)
+    for cluster, label in answers:
+        if labels[cluster] == UNLABELLED:
+            labels[cluster] = label
+    return labels
+
+
+def thresholded(labels: Ints, distances: Floats, threshold: Threshold) -> Ints:
+    """Label index of each clip, UNLABELLED where the threshold omits it; all `(n_clips,)` of one participant."""
+    return np.where(threshold.keeps(distances), labels, UNLABELLED)
+
+
+def parse_threshold(text: str | float | None) -> Threshold:
+    """As `training.contract.parse_threshold`; ConfigError quotes what is no threshold."""
+    try:
+        return contract.parse_threshold(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_propagation(propagation: str) -> None:
+    """ValueError if there is no such way to propagate."""
+    if propagation not in PROPAGATIONS:
+        raise ValueError(f"'{propagation}' is not known; known are {', '.join(PROPAGATIONS)}")

@@ -1,52 +1,67 @@
-"""Annotations from Label Studio to the store: one by webhook, all by reconciliation."""
+"""What annotators said, as Label Studio tells it: one answer by webhook, all of a project when asked."""
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ml_backend.jobs.store import Answer, Store
+from ml_backend.labels import Answer
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import MIXED
 from ml_backend.labelstudio.tasks import clip_of_task
 
 ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
 DELETED = "ANNOTATIONS_DELETED"
-ACTIONS = (*ANNOTATED, DELETED, "TASKS_DELETED", "PROJECT_UPDATED", "PROJECT_DELETED")
+TASKS_DELETED = "TASKS_DELETED"
+ACTIONS = (*ANNOTATED, DELETED, TASKS_DELETED, "PROJECT_UPDATED", "PROJECT_DELETED")
 
 
-def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> bool:
-    """Upsert or remove what one webhook is about; True if the labels may have changed."""
-    action, annotations = payload.get("action"), _annotations(payload)
-    if action == DELETED:
-        store.delete_annotations(project_id, [int(annotation["id"]) for annotation in annotations])
-        return True
-    if action in ANNOTATED:
-        changed = [store.upsert_annotation(project_id, answer_of(annotation)) for annotation in annotations]
-        return any(changed)
-    return action == "TASKS_DELETED"
+@dataclass(frozen=True)
+class Snapshot:
+    """What a project in Label Studio held when it was asked: title, labelling config, our tasks as they are there,
+    (task id, participant, clip key) of each, and every answer to them."""
+
+    asked_at: float
+    title: str
+    label_config: str
+    tasks: list[dict[str, Any]]
+    clips: list[tuple[int, str, str]]
+    answers: list[Answer]
+
+
+def read_project(client: Client, project_id: int) -> Snapshot:
+    """Everything of ours in a project."""
+    asked_at = time.time()
+    ours, clips, answers = [], [], []
+    for task in client.tasks(project_id):
+        if (clip := clip_of_task(task)) is not None:
+            ours.append(task)
+            clips.append((int(task["id"]), *clip))
+            answers += [answer_of(annotation, task["id"]) for annotation in task.get("annotations", [])]
+    project = client.project(project_id)
+    return Snapshot(asked_at, project["title"], project["label_config"], ours, clips, answers)
+
+
+def answers_of_event(payload: dict[str, Any]) -> list[Answer]:
+    """The answers that a webhook brings; none if it is about something else."""
+    if payload.get("action") not in ANNOTATED:
+        return []
+    return [answer_of(annotation) for annotation in _annotations(payload)]
+
+
+def deleted_by_event(payload: dict[str, Any]) -> list[int]:
+    """Ids of the annotations that a webhook says were deleted."""
+    if payload.get("action") != DELETED:
+        return []
+    return [int(annotation["id"]) for annotation in _annotations(payload)]
 
 
 def asks_for_sync(payload: dict[str, Any]) -> bool:
     """True when an answer leaves its cluster without a label, so that another clip is due, or tasks went."""
-    if payload.get("action") not in ANNOTATED:
-        return payload.get("action") == "TASKS_DELETED"
-    answers = [answer_of(annotation) for annotation in _annotations(payload)]
+    if payload.get("action") == TASKS_DELETED:
+        return True
+    answers = answers_of_event(payload)
     return any(answer.skipped or (answer.choice or "").lower().startswith(MIXED) for answer in answers)
-
-
-def reconcile(store: Store, client: Client, project_id: int) -> list[dict[str, Any]]:
-    """Bring the store to exactly what Label Studio holds; returns our tasks as Label Studio has them."""
-    asked_at = time.time()
-    ours, tasks, answers = [], [], []
-    for task in client.tasks(project_id):
-        if (clip := clip_of_task(task)) is not None:
-            ours.append(task)
-            tasks.append((int(task["id"]), *clip))
-            answers += [answer_of(annotation, task["id"]) for annotation in task.get("annotations", [])]
-    project = client.project(project_id)
-    store.save_project(project_id, title=project["title"], label_config=project["label_config"])
-    store.reconcile(project_id, asked_at, tasks, answers)
-    return ours
 
 
 def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> Answer:

@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.ElementTree import fromstring
 
 from ml_backend.errors import ConfigError
+from ml_backend.labels import Classes
 
 MEDIA_KEYS = ("$html", "$video")
 MIXED = "mixed"
@@ -14,12 +15,11 @@ REMEDY = "paste one of label_studio_config/ into the project's labelling interfa
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """The Choices control our tasks are answered with. `mixed` are the answers that leave a cluster unlabelled."""
+    """The Choices control that our tasks are answered with, and the classes it offers."""
 
     from_name: str
     to_name: str
-    classes: tuple[str, ...]
-    mixed: frozenset[str]
+    classes: Classes
 
 
 def parse_label_config(xml: str) -> LabelConfig:
@@ -44,9 +44,9 @@ def parse_label_config(xml: str) -> LabelConfig:
         answers = [_answer(choice) for choice in control.iter("Choice")]
         answers = [answer for answer in answers if answer]
         mixed = frozenset(answer for answer in answers if answer.lower().startswith(MIXED))
-        classes = tuple(answer for answer in answers if answer not in mixed)
-        if target in media and len(classes) >= 2:
-            return LabelConfig(control.get("name") or "", target, classes, mixed)
+        names = tuple(answer for answer in answers if answer not in mixed)
+        if target in media and len(names) >= 2:
+            return LabelConfig(control.get("name") or "", target, Classes(names, mixed))
     raise ConfigError(f"label config: has no <Choices> with two classes or more for the clip; {REMEDY}")
 
 

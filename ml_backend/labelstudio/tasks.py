@@ -1,13 +1,18 @@
 """Centroid clips as Label Studio tasks, and back from a task to its clip."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ml_backend.files import safe_name
+from ml_backend.labels import ParticipantLabels
 from ml_backend.labelstudio.client import Client
-from ml_backend.recordings.video import cut_clip
+from ml_backend.recordings import cut_clip
+
+log = logging.getLogger(__name__)
 
 META_KEY = "weakhar"
 
@@ -32,9 +37,35 @@ class Offer:
         return f"{safe_name(f'{self.participant}|{self.key}')}.mp4"
 
 
-def clip_key(recording: str, start_seconds: float, end_seconds: float) -> str:
-    """Names a clip among those of its participant, whatever the clustering."""
-    return f"{recording}|{start_seconds:.3f}|{end_seconds:.3f}"
+def offers_of(labels: ParticipantLabels, videos: Mapping[str, Path], next_best_only: bool = False) -> list[Offer]:
+    """The clips of a participant that should have tasks; `videos` are the present ones by participant/recording.
+
+    With `next_best_only` those alone that stand in for a skipped or mixed centroid clip.
+    """
+    clustering, offers = labels.clustering, []
+    for cluster, clip in labels.wanted:
+        if next_best_only and clip == clustering.centroids[cluster]:
+            continue
+        name = clustering.recordings[clustering.recording_of_clip[clip]]
+        video = videos.get(f"{clustering.participant}/{name}")
+        if video is None:
+            log.warning("%s/%s is gone and not offered", clustering.participant, name)
+            continue
+        size, start = int(clustering.sizes[cluster]), float(clustering.starts[clip])
+        offers.append(
+            Offer(
+                participant=clustering.participant,
+                recording=name,
+                video=video,
+                start_seconds=start,
+                end_seconds=start + clustering.clip_seconds,
+                cluster=cluster,
+                cluster_clips=size,
+                cluster_minutes=size * clustering.stride_seconds / 60,
+                key=clustering.key(clip),
+            )
+        )
+    return offers
 
 
 def clip_of_task(task: dict[str, Any]) -> tuple[str, str] | None:
@@ -54,6 +85,22 @@ def create_task(client: Client, project_id: int, offer: Offer, uploads: list[str
         address = client.upload(project_id, clip, offer.upload_name)
         clip.unlink()
     return client.create_tasks(project_id, [{"data": task_data(offer, address), "meta": task_meta(offer)}])[0]
+
+
+def drop_stale(client: Client, existing: Mapping[Any, dict[str, Any]], wanted: Mapping[Any, Offer]) -> None:
+    """Remove tasks that the present clusters do not ask for and that nobody has touched."""
+    for place, task in existing.items():
+        if place not in wanted and not task.get("annotations") and not task.get("drafts"):
+            client.delete_task(task["id"])
+
+
+def refresh(client: Client, existing: Mapping[Any, dict[str, Any]], wanted: Mapping[Any, Offer]) -> None:
+    """After a new clustering a clip may stand for another cluster: correct what its task says."""
+    for place, task in existing.items():
+        if place in wanted:
+            data = task_data(wanted[place], task["data"].get("video", ""))
+            if data != task["data"]:
+                client.update_task(task["id"], data, {**(task.get("meta") or {}), **task_meta(wanted[place])})
 
 
 def task_data(offer: Offer, address: str) -> dict[str, Any]:

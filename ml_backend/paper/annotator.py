@@ -1,4 +1,5 @@
-"""An annotator who knows the ground truth, in a person's place (SPEC 4): for experiments on labelled recordings."""
+"""An annotator who knows the ground truth, in a person's place, as the paper simulates one (section 4): for
+experiments on labelled recordings."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,9 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.labels.discriminant import discriminant_labels
-from ml_backend.labels.propagation import UNLABELLED, Threshold, macro_recall, thresholded
-from ml_backend.recordings.clips import clip_of_samples, last_sample_of_clips
+from ml_backend.labels import UNLABELLED, Threshold, discriminant_labels, macro_recall, thresholded
+from ml_backend.recordings import clip_of_samples, last_sample_of_clips
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

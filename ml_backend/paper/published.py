@@ -5,7 +5,7 @@ precomputed clip vectors are used directly, without any video.
     ROOT/annotations/loso_sbj_0.json                                  label_dict; database with each subset
     ROOT/processed/clip_features/48_frames_12_stride_avg_pool/sbj_0.npy    (n_clips, dim), clip k starts at k seconds
 
-`inertial/` may also lie directly under ROOT. Videos have 12 frames a second, IMU 50 samples (SPEC 1).
+`inertial/` may also lie directly under ROOT. Videos have 12 frames a second, IMU 50 samples.
 """
 
 import json
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings import parts_of
-from ml_backend.embeddings.store import read_array
+from ml_backend.embeddings import parts_of, read_array
 from ml_backend.errors import RecordingError
-from ml_backend.recordings.imu import NULL_CLASS, Imu, ImuFormat, read_imu
+from ml_backend.recordings import Imu, ImuFormat, read_imu
+from training.contract import NULL_CLASS
 
 FRAMES_PER_SECOND = 12
 SAMPLING_RATE = 50.0

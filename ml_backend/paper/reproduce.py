@@ -2,7 +2,7 @@
 and by the supplement's ablations, and training; ours beside the paper's numbers.
 
 Everything is of the paper's protocol: participants clustered one by one, seeds 1, 2, 3 averaged, the annotator
-answers with a clip's last sample (SPEC 1 to 5, 8).
+answers with a clip's last sample (sections 3 and 4 of the paper).
 """
 
 import csv
@@ -12,25 +12,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
-from ml_backend.clusters.clustering import METHODS, FittedClustering, Method, cluster
+from ml_backend.clusters import METHODS, FittedClustering, cluster, components_for, reduced, side_by_side
 from ml_backend.errors import ConfigError, RecordingError
-from ml_backend.export.dataset import ANNOTATED, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
 from ml_backend.files import written_atomically
-from ml_backend.jobs.pipeline import side_by_side
-from ml_backend.labels.discriminant import reduced
-from ml_backend.labels.propagation import UNLABELLED, Propagation, parse_threshold
+from ml_backend.labels import PROPAGATIONS, UNLABELLED, parse_threshold
 from ml_backend.paper.annotator import Track, WeakLabels, annotate
 from ml_backend.paper.published import SAMPLING_RATE, STRIDE_SECONDS, PublishedDataset
-from ml_backend.recordings.clips import clip_starts
-from ml_backend.recordings.imu import Imu
-from ml_backend.settings import components_for
+from ml_backend.recordings import Imu, clip_starts
+from training import contract
 from training.approaches import APPROACHES, parse_approaches
 from training.dataset import Dataset as TrainingDataset
 from training.dataset import read_dataset
@@ -64,8 +60,8 @@ class Case:
     clip_seconds: float = 4.0
     answers: int = 1
     threshold: str = "none"
-    method: Method = "gmm"
-    propagation: Propagation = "cluster"
+    method: str = "gmm"
+    propagation: str = "cluster"
 
 
 @dataclass(frozen=True)
@@ -210,7 +206,7 @@ def write_dataset(
             participants[participant] = {"file": f"{participant}.parquet"}
             channels = table.column_names[: table.column_names.index("recording")]
         description = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": contract.SCHEMA_VERSION,
             "labels": list(labels),
             "channels": channels,
             "sampling_rate": sampling_rate,
@@ -232,13 +228,13 @@ def sample_table(
     """One participant's samples with weak labels and ground truth, in the columns of an export."""
     names = np.array([*labels, None], dtype=object)  # index -1 is the last: unlabelled
     clip = track.clip_of_sample
-    source = np.where(np.isin(clip, weak.answered), ANNOTATED, PROPAGATED)
+    source = np.where(np.isin(clip, weak.answered), contract.ANNOTATED, contract.PROPAGATED)
     columns: dict[str, Any] = dict(zip(channels, values.T.copy(), strict=True))
     columns |= {"recording": pa.array(["one"] * len(clip)), "time": track.times}
     columns["label"] = pa.array(names[weak.samples], pa.string())
-    columns["source"] = np.where(weak.samples == UNLABELLED, OMITTED, source)
+    columns["source"] = np.where(weak.samples == UNLABELLED, contract.OMITTED, source)
     columns |= {"cluster": clusters.labels_[clip].astype(np.int32), "distance": clusters.distances_[clip]}
-    columns[PROPAGATED_LABEL] = pa.array(names[weak.propagated], pa.string())
+    columns[contract.PROPAGATED_LABEL] = pa.array(names[weak.propagated], pa.string())
     columns["ground_truth"] = pa.array(names[track.truth], pa.string())
     return pa.table(columns)
 
@@ -307,11 +303,11 @@ def way_of(clustering: str, propagation: str) -> Way:
     """The paper's way with `gmm` and `cluster`, or another; ConfigError names what is not known."""
     for option, value, known in (
         ("clustering", clustering, METHODS),
-        ("propagation", propagation, get_args(Propagation)),
+        ("propagation", propagation, PROPAGATIONS),
     ):
         if value not in known:
             raise ConfigError(f"--{option} '{value}' is not known; known are {', '.join(known)}")
-    return partial(Case, method=cast(Method, clustering), propagation=cast(Propagation, propagation))
+    return partial(Case, method=clustering, propagation=propagation)
 
 
 def paper_name(dataset: PublishedDataset, name: str | None) -> str:

@@ -1,7 +1,7 @@
 """Time windows of clips, and which IMU samples a clip labels. Pure numpy, seconds on the video's clock.
 
 A clip k covers `[k * stride, k * stride + clip)`. Its label goes to the samples of its first stride;
-the last clip's label fills up to the end of the recording (SPEC 1 and 4).
+the last clip's label fills up to the end of the recording, as in the paper's code.
 """
 
 import numpy as np
@@ -12,9 +12,6 @@ Ints = npt.NDArray[np.int64]
 
 TIME_TOLERANCE = 1e-6
 """Seconds; absorbs rounding of frame and sample times at a window's edge."""
-
-CLIPS_AT_ONCE = 256
-"""Sums over frames are made for so many clips at a time, to bound memory."""
 
 
 def clip_starts(start: float, end: float, clip_seconds: float, stride_seconds: float) -> Floats:
@@ -45,7 +42,7 @@ def clip_of_samples(times: Floats, starts: Floats, stride_seconds: float, end: f
 def last_sample_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> Ints:
     """Index of the last sample inside each clip, -1 where a clip has none; `(n_clips,)`.
 
-    The simulated annotator of the paper's code answers with this sample's label (SPEC 4).
+    The annotator whom the paper's code simulates answers with this sample's label.
     """
     last = np.searchsorted(times, starts + clip_seconds - TIME_TOLERANCE, side="left") - 1
     inside = (last >= 0) & (times[np.maximum(last, 0)] >= starts - TIME_TOLERANCE)
@@ -59,17 +56,6 @@ def frames_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> tuple
     return first.astype(np.int64), last.astype(np.int64)
 
 
-def mean_of_frames(vectors: npt.NDArray[np.floating], first: Ints, last: Ints) -> npt.NDArray[np.float32]:
-    """Clip vectors as means of frame vectors (SPEC 2).
-
-    vectors: `(n_frames, dim)`, may be memory-mapped; first, last: `(n_clips,)` half-open ranges in order, none empty.
-    Returns `(n_clips, dim)`.
-    """
-    means = np.empty((len(first), vectors.shape[1]), dtype=np.float32)
-    for block in range(0, len(first), CLIPS_AT_ONCE):
-        begin, end = first[block : block + CLIPS_AT_ONCE], last[block : block + CLIPS_AT_ONCE]
-        frames = vectors[begin[0] : end[-1]]
-        total = np.vstack([np.zeros((1, vectors.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])
-        sums = total[end - begin[0]] - total[begin - begin[0]]
-        means[block : block + CLIPS_AT_ONCE] = sums / (end - begin)[:, None]
-    return means
+def clip_key(recording: str, start_seconds: float, end_seconds: float) -> str:
+    """Names a clip among those of its participant, whatever the clustering."""
+    return f"{recording}|{start_seconds:.3f}|{end_seconds:.3f}"

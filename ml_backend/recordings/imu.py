@@ -13,15 +13,12 @@ import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
 from ml_backend.recordings.gopro import CHANNELS, camera_motion
+from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS
 
 Floats = npt.NDArray[np.float64]
 
-NULL_CLASS = "null"
 CAMERA_SUFFIXES = (".mp4", ".mov", ".m4v")
 TIME_COLUMNS = ("time", "timestamp", "timestamps", "t", "seconds")
-EXPORT_COLUMNS = ("recording", "time", "label", "source", "cluster", "distance", "propagated_label", "ground_truth")
-"""What an export adds to the channels; a channel of such a name would be overwritten."""
-IGNORED_COLUMNS = ("sbj_id", "subject", "participant")
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -136,7 +133,7 @@ def _channels(path: Path, table: pa.Table, how: ImuFormat, label: str | None, ti
             _named(path, table, name, (), "imu_columns")
         return _refuse_export_names(path, list(how.columns))
     others = [name for name in table.column_names if name not in (label, time)]
-    channels = [name for name in others if name.strip().lower() not in IGNORED_COLUMNS and name.strip()]
+    channels = [name for name in others if name.strip().lower() not in PARTICIPANT_COLUMNS and name.strip()]
     if not channels:
         raise RecordingError(f"{path}: has no channel columns; it has {', '.join(table.column_names)}")
     return _refuse_export_names(path, channels)
@@ -144,7 +141,7 @@ def _channels(path: Path, table: pa.Table, how: ImuFormat, label: str | None, ti
 
 def _refuse_export_names(path: Path, channels: list[str]) -> list[str]:
     for name in channels:
-        if name in EXPORT_COLUMNS:
+        if name in COLUMNS:
             raise RecordingError(
                 f"{path}: channel '{name}' has the name of a column of the export; rename it, or name the others in "
                 "imu_columns of dataset.yaml"

@@ -1,10 +1,10 @@
-"""Dataset folder → recordings, and every check of a user's data that can be made before heavy work.
+"""Dataset folder → recordings: which video and which IMU file belong together, and whose they are.
 
 Three layouts: `ROOT/<participant>/<recording>.mp4` with `<recording>.csv` beside it; WEAR's `ROOT/inertial/sbj_0.csv`
 with `ROOT/video/sbj_0.mp4`; a `ROOT/dataset.yaml` that lists recordings.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ml_backend.errors import RecordingError, WeakHARError
-from ml_backend.recordings.clips import clip_starts
 from ml_backend.recordings.gopro import has_telemetry
-from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
-from ml_backend.recordings.video import VideoInfo, probe
-from ml_backend.settings import Parameters, components_for
+from ml_backend.recordings.imu import ImuFormat
+from ml_backend.settings import Parameters
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp"}
 IMU_SUFFIXES = {".csv", ".parquet"}
-MOST_RATE_DIFFERENCE = 0.05
-"""What training takes for the same sampling rate."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +41,6 @@ class Problem:
 
     message: str
     error: bool = True
-
-
-@dataclass(frozen=True)
-class CheckedRecording:
-    """What a check found out about one recording; video and imu are None where they cannot be read."""
-
-    recording: Recording
-    video: VideoInfo | None
-    imu: Imu | None
-    n_clips: int
-    overlap_seconds: float
 
 
 class _ManifestEntry(BaseModel):
@@ -111,105 +95,6 @@ def find_recordings(root: Path, parameters: Parameters) -> tuple[list[Recording]
         problems.append(Problem(f"{root}: no recordings found; expected {expected}"))
     problems += _duplicates(recordings)
     return sorted(recordings, key=lambda r: (r.participant, r.name)), problems
-
-
-def check_dataset(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
-    """Read every video's header and every IMU; collects all problems instead of stopping at the first."""
-    recordings, problems = find_recordings(root, parameters)
-    checked = []
-    for recording in recordings:
-        result, found = _check_recording(recording, parameters)
-        checked.append(result)
-        problems += found
-    problems += _check_participants(checked, parameters)
-    return checked, problems
-
-
-def _check_recording(recording: Recording, parameters: Parameters) -> tuple[CheckedRecording, list[Problem]]:
-    problems: list[Problem] = []
-    video: VideoInfo | None = None
-    imu: Imu | None = None
-    try:
-        video = probe(recording.video)
-    except WeakHARError as error:
-        problems.append(Problem(str(error)))
-    try:
-        imu = read_imu(recording.imu, recording.imu_format)
-    except WeakHARError as error:
-        problems.append(Problem(str(error)))
-    if video is None or imu is None:
-        return CheckedRecording(recording, video, imu, 0, 0.0), problems
-    starts = recording_clips(video, imu, parameters)
-    first, last = max(0.0, imu.start), min(video.duration, imu.end)
-    if last <= first:
-        problems.append(
-            Problem(
-                f"{recording.imu}: the IMU ({imu.start:.1f} to {imu.end:.1f} s on the video's clock) does not "
-                f"overlap the video (0 to {video.duration:.1f} s); set offset_seconds in dataset.yaml"
-            )
-        )
-    elif len(starts) == 0:
-        problems.append(
-            Problem(
-                f"{recording.video}: the {last - first:.1f} s that video and IMU share are shorter than one clip of "
-                f"{parameters.clip_seconds:g} s; lower clip_seconds or remove the recording"
-            )
-        )
-    elif last - first < 0.95 * max(video.duration, imu.end - imu.start):
-        problems.append(
-            Problem(
-                f"{recording.imu}: IMU ({imu.end - imu.start:.1f} s) and video ({video.duration:.1f} s) share only "
-                f"{last - first:.1f} s; the rest stays unlabelled. Check sampling_rate ({imu.sampling_rate:g} Hz) "
-                "and offset_seconds",
-                error=False,
-            )
-        )
-    if len(starts) and parameters.stride_seconds * imu.sampling_rate < 1:
-        problems.append(Problem(f"{recording.imu}: a stride holds less than one sample; raise stride_seconds"))
-    return CheckedRecording(recording, video, imu, len(starts), max(0.0, last - first)), problems
-
-
-def recording_clips(video: VideoInfo, imu: Imu, parameters: Parameters) -> Any:
-    """Start times `(n_clips,)` of the clips that video and IMU share, on the grid k·stride of the video's clock."""
-    stride, length = parameters.stride_seconds, parameters.clip_seconds
-    starts = clip_starts(0.0, video.duration, length, stride)
-    # A clip that misses less than a stride of IMU at an edge still labels the samples that are there.
-    return starts[(starts > imu.start - stride) & (starts + length < imu.end + stride)]
-
-
-def _check_participants(checked: list[CheckedRecording], parameters: Parameters) -> list[Problem]:
-    problems: list[Problem] = []
-    clips: Counter[str] = Counter()
-    channels: dict[tuple[str, ...], Recording] = {}
-    for result in checked:
-        clips[result.recording.participant] += result.n_clips
-        if result.imu is not None:
-            channels.setdefault(result.imu.channels, result.recording)
-    for participant, n_clips in clips.items():
-        capped = components_for(parameters.components, n_clips) if n_clips else 0
-        if n_clips and not str(parameters.components).endswith("%") and capped < int(parameters.components):
-            message = f"{participant}: {parameters.components} components for {n_clips} clips; {capped} will be used"
-            problems.append(Problem(message, error=False))
-    if len(channels) > 1:
-        (first, one), (second, other), *_ = channels.items()
-        unlike = sorted(set(first) ^ set(second)) or ["their order"]
-        problems.append(
-            Problem(
-                f"{other.imu}: channels differ from {one.imu} in {', '.join(unlike)}; "
-                "name imu_columns in dataset.yaml"
-            )
-        )
-    imus = [(result.recording, result.imu) for result in checked if result.imu is not None]
-    for recording, imu in imus[1:]:
-        if abs(imu.sampling_rate / imus[0][1].sampling_rate - 1) > MOST_RATE_DIFFERENCE:
-            problems.append(
-                Problem(
-                    f"{recording.imu}: has {imu.sampling_rate:g} samples a second, {imus[0][0].imu} "
-                    f"{imus[0][1].sampling_rate:g}; training wants one rate, so resample one of them",
-                    error=False,
-                )
-            )
-    return problems
 
 
 def _by_stem(files: Any) -> dict[str, list[Path]]:
@@ -301,13 +186,3 @@ def _duplicates(recordings: list[Recording]) -> list[Problem]:
                 )
             )
     return problems
-
-
-def usable_recordings(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
-    """The checked recordings and the warnings; RecordingError with the first problem if any is an error."""
-    checked, problems = check_dataset(root, parameters)
-    errors = [problem.message for problem in problems if problem.error]
-    if errors:
-        more = f" (and {len(errors) - 1} more: `weakhar check` lists all)" if len(errors) > 1 else ""
-        raise RecordingError(errors[0] + more)
-    return checked, problems

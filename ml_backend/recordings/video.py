@@ -23,7 +23,7 @@ from ml_backend.errors import RecordingError
 Image = npt.NDArray[np.uint8]
 
 TIME_BASE = Fraction(1, 90_000)
-TIME_TOLERANCE = 1e-4
+CLOCK_TOLERANCE = 1e-4
 CLIP_MAX_WIDTH = 640
 
 
@@ -66,10 +66,10 @@ def sample_frames(path: Path, per_second: float | None, after: float = -1.0) -> 
     with _opened(path) as (container, stream):
         for time, frame in _frames_from(path, container, stream, after):
             if per_second is not None:
-                if time < next_slot / per_second - TIME_TOLERANCE:
+                if time < next_slot / per_second - CLOCK_TOLERANCE:
                     continue
-                next_slot = int(np.floor((time + TIME_TOLERANCE) * per_second)) + 1
-            if time > after + TIME_TOLERANCE:
+                next_slot = int(np.floor((time + CLOCK_TOLERANCE) * per_second)) + 1
+            if time > after + CLOCK_TOLERANCE:
                 yield time, _upright(frame)
 
 
@@ -81,10 +81,10 @@ def cut_clip(path: Path, start: float, end: float, target: Path) -> None:
     with _opened(path) as (container, stream):
         writer, first_time = None, 0.0
         try:
-            for time, frame in _frames_from(path, container, stream, start - 2 * TIME_TOLERANCE):
-                if time >= end - TIME_TOLERANCE:
+            for time, frame in _frames_from(path, container, stream, start - 2 * CLOCK_TOLERANCE):
+                if time >= end - CLOCK_TOLERANCE:
                     break
-                if time < start - TIME_TOLERANCE:
+                if time < start - CLOCK_TOLERANCE:
                     continue
                 image = _upright(frame, CLIP_MAX_WIDTH)
                 if writer is None:

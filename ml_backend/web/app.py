@@ -16,15 +16,23 @@ from flask import Flask, Response, jsonify, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
 
 from ml_backend.errors import ConfigError, WeakHARError
-from ml_backend.export.dataset import export_dataset
-from ml_backend.jobs.pipeline import client_for
-from ml_backend.jobs.queue import SECRET_HEADER, Jobs, webhook_secret
-from ml_backend.jobs.store import Store, project_overrides
-from ml_backend.labelstudio.answers import reconcile
-from ml_backend.labelstudio.config import parse_label_config
-from ml_backend.model import WeakHAR, model_version, project_number
+from ml_backend.jobs import (
+    SECRET_HEADER,
+    Jobs,
+    Store,
+    checked_parameters,
+    client_for,
+    export_project,
+    project_parameters,
+    project_status,
+    project_thresholds,
+    reconcile,
+    webhook_secret,
+)
+from ml_backend.labelstudio import parse_label_config
 from ml_backend.settings import Settings
-from ml_backend.web.report import project_report, project_status
+from ml_backend.web.protocol import model_version, predictions, project_number, take_event
+from ml_backend.web.report import project_report
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +65,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         if not body.get("project"):  # label-studio-ml's clients may ask for the version alone
             return jsonify(model_version=model_version(settings.parameters()))
         project_id = _project_id(body["project"])
-        parameters = settings.parameters(body.get("extra_params"))
+        parameters = checked_parameters(settings, body.get("extra_params"))
         parse_label_config(body.get("schema") or "")
         fields = {"label_config": body["schema"], "backend_url": request.host_url.rstrip("/")}
         if overrides := parameters.model_dump(exclude_unset=True):
@@ -71,31 +79,28 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     @app.post("/predict")
     def predict() -> Response:
         body = _body()
-        model = WeakHAR(project_id=str(_project_id(body.get("project"))), label_config=body.get("label_config"))
-        return jsonify(
-            results=model.predict(body.get("tasks") or [], context=(body.get("params") or {}).get("context"))
-        )
+        project_id = _project_id(body.get("project"))
+        return jsonify(results=predictions(store, settings, project_id, body.get("tasks") or []))
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int]:
         body = _body()
         project_id = _project_id((body.get("project") or {}).get("id"))
         store.project(project_id)
-        answer = WeakHAR(project_id=str(project_id)).fit(body.get("action", ""), body)
-        return jsonify(answer), 201
+        return jsonify(take_event(store, jobs, project_id, body.get("action", ""), body)), 201
 
     @app.post("/train")
     def train() -> tuple[Response, int]:
         project_id = _project_id(_body().get("project"))
         store.project(project_id)
-        return jsonify(WeakHAR(project_id=str(project_id)).fit("START_TRAINING", {})), 201
+        return jsonify(take_event(store, jobs, project_id, "START_TRAINING", {})), 201
 
     @app.route("/versions", methods=["GET", "POST"])
     def versions() -> Response:
         body = request.get_json(silent=True) or {}
         known = {project.id: project for project in store.projects()}
         project = known.get(_project_id(body["project"])) if body.get("project") else None
-        parameters = settings.parameters(project_overrides(project) if project else None)
+        parameters = project_parameters(settings, project) if project else settings.parameters()
         return jsonify(versions=[model_version(parameters)])
 
     @app.get("/")
@@ -108,14 +113,26 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     def status(project_id: int) -> Response:
         return jsonify(project_status(store, store.project(project_id)))
 
+    @app.get("/report/<int:project_id>")
+    def report(project_id: int) -> str:
+        """One project's page to keep as a file: it loads nothing and asks for nothing."""
+        project = store.project(project_id)
+        table = project_thresholds(store, settings, project_id)
+        reports = [project_report(store, settings, project)]
+        return render_template("status.html", reports=reports, standalone=True, refresh=False, table=table)
+
+    @app.get("/thresholds/<int:project_id>")
+    def thresholds(project_id: int) -> Response:
+        return jsonify(project_thresholds(store, settings, project_id))
+
     @app.get("/export/<int:project_id>")
     def export(project_id: int) -> Response:
         project = store.project(project_id)
         reconcile(store, client_for(settings, project), project_id)
         with TemporaryDirectory(prefix="weakhar-export-") as folder:
             target = Path(folder) / "export"
-            options = (request.args.get("threshold"), request.args.get("format", "parquet"))
-            export_dataset(store, settings, project_id, target, *options)
+            threshold, file_format = request.args.get("threshold"), request.args.get("format", "parquet")
+            export_project(store, settings, project_id, target, threshold, file_format)
             archive = io.BytesIO()
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
                 for file in sorted(target.iterdir()):

@@ -3,19 +3,15 @@
 import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader
 
 from ml_backend.errors import WeakHARError
-from ml_backend.jobs.pipeline import project_labels
-from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides
-from ml_backend.labels.labelling import ParticipantLabels
-from ml_backend.labels.propagation import UNLABELLED, parse_threshold
-from ml_backend.labelstudio.config import parse_label_config
+from ml_backend.jobs import Project, Store, project_labels, project_parameters, project_status
+from ml_backend.labels import UNLABELLED, ParticipantLabels, parse_threshold
+from ml_backend.labelstudio import parse_label_config
 from ml_backend.settings import Settings
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
@@ -57,46 +53,17 @@ class ProjectReport:
     problem: str
 
 
-def project_status(store: Store, project: Project) -> dict[str, Any]:
-    """Job and counts of a project, as `/status/<project>` answers."""
-    job = store.job(project.id)
-    state = job.state if job else "not started"
-    interrupted = state == RUNNING and not store.leased(project.id)
-    answers = store.answers(project.id)
-    return {
-        "project": project.id,
-        "title": project.title,
-        "state": "interrupted" if interrupted else state,
-        "active": state in (QUEUED, RUNNING) and not interrupted,
-        "step": job.step if job else "",
-        "done": job.done if job else 0,
-        "total": job.total if job else 0,
-        "message": job.message if job else "",
-        "tasks": len(store.tasks(project.id)),
-        "annotations": len(answers),
-        "tasks_annotated": len({(participant, clip) for participant, clip, _, _ in answers}),
-        "synced_at": project.synced_at,
-    }
-
-
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
     """Everything the page shows of one project, from what the store and the cluster files hold now."""
     status = project_status(store, project)
     try:
-        threshold = parse_threshold(settings.parameters(project_overrides(project)).threshold)
-        classes = parse_label_config(project.label_config).classes
+        threshold = parse_threshold(project_parameters(settings, project).threshold)
+        classes = parse_label_config(project.label_config).classes.names
         everything = project_labels(store, settings, project.id)
     except WeakHARError as error:
         return ProjectReport(project, status, "", {}, [], str(error))
     participants = [_participant(labels, labels.clip_labels(threshold), classes) for labels in everything]
     return ProjectReport(project, status, str(threshold), class_colours(classes), participants, "")
-
-
-def render_report(report: ProjectReport, table: list[dict[str, Any]]) -> str:
-    """The page of one project as a standalone HTML file, with a table of thresholds."""
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    template = Environment(loader=loader, autoescape=True).get_template("status.html")
-    return template.render(reports=[report], standalone=True, refresh=False, table=table)
 
 
 def class_colours(classes: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ml_backend.sample.demo import USER, BackendServer, LabelStudioServer, wait_for
+from ml_backend.sample import USER, BackendServer, LabelStudioServer, wait_for
 
 SWITCHES = (
     *("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ml_backend.sample.demo import BackendServer, LabelStudioServer, true_labels
+from ml_backend.sample import BackendServer, LabelStudioServer, true_labels
 
 StartBackend = Callable[..., BackendServer]
 

@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from ml_backend.errors import LabelStudioError
-from ml_backend.sample.demo import BackendServer, LabelStudioServer, free_port, wait_for
+from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 from training.approaches import Approach, training_labels
 from training.dataset import read_dataset
 

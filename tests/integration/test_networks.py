@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, conv3d, max_pool3d, pad
 from torchvision.models.optical_flow import raft_large
 
-from ml_backend.embeddings import Weights, load_backbone
+from ml_backend.embeddings import Embedder, Sampling, Weights, load_backbone
 from ml_backend.embeddings.i3d import HASSON_NAMES, I3D, StreamOnClips, from_state, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips
-from ml_backend.embeddings.store import Embedder
 from ml_backend.errors import ConfigError
 from ml_backend.recordings.video import sample_frames
 
@@ -209,7 +208,8 @@ def small_vjepa(tmp_path: Path) -> Path:
 def test_a_video_model_of_transformers_sees_whole_clips(small_vjepa: Path, sample_root: Path) -> None:
     video = sample_root / "p01" / "session.mp4"
     load = lambda: load_backbone("hf:facebook/vjepa2-tiny", Weights(small_vjepa.parent))  # noqa: E731
-    embedder = Embedder(small_vjepa.parent / "v", "hf:facebook/vjepa2-tiny", "", "float32", 2.0, 4.0, 1.0, load)
+    sampling = Sampling(4.0, 1.0, 2.0)
+    embedder = Embedder(small_vjepa.parent / "v", "hf:facebook/vjepa2-tiny", "", "float32", sampling, load)
     found = embedder.of_clips(video, np.array([0.0, 3.0]))
     model = transformers.AutoModel.from_pretrained(small_vjepa).eval()
     processor = transformers.AutoVideoProcessor.from_pretrained(small_vjepa)
@@ -219,7 +219,5 @@ def test_a_video_model_of_transformers_sees_whole_clips(small_vjepa: Path, sampl
         expected = model(**inputs, skip_predictor=True).last_hidden_state.mean(dim=1)[0]
     assert found.shape == (2, 32)
     np.testing.assert_allclose(found[1], expected, atol=2e-3)
-    never = Embedder(
-        embedder.folder, embedder.backbone, "", "float32", 2.0, 4.0, 1.0, lambda: pytest.fail("made twice")
-    )
+    never = Embedder(embedder.folder, embedder.backbone, "", "float32", sampling, lambda: pytest.fail("made twice"))
     np.testing.assert_array_equal(never.of_clips(video, np.array([3.0])), found[1:])

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from ml_backend.sample.demo import BackendServer, LabelStudioServer, free_port, wait_for
+from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 
 
 def _answers(probe: Callable[[], object]) -> bool:

@@ -12,12 +12,12 @@ import pytest
 import torch
 import yaml
 
+from ml_backend.clusters import load_clustering, load_vectors, participants_of
 from ml_backend.embeddings.i3d import I3D
 from ml_backend.files import DiskError
-from ml_backend.jobs import pipeline
-from ml_backend.labels.propagation import macro_recall
+from ml_backend.jobs import clusters_folder, pipeline, usable_recordings
+from ml_backend.labels import macro_recall
 from ml_backend.recordings.clips import clip_of_samples, last_sample_of_clips
-from ml_backend.recordings.layouts import usable_recordings
 from ml_backend.recordings.video import VideoWriter, cut_clip, probe, sample_frames
 from ml_backend.settings import Parameters, Settings
 
@@ -49,9 +49,9 @@ def test_every_real_recording_is_checked_embedded_clustered_and_cut(
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump({"recordings": entries}))
     parameters = Parameters(clip_seconds=1, stride_seconds=0.5, components="50%")
     checked, _ = usable_recordings(tmp_path, parameters)
-    pipeline._cluster_all(settings, 1, parameters, checked, lambda *_: None)
+    pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
     for result in checked:
-        clustering = pipeline.load_clustering(settings, 1, result.recording.participant)
+        clustering = load_clustering(clusters_folder(settings, 1), result.recording.participant)
         for clip in clustering.centroids[clustering.centroids >= 0]:
             start = float(clustering.starts[clip])
             target = tmp_path / "clip.mp4"
@@ -90,9 +90,9 @@ def test_composed_real_recordings_are_labelled_with_12_clusters(
         compose(shared_data, tmp_path / "data" / f"sbj_{participant}", participant)
     parameters = Parameters(components=12)
     checked, _ = usable_recordings(tmp_path / "data", parameters)
-    pipeline._cluster_all(settings, 1, parameters, checked, lambda *_: None)
+    pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
     for result in checked:
-        clustering = pipeline.load_clustering(settings, 1, result.recording.participant)
+        clustering = load_clustering(clusters_folder(settings, 1), result.recording.participant)
         imu = result.imu
         assert imu is not None
         truth = np.array([sorted(ACTIVITIES.values()).index(label) for label in imu.labels])  # type: ignore[union-attr]
@@ -115,9 +115,9 @@ def test_a_combination_of_backbones_clusters_a_gopro_recording_with_its_own_imu(
     )
     checked, problems = usable_recordings(tmp_path / "data", parameters)
     assert not problems
-    pipeline._cluster_all(settings, 1, parameters, checked, lambda *_: None)
-    vectors = pipeline.load_vectors(settings, 1, "p 1 ä")
-    clustering = pipeline.load_clustering(settings, 1, "p 1 ä")
+    pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+    vectors = load_vectors(clusters_folder(settings, 1), "p 1 ä")
+    clustering = load_clustering(clusters_folder(settings, 1), "p 1 ä")
     assert vectors.shape == (9, 1024 + 1280)
     for block in (vectors[:, :1024], vectors[:, 1024:]):
         assert block.var(axis=0).sum() == pytest.approx(1, rel=1e-3)
@@ -134,11 +134,11 @@ def test_a_full_disk_is_named_and_loses_nothing(sample_root: Path, tmp_path: Pat
         parameters = Parameters(components=5)
         checked, _ = usable_recordings(sample_root, parameters)
         with pytest.raises(DiskError, match="the disk is full"):
-            pipeline._cluster_all(settings, 1, parameters, checked, lambda *_: None)
+            pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
         before = next(small.rglob("*.partial")).stat().st_size
         assert before > 0
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        pipeline._cluster_all(settings, 1, parameters, checked, lambda *_: None)
-        assert pipeline.participants_of(settings, 1) == ["p01", "p02"]
+        pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+        assert participants_of(clusters_folder(settings, 1)) == ["p01", "p02"]
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -15,14 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms._presets import OpticalFlow
 
-from ml_backend.embeddings import Weights, load_backbone, parts_of
-from ml_backend.embeddings import store as vectors
+from ml_backend.embeddings import ClipBackbone, Embedder, Sampling, Weights, load_backbone, parts_of
+from ml_backend.embeddings import backbone as backbones
 from ml_backend.embeddings.clip import from_model
 from ml_backend.embeddings.frames import centre_crop
 from ml_backend.embeddings.huggingface import DINOV2
 from ml_backend.embeddings.i3d import I3D, StreamOnClips, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips, code_flow
-from ml_backend.embeddings.store import Embedder, clip_batches, unit_spread
+from ml_backend.embeddings.store import unit_spread
 from ml_backend.errors import ConfigError
 from ml_backend.recordings.video import VideoWriter, sample_frames
 from ml_backend.settings import Parameters
@@ -263,6 +263,8 @@ def test_an_unknown_model_is_named_with_near_ones() -> None:
 
 # Combinations and whole clips
 
+SAMPLING = Sampling(4.0, 1.0, 2.0)
+
 
 def test_combinations_are_in_the_papers_order_and_wrong_ones_are_named() -> None:
     assert parts_of("clip+raft") == ("clip", "raft")
@@ -281,7 +283,7 @@ def test_scaled_blocks_have_the_same_spread() -> None:
     np.testing.assert_array_equal(unit_spread(np.ones((3, 2), np.float32)), np.ones((3, 2)))
 
 
-class Seen:
+class Seen(ClipBackbone):
     """A backbone of clips whose vector is the mean brightness of each quarter of the clip; counts its frames."""
 
     name, dim, batch, clips = "seen", 4, 8, 3
@@ -316,7 +318,7 @@ def written_video(path: Path, seconds: float, rate: float) -> Path:
 
 
 def embedder_of(folder: Path, load: Callable[[], Seen]) -> Embedder:
-    return Embedder(folder, "seen", "", "float32", 2.0, 4.0, 1.0, load)
+    return Embedder(folder, "seen", "", "float32", SAMPLING, load)
 
 
 @pytest.mark.parametrize("rate", [30.0, 12.0, 5.0])
@@ -349,10 +351,10 @@ def test_a_resume_gives_the_same_vectors_also_where_frames_are_rare_or_end_early
             writer.write(np.full((48, 64, 3), round(8 * time), np.uint8), time)
     backbone = Seen()
     backbone.clips = 1
-    whole = list(clip_batches(video, 4.0, 1.0, backbone)(-1.0))
+    whole = list(backbone.vectors_of(video, SAMPLING, -1.0))
     assert len(whole) >= 20
     for number in range(len(whole) - 1):
-        resumed = next(clip_batches(video, 4.0, 1.0, backbone)(whole[number][0][0]))
+        resumed = next(backbone.vectors_of(video, SAMPLING, whole[number][0][0]))
         assert resumed[0] == whole[number + 1][0]
         np.testing.assert_array_equal(resumed[1], whole[number + 1][1])
 
@@ -368,8 +370,8 @@ def test_frames_between_clips_far_apart_are_not_held() -> None:
             at_most = max(at_most, len(self))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "deque", Counted)
-        assert len(list(vectors._clip_stacks(contents, np.array([0.0, 300.0, 590.0]), 48, 1 / 12))) == 3
+        patch.setattr(backbones, "deque", Counted)
+        assert len(list(backbones._clip_stacks(contents, np.array([0.0, 300.0, 590.0]), 48, 1 / 12))) == 3
     assert at_most <= 60
 
 
@@ -392,4 +394,4 @@ def test_pictures_smaller_than_the_crop_get_black_around() -> None:
 
 
 def test_a_video_shorter_than_a_clip_has_none(tmp_path: Path) -> None:
-    assert list(clip_batches(written_video(tmp_path / "v.mp4", 2.0, 12.0), 4.0, 1.0, Seen())(-1.0)) == []
+    assert list(Seen().vectors_of(written_video(tmp_path / "v.mp4", 2.0, 12.0), SAMPLING, -1.0)) == []

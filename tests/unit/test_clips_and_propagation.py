@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_backend import labels as propagation
+from ml_backend.embeddings import backbone
 from ml_backend.errors import ConfigError
-from ml_backend.labels import propagation
-from ml_backend.labels.propagation import Threshold, parse_threshold
+from ml_backend.labels import Threshold, parse_threshold
 from ml_backend.recordings import clips
 
 
@@ -49,7 +50,7 @@ def test_clip_vectors_are_means_of_their_frames() -> None:
     times = np.arange(40) / 4
     starts = clips.clip_starts(0, 10, 4, 1)
     first, last = clips.frames_of_clips(times, starts, 4)
-    means = clips.mean_of_frames(vectors, first, last)
+    means = backbone.mean_of_frames(vectors, first, last)
     np.testing.assert_allclose(means[2], vectors[8:24].mean(axis=0), rtol=1e-5, atol=1e-6)
 
 

@@ -12,17 +12,27 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from ml_backend.embeddings import Precision, Weights, choose_precision, load_backbone
+from ml_backend.embeddings import (
+    Embedder,
+    FrameBackbone,
+    Precision,
+    Sampling,
+    Weights,
+    choose_precision,
+    clip_vectors,
+    load_backbone,
+    precomputed_clip_vectors,
+)
+from ml_backend.embeddings.backbone import FRAMES
 from ml_backend.embeddings.clip import MODEL, from_model
 from ml_backend.embeddings.frames import Preprocessing
-from ml_backend.embeddings.store import Embedder, clip_vectors, precomputed_clip_vectors
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.recordings.video import sample_frames
 
 ImageArray = np.ndarray
 
 
-class Brightness:
+class Brightness(FrameBackbone):
     """A backbone whose vector is the frame's mean colour; counts the frames it saw."""
 
     name, dim, batch = "brightness", 3, 8
@@ -47,8 +57,8 @@ def frame_vectors(
     load: Callable[[], Brightness] = Brightness,
     precision: Precision = "float32",
 ) -> tuple[np.ndarray, np.ndarray]:
-    times, vectors, of_clips = Embedder(folder, "b", "", precision, per_second, 4.0, 1.0, load).stored(video)
-    assert not of_clips
+    rows, times, vectors = Embedder(folder, "b", "", precision, Sampling(4.0, 1.0, per_second), load).stored(video)
+    assert rows is FRAMES
     return times, vectors
 
 

@@ -7,15 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
-from ml_backend.jobs.store import QUEUED, RUNNING, Answer, BusyError, Store
-from ml_backend.labels.labelling import Clustering, participant_labels
-from ml_backend.labels.propagation import Threshold
-from ml_backend.labelstudio.answers import apply_webhook
-from ml_backend.labelstudio.config import LabelConfig, parse_label_config
+from ml_backend.jobs import QUEUED, RUNNING, BusyError, Store, apply_webhook, checked_parameters
+from ml_backend.labels import Answer, Classes, Threshold, participant_labels
+from ml_backend.labelstudio import parse_label_config
 from ml_backend.settings import Settings
 
-CONFIG = LabelConfig("activity", "clip", ("null", "walking", "jogging"), frozenset({"mixed"}))
+CLASSES = Classes(("null", "walking", "jogging"), frozenset({"mixed"}))
 KEY = "r|0.000|4.000"
 
 
@@ -39,7 +38,7 @@ def clustering() -> Clustering:
 def labels_for(**answers: list[str | None]) -> tuple[list[int], list[tuple[int, int]], list[str]]:
     own = clustering()
     by_clip = {own.key(int(clip[4:])): given for clip, given in answers.items()}
-    result = participant_labels(own, by_clip, CONFIG)
+    result = participant_labels(own, by_clip, CLASSES)
     return list(result.cluster_labels), result.wanted, result.ties
 
 
@@ -49,7 +48,7 @@ def test_unanswered_clusters_ask_for_their_centroid_and_an_empty_cluster_for_not
 
 def test_an_answer_labels_its_cluster_and_the_threshold_omits_far_clips() -> None:
     own = clustering()
-    labels = participant_labels(own, {own.key(4): ["walking"]}, CONFIG)
+    labels = participant_labels(own, {own.key(4): ["walking"]}, CLASSES)
     assert list(labels.clip_labels(Threshold(distance=2))) == [-1] * 3 + [1] * 3 + [-1] * 6
     assert list(np.flatnonzero(labels.annotated)) == [4]
 
@@ -58,11 +57,11 @@ def test_a_discriminant_corrects_what_clusters_spread_but_not_an_answer() -> Non
     answers = {clustering().key(4): ["walking"], clustering().key(10): ["jogging"]}
     components = np.array([[0.0, 0.1 * clip] for clip in range(8)] + [[9.0, 0.1 * clip] for clip in range(4)])
     components[4] = [9.0, 0.0]  # looks like the others, but a person said what it is
-    own = replace(clustering(), components=components)
-    labels = participant_labels(own, answers, CONFIG, corrected=True)
+    own = replace(clustering(), principal_components=components)
+    labels = participant_labels(own, answers, CLASSES, propagation="discriminant")
     assert list(labels.propagated) == [1] * 8 + [2] * 4
     assert list(labels.clip_labels(Threshold(distance=2))) == [-1] * 3 + [1] * 3 + [-1] * 6
-    unanswered = participant_labels(own, {own.key(4): ["walking"]}, CONFIG, corrected=True)
+    unanswered = participant_labels(own, {own.key(4): ["walking"]}, CLASSES, propagation="discriminant")
     assert list(unanswered.propagated) == [1] * 10 + [-1] * 2
 
 
@@ -193,6 +192,6 @@ def test_a_labelling_config_that_cannot_work_is_explained(xml: str, expected: st
 )
 def test_extra_params_are_checked_field_by_field(settings: Settings, text: str, expected: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        settings.parameters(text)
+        checked_parameters(settings, text)
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -2,7 +2,7 @@
 
 from threadpoolctl import threadpool_info
 
-from ml_backend.jobs.pipeline import side_by_side
+from ml_backend.clusters import side_by_side
 
 
 def threads() -> set[tuple[str, int]]:

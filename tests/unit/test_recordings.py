@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from ml_backend.errors import RecordingError
+from ml_backend.jobs import usable_recordings
+from ml_backend.recordings import check_dataset, recording_clips
 from ml_backend.recordings.imu import ImuFormat, read_imu
-from ml_backend.recordings.layouts import check_dataset, recording_clips, usable_recordings
 from ml_backend.recordings.video import VideoInfo
 from ml_backend.settings import Parameters
 

@@ -8,11 +8,10 @@ from published_data import DIMS, LABELS, SECONDS, write_published
 from typer.testing import CliRunner
 
 from ml_backend.cli import cli
-from ml_backend.clusters.clustering import METHODS, cluster
+from ml_backend.clusters import METHODS, cluster, reduced
 from ml_backend.clusters.mixture import GaussianMixture
 from ml_backend.errors import RecordingError
-from ml_backend.labels.discriminant import discriminant_labels, reduced
-from ml_backend.labels.propagation import parse_threshold
+from ml_backend.labels import discriminant_labels, parse_threshold
 from ml_backend.paper.annotator import Track, annotate
 from ml_backend.paper.published import read_published
 from ml_backend.paper.reproduce import Case, clustered, paper_name

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
-from ml_backend.recordings import gopro as telemetry
-from ml_backend.recordings.gopro import CHANNELS, align, best_offset, camera_motion, has_telemetry
+from ml_backend.recordings import alignment, check_dataset, find_recordings
+from ml_backend.recordings.alignment import align, best_offset
+from ml_backend.recordings.gopro import CHANNELS, camera_motion, has_telemetry
 from ml_backend.recordings.imu import ImuFormat, read_imu
-from ml_backend.recordings.layouts import check_dataset, find_recordings
 from ml_backend.settings import Parameters
 
 WORN = ("wrist_acc_x", "wrist_acc_y", "wrist_acc_z")
@@ -109,7 +109,7 @@ def test_the_offset_is_on_the_videos_clock_also_where_the_camera_starts_late(
     times, values = worn_imu(gopro, 3.0, 12.0)
     camera_times, camera = camera_motion(gopro)
     late = camera_times >= 2.0
-    monkeypatch.setattr(telemetry, "camera_motion", lambda _: (camera_times[late], camera[late]))
+    monkeypatch.setattr(alignment, "camera_motion", lambda _: (camera_times[late], camera[late]))
     assert align(gopro, times, values, WORN).offset_seconds == pytest.approx(3.0, abs=0.04)
 
 

@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ml_backend.labels.propagation import parse_threshold
+from ml_backend.labels import parse_threshold
 from training import PHGCELoss, ShallowDeepConvLSTM, TinyHAR, WeightedCrossEntropy
 from training.approaches import Approach, parse_approaches, training_labels
 from training.cli import cli

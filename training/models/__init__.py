@@ -22,7 +22,7 @@ def build_model(name: str, channels: int, classes: int, window: int, paper_exact
 
 
 def initialise(model: nn.Module) -> None:
-    """Xavier normal for conv, linear and recurrent weights; conv and linear biases 0 (SPEC 5)."""
+    """Xavier normal for conv, linear and recurrent weights; conv and linear biases 0, as in the paper."""
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.Linear):
             nn.init.xavier_normal_(module.weight)

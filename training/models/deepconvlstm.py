@@ -1,4 +1,4 @@
-"""Shallow DeepConvLSTM (Bock et al. 2021; SPEC 6): convolutions along time, one LSTM, a linear classifier."""
+"""Shallow DeepConvLSTM (Bock et al. 2021): convolutions along time, one LSTM, a linear classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class ShallowDeepConvLSTM(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         batch, time, channels = windows.shape
-        # Channels stay separate (SPEC: kernel (9, 1)), so each is a batch entry of a convolution along time.
+        # Channels stay separate (kernel (9, 1)), so each is a batch entry of a convolution along time.
         features = windows.transpose(1, 2).reshape(batch * channels, 1, time)
         for convolution in self.convolutions:
             features = torch.relu(convolution(features))

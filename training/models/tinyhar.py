@@ -1,4 +1,4 @@
-"""TinyHAR (Zhou et al. 2022; SPEC 6): convolutions along time, attention across channels, fusion, LSTM, attention."""
+"""TinyHAR (Zhou et al. 2022): convolutions along time, attention across channels, fusion, LSTM, attention."""
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class TinyHAR(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         batch, time, channels = windows.shape
-        # Channels stay separate (SPEC: kernel (5, 1)), so each is a batch entry of a convolution along time.
+        # Channels stay separate (kernel (5, 1)), so each is a batch entry of a convolution along time.
         features = self.convolutions(windows.transpose(1, 2).reshape(batch * channels, 1, time))
         by_step = features.view(batch, channels, FILTERS, -1).permute(0, 3, 1, 2)  # batch, time, channels, filters
         steps = self.dropout(self.attention(by_step)).flatten(2)

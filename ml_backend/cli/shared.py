@@ -1,0 +1,73 @@
+"""What the commands share: options, consoles, progress, and the settings and store that they open."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ml_backend.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ml_backend.jobs import Store
+    from ml_backend.settings import Parameters, Settings
+
+out, err = Console(), Console(stderr=True)
+
+Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
+ProjectNumber = Annotated[int, typer.Option("--project", "-p", help="Number of the Label Studio project")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter, such as components=50 or clip_seconds=2"),
+]
+
+
+def opened() -> "tuple[Settings, Store]":
+    """Settings and store, with log messages fit for a terminal."""
+    from rich.logging import RichHandler
+
+    from ml_backend.jobs import open_store
+    from ml_backend.settings import load_settings
+
+    settings = load_settings()
+    logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
+    return settings, open_store(settings.database, settings.model_dir)
+
+
+def parameters_from(
+    settings: "Settings", options: list[str] | None, overrides: dict[str, Any] | None = None
+) -> "Parameters":
+    """The parameters in force, with `--set` on top; ConfigError names a wrong one."""
+    from ml_backend.jobs import checked_parameters
+
+    merged = dict(overrides or {})
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {option}: expected NAME=VALUE, such as components=50")
+        merged[name.strip()] = value.strip()
+    return checked_parameters(settings, merged, where="--set")
+
+
+@contextmanager
+def bars() -> Iterator[Any]:
+    """A callable `(step, done, total)` that keeps one bar a step; silent where stderr is no terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, disable=not err.is_terminal
+    ) as bars:
+        steps: dict[str, Any] = {}
+
+        def progress(step: str, done: float, total: float) -> None:
+            if step not in steps:
+                steps[step] = bars.add_task(step, total=total or 1)
+            bars.update(steps[step], completed=done if total else 1, total=total or 1)
+
+        yield progress
+        for task in steps.values():
+            bars.update(task, completed=bars.tasks[task].total)

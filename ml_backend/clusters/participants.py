@@ -1,0 +1,171 @@
+"""One participant's clusters on disk: what they are made of, made where that changed, and read back.
+
+A folder a participant: `clustering.npz`, `vectors.npy`, and `made_of.json`, which names everything that the clusters
+depend on; equal means nothing to do. `participants.json` lists who belongs to the project now.
+"""
+
+import hashlib
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
+
+from ml_backend.clusters.clustering import Clustering, cluster, components_for, reduced
+from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
+from ml_backend.recordings import CheckedRecording, Problem, recording_clips
+from ml_backend.settings import Parameters
+
+Floats = npt.NDArray[np.float64]
+
+MADE_OF = (
+    *("clip_seconds", "stride_seconds", "backbone", "precision", "frames_per_second"),
+    *("components", "clustering", "scale_blocks", "seed", "paper_exact"),
+)
+"""Parameters on which clusters depend."""
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ParticipantWork:
+    """One participant's recordings, the starts `(n_clips,)` of each one's clips in seconds, and what the clusters
+    depend on."""
+
+    folder: Path
+    results: list[CheckedRecording]
+    starts: list[Floats]
+    made_of: dict[str, Any]
+
+    def is_done(self) -> bool:
+        """True if clusters of just this lie in the folder."""
+        file = self.folder / "made_of.json"
+        return file.is_file() and json.loads(file.read_text()) == self.made_of
+
+
+def participants_work(
+    folder: Path, parameters: Parameters, weights: list[str], checked: Iterable[CheckedRecording]
+) -> list[ParticipantWork]:
+    """What is to be clustered under `folder`, by participant; `weights` are the keys of the backbones' weights."""
+    participants: dict[str, list[CheckedRecording]] = defaultdict(list)
+    for result in checked:
+        participants[result.recording.participant].append(result)
+    return [_work(folder, parameters, weights, results) for results in participants.values()]
+
+
+def cluster_participant(parameters: Parameters, work: ParticipantWork, vectors: npt.NDArray[np.float32]) -> None:
+    """Cluster `vectors (n_clips, dim)` of all the participant's clips, and write the folder, whole or not at all."""
+    components = components_for(parameters.components, len(vectors))
+    found = cluster(vectors, components, parameters.seed, parameters.clustering, parameters.paper_exact)
+    with written_atomically(work.folder) as temporary:
+        temporary.mkdir(parents=True)
+        np.save(temporary / "vectors.npy", vectors)
+        np.savez(
+            temporary / "clustering.npz",
+            participant=np.array(work.results[0].recording.participant),
+            recordings=np.array([result.recording.name for result in work.results]),
+            durations=np.array([result.video.duration for result in work.results if result.video]),
+            recording_of_clip=np.repeat(np.arange(len(work.results)), [len(own) for own in work.starts]),
+            starts=np.concatenate(work.starts),
+            clusters=found.labels_,
+            distances=found.distances_,
+            log_density=found.log_density_,
+            centroids=found.centroids_,
+            clip_seconds=parameters.clip_seconds,
+            stride_seconds=parameters.stride_seconds,
+            principal_components=reduced(vectors),
+        )
+        (temporary / "made_of.json").write_text(json.dumps(work.made_of, indent=1))
+
+
+def list_participants(folder: Path, names: Iterable[str]) -> None:
+    """Write down who belongs to the project."""
+    with disk_errors(folder), written_atomically(folder / "participants.json") as temporary:
+        temporary.write_text(json.dumps(sorted(names), ensure_ascii=False), encoding="utf-8")
+
+
+def participants_of(folder: Path) -> list[str]:
+    """Participants that were clustered under `folder`."""
+    listing = folder / "participants.json"
+    names: list[str] = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
+    return names
+
+
+def load_clustering(folder: Path, participant: str) -> Clustering:
+    """A participant's clusters as the job left them."""
+    with np.load(folder / safe_name(participant) / "clustering.npz") as arrays:
+        fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    if "components" in fields:  # what 0.1 called them
+        fields["principal_components"] = fields.pop("components")
+    if "principal_components" not in fields:
+        fields["principal_components"] = reduced(load_vectors(folder, participant))
+    fields |= {name: fields[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
+    return Clustering(**{**fields, "recordings": tuple(map(str, fields["recordings"]))})
+
+
+def load_vectors(folder: Path, participant: str) -> npt.NDArray[np.float32]:
+    """A participant's clip vectors `(n_clips, dim)`, memory-mapped."""
+    vectors: npt.NDArray[np.float32] = np.load(folder / safe_name(participant) / "vectors.npy", mmap_mode="r")
+    return vectors
+
+
+def capped_components(parameters: Parameters, checked: Iterable[CheckedRecording]) -> list[Problem]:
+    """Warnings where a participant has too few clips for as many clusters as are wanted."""
+    if str(parameters.components).endswith("%"):
+        return []
+    clips: dict[str, int] = defaultdict(int)
+    for result in checked:
+        clips[result.recording.participant] += result.n_clips
+    return [
+        Problem(f"{name}: {parameters.components} components for {count} clips; {capped} will be used", error=False)
+        for name, count in clips.items()
+        if count and (capped := components_for(parameters.components, count)) < int(parameters.components)
+    ]
+
+
+@contextmanager
+def side_by_side() -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` with a thread a core, each with one thread for linear algebra, so that cores are not asked for twice.
+
+    One at a time in a process: the number of threads of the linear algebra is the process's.
+    """
+    with (
+        _one_at_a_time,
+        threadpool_limits(1),
+        ThreadPoolExecutor(cpu_count(), initializer=_one_openmp_thread) as threads,
+    ):
+        yield threads.map
+
+
+def _one_openmp_thread() -> None:
+    """OpenMP's limit is the thread's own, and k-means uses it."""
+    threadpool_limits(1, user_api="openmp")
+
+
+def _work(
+    folder: Path, parameters: Parameters, weights: list[str], results: list[CheckedRecording]
+) -> ParticipantWork:
+    starts = [recording_clips(result.video, result.imu, parameters) for result in results]  # type: ignore[arg-type]
+    sources = [
+        {
+            "name": result.recording.name,
+            "video": content_key(result.recording.video),
+            "vectors": content_key(result.recording.vectors) if result.recording.vectors else None,
+            "starts": hashlib.sha256(own.tobytes()).hexdigest()[:16],
+        }
+        for result, own in zip(results, starts, strict=True)
+    ]
+    made_of = {
+        "parameters": {name: getattr(parameters, name) for name in MADE_OF},
+        "weights": weights,
+        "recordings": sources,
+    }
+    return ParticipantWork(folder / safe_name(results[0].recording.participant), results, starts, made_of)

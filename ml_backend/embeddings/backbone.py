@@ -1,0 +1,242 @@
+"""What a backbone is: a video in, vectors out, batch by batch, with its own way of looking at a clip.
+
+`FrameBackbone` sees single frames, and a clip's vector is the mean over its frames' (section 3 of the paper);
+`ClipBackbone` sees the frames of a whole clip. Callers need not know which one they hold.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.recordings import CLOCK_TOLERANCE, clip_starts, frames_of_clips, probe, sample_frames
+
+Item = TypeVar("Item")
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+Images = list[npt.NDArray[np.uint8]]
+"""RGB pictures, each `(height, width, 3)`, all of one size."""
+Batches = Iterator[tuple[list[float], Vectors]]
+"""`(times, vectors (n, dim))`, a few rows at a time; times in seconds."""
+
+CLIPS_AT_ONCE = 256
+"""Sums over frames are made for so many clips at a time, to bound memory."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How clips are cut, in seconds, and how many frames a second are embedded (None: all)."""
+
+    clip_seconds: float
+    stride_seconds: float
+    frames_per_second: float | None
+
+
+class Rows(Protocol):
+    """What a row of stored vectors stands for."""
+
+    def key(self, sampling: Sampling) -> str:
+        """What of the sampling the rows depend on, for a file's name."""
+        ...
+
+    def of_clips(self, times: Floats, vectors: Vectors, starts: Floats, sampling: Sampling) -> Vectors:
+        """Vectors `(n_clips, dim)` of the clips at `starts`, from rows with `times (n,)` and `vectors (n, dim)`."""
+        ...
+
+
+class FrameRows:
+    """A row a frame."""
+
+    def key(self, sampling: Sampling) -> str:
+        """Frames a second."""
+        return "allfps" if sampling.frames_per_second is None else f"{sampling.frames_per_second:g}fps"
+
+    def of_clips(self, times: Floats, vectors: Vectors, starts: Floats, sampling: Sampling) -> Vectors:
+        """Means over each clip's frames."""
+        return clip_vectors(times, vectors, starts, sampling.clip_seconds)
+
+
+class ClipRows:
+    """A row a clip."""
+
+    def key(self, sampling: Sampling) -> str:
+        """Length and stride of the clips."""
+        return f"{sampling.clip_seconds:g}s-{sampling.stride_seconds:g}s"
+
+    def of_clips(self, times: Floats, vectors: Vectors, starts: Floats, sampling: Sampling) -> Vectors:  # noqa: ARG002
+        """The clips' own rows."""
+        rows = np.rint(starts / sampling.stride_seconds).astype(np.int64)
+        return np.asarray(vectors[rows], dtype=np.float32)
+
+
+FRAMES, CLIPS = FrameRows(), ClipRows()
+
+
+class Backbone(Protocol):
+    """Turns a video into rows of vectors, and says what a row stands for."""
+
+    name: str
+    dim: int
+    rows: Rows
+
+    def vectors_of(self, video: Path, sampling: Sampling, after: float) -> Batches:
+        """The rows later than the time `after`, in order."""
+        ...
+
+
+class FrameBackbone(ABC):
+    """Turns frames into vectors, `batch` frames at a time."""
+
+    name: str
+    dim: int
+    batch: int
+    rows: Rows = FRAMES
+
+    @abstractmethod
+    def prepare(self, images: Images) -> Any:
+        """The network's input for `n` images; runs in the decoding thread."""
+
+    @abstractmethod
+    def encode(self, prepared: Any) -> Vectors:
+        """Vectors `(n, dim)` of what `prepare` made of `n` images."""
+
+    def vectors_of(self, video: Path, sampling: Sampling, after: float) -> Batches:
+        """One row a frame."""
+        for times, prepared in _prepared(video, sampling.frames_per_second, after, self):
+            yield times, self.encode(prepared)
+
+
+class ClipBackbone(ABC):
+    """Turns clips into vectors; what a frame contributes is made once and shared by the clips that overlap there."""
+
+    name: str
+    dim: int
+    batch: int
+    clips: int
+    rows: Rows = CLIPS
+
+    @abstractmethod
+    def frames_of_clip(self, clip_seconds: float) -> int:
+        """How many frames, evenly spaced, the network sees of a clip; ConfigError if it cannot with such clips."""
+
+    @abstractmethod
+    def prepare(self, images: Images) -> Any:
+        """What is done to `n` images at once, `batch` at a time, in the decoding thread."""
+
+    def contents(self, batches: Iterator[tuple[list[float], Any]]) -> Iterator[tuple[float, Any]]:
+        """`(time, tensor)` of every frame in order: the frame's part of a clip; as prepared, if not overridden."""
+        for times, prepared in batches:
+            yield from zip(times, prepared, strict=True)
+
+    @abstractmethod
+    def encode(self, stacks: Any) -> Vectors:
+        """Vectors `(n, dim)` of `n` clips, `clips` at a time, each the stack of its frames' tensors."""
+
+    def vectors_of(self, video: Path, sampling: Sampling, after: float) -> Batches:
+        """One row a clip. Every frame is decoded, and its part of a clip made, once."""
+        import torch
+
+        frames = self.frames_of_clip(sampling.clip_seconds)
+        every = sampling.clip_seconds / frames
+        starts = clip_starts(0.0, probe(video).duration, sampling.clip_seconds, sampling.stride_seconds)
+        starts = starts[starts > after + CLOCK_TOLERANCE]
+        if len(starts) == 0:
+            return
+        contents = self.contents(_prepared(video, 1 / every, _before(video, 1 / every, starts[0]), self))
+        stacks = _clip_stacks(contents, starts, frames, every)
+        while batch := list(islice(stacks, self.clips)):
+            yield [start for start, _ in batch], self.encode(torch.stack([stack for _, stack in batch]))
+
+
+def clip_vectors(
+    times: Floats,
+    vectors: Vectors,
+    starts: Floats,
+    clip_seconds: float,
+) -> Vectors:
+    """Mean of each clip's frame vectors, `(n_clips, dim)`; a clip without a frame shows the last one before it."""
+    first, last = frames_of_clips(times, starts, clip_seconds)
+    first = np.where(last > first, first, np.clip(first - 1, 0, len(times) - 1))
+    return mean_of_frames(vectors, first, np.maximum(last, first + 1))
+
+
+def mean_of_frames(vectors: npt.NDArray[np.floating], first: Ints, last: Ints) -> Vectors:
+    """Clip vectors as means of frame vectors.
+
+    vectors: `(n_frames, dim)`, may be memory-mapped; first, last: `(n_clips,)` half-open ranges in order, none empty.
+    Returns `(n_clips, dim)`.
+    """
+    means = np.empty((len(first), vectors.shape[1]), dtype=np.float32)
+    for block in range(0, len(first), CLIPS_AT_ONCE):
+        begin, end = first[block : block + CLIPS_AT_ONCE], last[block : block + CLIPS_AT_ONCE]
+        frames = vectors[begin[0] : end[-1]]
+        total = np.vstack([np.zeros((1, vectors.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])
+        sums = total[end - begin[0]] - total[begin - begin[0]]
+        means[block : block + CLIPS_AT_ONCE] = sums / (end - begin)[:, None]
+    return means
+
+
+def _before(video: Path, per_second: float, start: float) -> float:
+    """A time after which the first sampled frame is one that is shown at `start` or earlier."""
+    for earlier in (1.0, 10.0, 100.0):
+        first = next(sample_frames(video, per_second, start - earlier), None)
+        if first is not None and first[0] <= start + CLOCK_TOLERANCE:
+            return start - earlier
+    return -1.0
+
+
+def _clip_stacks(
+    contents: Iterator[tuple[float, Any]], starts: Floats, frames: int, every: float
+) -> Iterator[tuple[float, Any]]:
+    """`(start, stack (frames, …))` of each clip: the frames nearest to `frames` moments, `every` seconds apart."""
+    import torch
+
+    held: deque[tuple[float, Any]] = deque()
+    for start in starts:
+        moments = start + every * np.arange(frames)
+        while not held or held[-1][0] < moments[-1] - CLOCK_TOLERANCE:
+            following = next(contents, None)
+            if following is None:
+                break
+            held.append(following)
+            _drop_before(start, held)
+        _drop_before(start, held)
+        times = np.array([time for time, _ in held])
+        nearest = np.searchsorted((times[1:] + times[:-1]) / 2, moments - CLOCK_TOLERANCE)
+        yield float(start), torch.stack([held[index][1] for index in nearest])
+
+
+def _drop_before(start: float, held: deque[tuple[float, Any]]) -> None:
+    """Frames that a later one replaces before `start`."""
+    while len(held) > 1 and held[1][0] <= start + CLOCK_TOLERANCE:
+        held.popleft()
+
+
+def _prepared(
+    video: Path, per_second: float | None, after: float, backbone: FrameBackbone | ClipBackbone
+) -> Iterator[tuple[list[float], Any]]:
+    """Times and prepared frames later than `after`, batch by batch, each made while the one before is in use."""
+    frames = sample_frames(video, per_second, after)
+
+    def batches() -> Iterator[tuple[list[float], Any]]:
+        while batch := list(islice(frames, backbone.batch)):
+            yield [time for time, _ in batch], backbone.prepare([image for _, image in batch])
+
+    return _one_ahead(batches())
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in a thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, items, None)
+            yield item

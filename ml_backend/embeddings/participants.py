@@ -1,0 +1,87 @@
+"""The vectors of a participant's clips: one backbone after another over all recordings, put together in order."""
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.embeddings.backbone import Sampling
+from ml_backend.embeddings.device import choose_precision
+from ml_backend.embeddings.registry import Weights, load_backbone, parts_of
+from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, unit_spread
+from ml_backend.errors import RecordingError
+from ml_backend.recordings import CheckedRecording, clip_starts
+from ml_backend.settings import Parameters, Settings
+
+Floats = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
+Progress = Callable[[str, float, float], None]
+"""Called with the step's name, and how much of what total is done."""
+
+
+def embedders(settings: Settings, parameters: Parameters) -> list[Embedder]:
+    """One for each backbone whose vectors are concatenated; loaded when the first vector must be made."""
+    weights = Weights(settings.weights, settings.i3d_rgb, settings.i3d_flow)
+    return [_embedder(settings, parameters, weights, part) for part in parts_of(parameters.backbone)]
+
+
+def embed_all(parts: list[Embedder], results: list[CheckedRecording], progress: Progress) -> None:
+    """Make the vectors of all recordings that bring none, one backbone after another: one is in memory at a time."""
+    wanted = [result for result in results if result.recording.vectors is None]
+    durations = [result.video.duration if result.video else 0.0 for result in wanted]
+    before = [0.0, *accumulate(durations)]
+    for part in parts:
+        step = f"embedding by {part.backbone} (seconds of video)"
+
+        def report(number: int, seconds: float, step: str = step) -> None:
+            progress(step, before[number] + seconds, before[-1])
+
+        part.make([result.recording.video for result in wanted], report)
+        progress(step, before[-1], before[-1])
+
+
+def participant_vectors(
+    parameters: Parameters, parts: list[Embedder], results: list[CheckedRecording], starts: list[Floats]
+) -> Vectors:
+    """Vectors `(n_clips, dim)` of the clips at `starts`, `(n_clips,)` seconds for each recording, in order.
+
+    Each backbone's block is scaled to the same spread if `scale_blocks` says so. RecordingError if recordings bring
+    vectors of different dimensions.
+    """
+    found = [_recording_blocks(parameters, parts, *pair) for pair in zip(results, starts, strict=True)]
+    dims = [[block.shape[1] for block in blocks] for blocks in found]
+    if not parameters.scale_blocks:  # then blocks do not matter, and precomputed vectors are one block
+        found = [[np.concatenate(blocks, axis=1)] for blocks in found]
+        dims = [[sum(own)] for own in dims]
+    for result, own in zip(results, dims, strict=True):
+        if own != dims[0]:
+            source, first = result.recording.vectors or result.recording.video, results[0].recording
+            raise RecordingError(
+                f"{source}: its vectors have {sum(own)} dimensions, those of {first} {sum(dims[0])}; "
+                "use one backbone for all recordings of a participant"
+            )
+    blocks = [np.concatenate(block) for block in zip(*found, strict=True)]
+    return np.concatenate([unit_spread(block) for block in blocks] if parameters.scale_blocks else blocks, axis=1)
+
+
+def _embedder(settings: Settings, parameters: Parameters, weights: Weights, part: str) -> Embedder:
+    precision = choose_precision(part, parameters.precision)
+    return Embedder(
+        folder=settings.model_dir / "vectors",
+        backbone=part,
+        weights=weights.key(part),
+        precision=precision,
+        sampling=Sampling(parameters.clip_seconds, parameters.stride_seconds, parameters.frame_rate),
+        load=lambda: load_backbone(part, weights, precision),
+    )
+
+
+def _recording_blocks(
+    parameters: Parameters, parts: list[Embedder], result: CheckedRecording, starts: Floats
+) -> list[Vectors]:
+    if result.recording.vectors is not None:
+        duration = result.video.duration if result.video else 0.0
+        clips = len(clip_starts(0.0, duration, parameters.clip_seconds, parameters.stride_seconds))
+        return [precomputed_clip_vectors(result.recording.vectors, starts, parameters.stride_seconds, clips)]
+    return [part.of_clips(result.recording.video, starts) for part in parts]

@@ -1,0 +1,39 @@
+"""What a user gives, checked by the rooms that own it: a project's parameters, and the recordings of a study."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_backend import clusters, embeddings, labels, recordings
+from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.recordings import CheckedRecording, Problem
+from ml_backend.settings import Parameters, Settings
+
+CHECKS = {**recordings.CHECKS, **embeddings.CHECKS, **clusters.CHECKS, **labels.CHECKS}
+
+
+def checked_parameters(settings: Settings, overrides: Any = None, where: str = "extra params") -> Parameters:
+    """The defaults with a project's overrides (dict, JSON text or None); ConfigError names a wrong field."""
+    parameters = settings.parameters(overrides, where)
+    for name, check in CHECKS.items():
+        value = getattr(parameters, name)
+        try:
+            check(value)
+        except ValueError as error:
+            raise ConfigError(f'{where}: "{name}": {error}, got {value!r}') from None
+    return parameters
+
+
+def check_study(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
+    """All recordings under `root` and every problem with them, also those that only show when they are clustered."""
+    checked, problems = recordings.check_dataset(root, parameters)
+    return checked, problems + clusters.capped_components(parameters, checked)
+
+
+def usable_recordings(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
+    """The checked recordings and the warnings; RecordingError with the first problem if any is an error."""
+    checked, problems = check_study(root, parameters)
+    errors = [problem.message for problem in problems if problem.error]
+    if errors:
+        more = f" (and {len(errors) - 1} more: `weakhar check` lists all)" if len(errors) > 1 else ""
+        raise RecordingError(errors[0] + more)
+    return checked, problems

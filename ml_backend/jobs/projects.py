@@ -1,0 +1,125 @@
+"""One project as the store, the cluster files and Label Studio have it now: its labels, export, and state."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_backend.clusters import load_clustering, participants_of
+from ml_backend.errors import ConfigError
+from ml_backend.export import threshold_table, write_export
+from ml_backend.jobs.checks import checked_parameters
+from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides
+from ml_backend.labels import ParticipantLabels, answers_by_clip, parse_threshold, participant_labels
+from ml_backend.labelstudio import Client, parse_label_config
+from ml_backend.recordings import Recording, find_recordings
+from ml_backend.settings import Parameters, Settings
+
+EXPORTED_PARAMETERS = (
+    *("clip_seconds", "stride_seconds", "backbone", "frames_per_second"),
+    *("components", "clustering", "propagation", "seed"),
+)
+
+
+def client_for(settings: Settings, project: Project) -> Client:
+    """Label Studio as the settings say, else as `/setup` told; our token never goes to an address from outside."""
+    if settings.label_studio_url:
+        return Client(settings.label_studio_url, settings.label_studio_api_key or project.access_token)
+    if not project.hostname:
+        raise ConfigError(f"project {project.id}: Label Studio's address is not known; set LABEL_STUDIO_URL")
+    return Client(project.hostname, project.access_token)
+
+
+def project_parameters(settings: Settings, project: Project) -> Parameters:
+    """The parameters in force for a project."""
+    return checked_parameters(settings, project_overrides(project))
+
+
+def clusters_folder(settings: Settings, project_id: int) -> Path:
+    """Where a project's clusters lie."""
+    return settings.model_dir / "projects" / str(project_id)
+
+
+def project_labels(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
+    """The labels of every participant from what the store holds now; participants not yet clustered are left out."""
+    folder = clusters_folder(settings, project_id)
+    if not (participants := participants_of(folder)):
+        return []
+    project = store.project(project_id)
+    classes = parse_label_config(project.label_config).classes
+    answers = answers_by_clip(store.answers(project_id))
+    propagation = project_parameters(settings, project).propagation
+    return [
+        participant_labels(load_clustering(folder, name), answers.get(name, {}), classes, propagation)
+        for name in participants
+    ]
+
+
+def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:
+    """The recordings that lie in the project's dataset folder now, by participant/name."""
+    project = store.project(project_id)
+    found, _ = find_recordings(Path(project.dataset), project_parameters(settings, project))
+    return {str(recording): recording for recording in found}
+
+
+def export_project(
+    store: Store,
+    settings: Settings,
+    project_id: int,
+    target: Path,
+    threshold: str | None = None,
+    file_format: str = "parquet",
+) -> dict[str, Any]:
+    """Write the project's dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
+
+    `threshold` overrides the project's. Annotations are those in the store: reconcile before.
+    """
+    project = store.project(project_id)
+    parameters = project_parameters(settings, project)
+    described = {name: getattr(parameters, name) for name in EXPORTED_PARAMETERS}
+    described["label_studio_project"] = {"id": project_id, "title": project.title}
+    return write_export(
+        _labels_to_export(store, settings, project_id),
+        project_recordings(store, settings, project_id),
+        parse_label_config(project.label_config).classes.names,
+        described,
+        parse_threshold(parameters.threshold if threshold is None else threshold),
+        target,
+        file_format,
+    )
+
+
+def project_thresholds(store: Store, settings: Settings, project_id: int) -> list[dict[str, Any]]:
+    """Coverage and, where the truth is known, labelling accuracy at several thresholds."""
+    classes = parse_label_config(store.project(project_id).label_config).classes.names
+    everything = _labels_to_export(store, settings, project_id)
+    return threshold_table(everything, project_recordings(store, settings, project_id), classes)
+
+
+def project_status(store: Store, project: Project) -> dict[str, Any]:
+    """Job and counts of a project, as `/status/<project>` answers."""
+    job = store.job(project.id)
+    state = job.state if job else "not started"
+    interrupted = state == RUNNING and not store.leased(project.id)
+    answers = store.answers(project.id)
+    return {
+        "project": project.id,
+        "title": project.title,
+        "state": "interrupted" if interrupted else state,
+        "active": state in (QUEUED, RUNNING) and not interrupted,
+        "step": job.step if job else "",
+        "done": job.done if job else 0,
+        "total": job.total if job else 0,
+        "message": job.message if job else "",
+        "tasks": len(store.tasks(project.id)),
+        "annotations": len(answers),
+        "tasks_annotated": len({(participant, clip) for participant, clip, _, _ in answers}),
+        "synced_at": project.synced_at,
+    }
+
+
+def _labels_to_export(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
+    everything = project_labels(store, settings, project_id)
+    if not everything:
+        raise ConfigError(
+            f"project {project_id}: no clips yet; press Start Training in Label Studio or `weakhar run`"
+        )
+    return everything
