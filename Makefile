@@ -1,11 +1,14 @@
-# make setup | demo [KEEP=1] | test | unit | bench | lint
 PYTHON ?= python3
 VENV := .venv
 LABEL_STUDIO_VENV := .venv-label-studio
 
-.PHONY: setup demo test unit bench lint
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit bench lint
 
-setup: $(VENV)/.ready $(LABEL_STUDIO_VENV)/.ready
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.ready $(LABEL_STUDIO_VENV)/.ready ## both virtual environments: weakhar's and Label Studio's
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
@@ -18,19 +21,19 @@ $(LABEL_STUDIO_VENV)/.ready: requirements-label-studio.txt
 	$(LABEL_STUDIO_VENV)/bin/pip install --quiet -r requirements-label-studio.txt
 	touch $@
 
-demo: setup
-	$(VENV)/bin/weakhar demo demo --label-studio $(LABEL_STUDIO_VENV)/bin/label-studio $(if $(KEEP),--keep)
+demo: setup ## the main job on sample recordings with a real Label Studio; KEEP=1 leaves the servers running
+	$(VENV)/bin/weakhar demo demo --label-studio $(LABEL_STUDIO_VENV)/bin/label-studio $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
-test: setup
+test: setup ## all tests
 	$(VENV)/bin/python -m pytest tests
 
-unit: $(VENV)/.ready
+unit: $(VENV)/.ready ## the fast tests
 	$(VENV)/bin/python -m pytest tests/unit
 
-bench: $(VENV)/.ready
+bench: $(VENV)/.ready ## the benchmarks behind the figures in README and docs
 	$(VENV)/bin/python -m benchmarks
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

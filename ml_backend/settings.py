@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from platformdirs import user_data_path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml_backend.errors import ConfigError
+
+OLD_MODEL_DIR = "weakhar-data"
 
 
 class Parameters(BaseModel):
@@ -64,6 +67,12 @@ class Parameters(BaseModel):
         return None if self.frames_per_second == "all" else float(self.frames_per_second)
 
 
+def default_model_dir() -> Path:
+    """The user's data folder, or a `weakhar-data` in the folder one stands in, which older versions made there."""
+    here = Path(OLD_MODEL_DIR)
+    return here if here.is_dir() else user_data_path("weakhar", appauthor=False)
+
+
 def _names(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
@@ -83,7 +92,9 @@ class Settings(BaseSettings):
     basic_auth_pass: str = Field("", validation_alias=_names("BASIC_AUTH_PASS"), description="Password to ask for")
     log_level: str = Field("INFO", validation_alias=_names("LOG_LEVEL"), description="DEBUG, INFO, WARNING, ERROR")
     model_dir: Path = Field(
-        Path("weakhar-data"), validation_alias=_names("MODEL_DIR"), description="Vectors, clusters, database, queue"
+        default_factory=default_model_dir,
+        validation_alias=_names("MODEL_DIR"),
+        description="Vectors, clusters, database, queue; else the user's data folder",
     )
     workers: int = Field(1, ge=1, validation_alias=_names("WORKERS"), description="Web processes")
     threads: int = Field(8, ge=1, validation_alias=_names("THREADS"), description="Threads a web process")

@@ -194,19 +194,11 @@ def onnx(
 
 def _merged(config: Path | None, **options: Any) -> dict[str, Any]:
     """The YAML file's entries, overridden by the options that were given."""
-    import yaml
-
     from training.loop import Settings
 
     entries: dict[str, Any] = {}
     if config is not None:
-        try:
-            content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise TrainingError(f"{config}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(content, dict):
-            raise TrainingError(f"{config}: expected entries such as `epochs: 30`")
-        entries = content
+        entries = _entries(config)
         known = {*options, *(field.name for field in fields(Settings))}
         for name in entries:
             if name not in known:
@@ -214,9 +206,22 @@ def _merged(config: Path | None, **options: Any) -> dict[str, Any]:
     return {**entries, **{name: value for name, value in options.items() if value is not None}}
 
 
-def _settings(given: dict[str, Any], options: list[str] | None, paper_exact: bool | None) -> "Settings":
-    import yaml
+def _entries(config: Path) -> dict[str, Any]:
+    """What a YAML file holds; PyYAML is wanted only here."""
+    try:
+        import yaml
+    except ImportError:
+        raise TrainingError(f"{config}: to read it needs a package; pip install PyYAML") from None
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TrainingError(f"{config}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise TrainingError(f"{config}: expected entries such as `epochs: 30`")
+    return content
 
+
+def _settings(given: dict[str, Any], options: list[str] | None, paper_exact: bool | None) -> "Settings":
     from training.loop import Settings
 
     kinds = {field.name: type(field.default) for field in fields(Settings)}
@@ -225,14 +230,19 @@ def _settings(given: dict[str, Any], options: list[str] | None, paper_exact: boo
         name, equals, value = text.partition("=")
         if not equals or name not in kinds:
             raise TrainingError(f"--set {text}: expected NAME=VALUE with a name among {', '.join(kinds)}")
-        try:
-            values[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise TrainingError(f"--set {text}: '{value}' cannot be read as a value") from None
+        values[name] = _scalar(text, value.strip())
     values = {name: _typed(name, value, kinds[name]) for name, value in values.items()}
     if paper_exact:
         values["paper_exact"] = True
     return Settings(**values)
+
+
+def _scalar(option: str, value: str) -> Any:
+    """A plain YAML scalar, without YAML: truth values and its `.nan` and `.inf`; else the text."""
+    if value[:1] in tuple("[]{}&*!|>%@`"):
+        raise TrainingError(f"--set {option}: '{value}' cannot be read as a value")
+    known = {"true": True, "false": False, ".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
+    return known.get(value.lower(), value)
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:

@@ -53,8 +53,8 @@ def align(
     sampling_rate: Annotated[float, typer.Option(min=1, help="Hz, where the IMU file has no time column")] = 50.0,
 ) -> None:
     """Find when a body-worn IMU was started, by the motion it shares with the camera."""
+    from ml_backend.recordings import ImuFormat, read_imu
     from ml_backend.recordings import align as find
-    from ml_backend.recordings.imu import ImuFormat, read_imu
 
     samples = read_imu(imu, ImuFormat(sampling_rate=sampling_rate, missing_values="interpolate"))
     found = find(video, samples.times, samples.values, samples.channels)

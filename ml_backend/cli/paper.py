@@ -23,15 +23,15 @@ def reproduce(
     target: Annotated[Path | None, typer.Option("--out", help="Folder to write to; else runs/reproduce-NAME")] = None,
 ) -> None:
     """The paper's tables and figures from a published dataset, ours beside theirs; three seeds, by participant."""
+    from ml_backend.paper import published
     from ml_backend.paper import reproduce as paper
-    from ml_backend.paper.published import read_published
     from training.loop import Settings as LoopSettings
     from training.tables import terminal_table
 
     way = paper.way_of(clustering, propagation)
     if sum(wanted is not None for wanted in (table, figure, ablation)) != 1:
         raise ConfigError("reproduce: name one of --table 2, --table 3, --figure 2, --ablation clip-length")
-    dataset = read_published(folder)
+    dataset = published.read_published(folder)
     name = paper.paper_name(dataset, name)
     other_way = [value for value in (clustering, propagation) if value not in paper.PAPER_WAY]
     target = target or Path("runs") / "-".join(["reproduce", name, *other_way])

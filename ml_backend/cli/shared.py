@@ -33,8 +33,21 @@ def opened() -> "tuple[Settings, Store]":
     from ml_backend.settings import load_settings
 
     settings = load_settings()
+    say_where(settings)
     logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
     return settings, open_store(settings.database, settings.model_dir)
+
+
+def say_where(settings: "Settings") -> None:
+    """Where the data is kept: said once, when the folder is made, or each time if it depends on where one stands."""
+    from ml_backend.settings import OLD_MODEL_DIR
+
+    if "model_dir" in settings.model_fields_set:
+        return
+    if settings.model_dir.name == OLD_MODEL_DIR:
+        err.print(f"using {settings.model_dir}, as older versions did; MODEL_DIR names another", soft_wrap=True)
+    elif not settings.model_dir.exists():
+        err.print(f"weakhar keeps its data in {settings.model_dir}; MODEL_DIR names another", soft_wrap=True)
 
 
 def parameters_from(

@@ -15,7 +15,7 @@ import pyarrow.csv
 from PIL import Image, ImageDraw
 
 from ml_backend.files import written_atomically
-from ml_backend.recordings.video import VideoWriter
+from ml_backend.recordings import VideoWriter
 
 Floats = npt.NDArray[np.float64]
 
