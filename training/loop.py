@@ -98,7 +98,13 @@ def train(
     recurrence = recurs and (settings.paper_exact or settings.batch_recurrence)
     model = build_model(model_name, len(dataset.channels), len(dataset.labels), length, recurrence)
     trained = Trained(
-        *(model.to(device), model_name, dataset.labels, dataset.channels, dataset.sampling_rate, length, step),
+        model=model.to(device),
+        name=model_name,
+        labels=dataset.labels,
+        channels=dataset.channels,
+        sampling_rate=dataset.sampling_rate,
+        window=length,
+        step=step,
         batch_recurrence=recurrence,
         batch_size=settings.batch_size if recurrence else Trained.batch_size,
     )

@@ -39,8 +39,21 @@ def weakhar(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(sample, check, align, ingest, run, sync, export, serve, worker, demo),
-    *(train, evaluate, predict, onnx, reproduce),
+    sample,
+    check,
+    align,
+    ingest,
+    run,
+    sync,
+    export,
+    serve,
+    worker,
+    demo,
+    train,
+    evaluate,
+    predict,
+    onnx,
+    reproduce,
 )
 for command in COMMANDS:
     cli.command()(command)

@@ -28,8 +28,16 @@ from ml_backend.settings import Parameters
 Floats = npt.NDArray[np.float64]
 
 MADE_OF = (
-    *("clip_seconds", "stride_seconds", "backbone", "precision", "frames_per_second"),
-    *("components", "clustering", "scale_blocks", "seed", "paper_exact"),
+    "clip_seconds",
+    "stride_seconds",
+    "backbone",
+    "precision",
+    "frames_per_second",
+    "components",
+    "clustering",
+    "scale_blocks",
+    "seed",
+    "paper_exact",
 )
 """Parameters on which clusters depend."""
 _one_at_a_time = threading.Lock()

@@ -14,8 +14,14 @@ from ml_backend.recordings import Recording, find_recordings
 from ml_backend.settings import Parameters, Settings
 
 EXPORTED_PARAMETERS = (
-    *("clip_seconds", "stride_seconds", "backbone", "frames_per_second"),
-    *("components", "clustering", "propagation", "seed"),
+    "clip_seconds",
+    "stride_seconds",
+    "backbone",
+    "frames_per_second",
+    "components",
+    "clustering",
+    "propagation",
+    "seed",
 )
 
 

@@ -15,9 +15,7 @@ from ml_backend import __version__
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TRAINING_NEEDS = (
-    *("torch", "numpy", "pyarrow", "scikit-learn", "typer", "rich", "safetensors", "matplotlib", "onnx"),
-)
+TRAINING_NEEDS = ["torch", "numpy", "pyarrow", "scikit-learn", "typer", "rich", "safetensors", "matplotlib", "onnx"]
 
 
 def name_of(requirement: str) -> str:
