@@ -46,10 +46,11 @@ def test_a_clip_loops_and_one_key_labels_its_cluster(
         browser.find_element(By.NAME, "password").send_keys(label_studio.password, Keys.ENTER)
         WebDriverWait(browser, 30).until(lambda page: "login" not in page.current_url)
         browser.get(f"{label_studio.url}/projects/{project}/data?task={task['id']}")
-        video = WebDriverWait(browser, 60).until(lambda page: page.find_element(By.CSS_SELECTOR, "video"))
+        WebDriverWait(browser, 60).until(lambda page: page.find_element(By.CSS_SELECTOR, "video"))
 
         def state(name: str) -> float:
-            return float(browser.execute_script(f"return Number(arguments[0].{name})", video))
+            """Of the player that the page holds now: Label Studio may draw it anew; not a number between two."""
+            return float(browser.execute_script(f"return Number(document.querySelector('video')?.{name})") or "nan")
 
         wait_for(lambda: state("readyState") >= 3, 30, "the clip to load")
         assert state("loop") == 1
