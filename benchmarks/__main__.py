@@ -13,8 +13,17 @@ from pathlib import Path
 
 from benchmarks.harness import SHARED_DATA, machine, show
 
-NAMES = ("clustering", "clustering_scale", "embedding", "backbones", "sampling", "labelling_accuracy", "training")
-NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "training")
+NAMES = (
+    "clustering",
+    "clustering_scale",
+    "embedding",
+    "backbones",
+    "sampling",
+    "labelling_accuracy",
+    "temporal",
+    "training",
+)
+NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "training")
 RESULTS = Path(__file__).parent / "results.json"
 
 

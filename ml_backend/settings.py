@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml_backend.errors import ConfigError
 
 OLD_MODEL_DIR = "weakhar-data"
+
+
+PAPER_EXACT = {"propagation": "cluster", "clustering": "gmm", "scale_blocks": False}
+"""What `paper_exact` means for other parameters."""
 
 
 class Parameters(BaseModel):
@@ -39,14 +43,18 @@ class Parameters(BaseModel):
     )
     clustering: str = Field("gmm", description="`gmm` as in the paper, `ward`, or `segments` in time")
     propagation: str = Field(
-        "cluster",
-        description="A cluster's label goes to all its clips as in the paper, or `discriminant` corrects it",
+        "temporal",
+        description="How answers reach all clips: `temporal` by a model of time, `discriminant` without it, or "
+        "`cluster` as in the paper",
     )
     scale_blocks: bool = Field(False, description="Give each backbone of a combination the same spread")
     components: int | str = Field(100, description="Clusters a participant, or a share of its clips such as `10%`")
-    threshold: str = Field("none", description="Distance above which labels are dropped (`6`), or a share (`90%`)")
+    threshold: str = Field("none", description="Above which distance labels go (`6`), or a share (`90%`), or `p0.9`")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the k-means start")
-    paper_exact: bool = Field(False, description="Centroid clips by the rule of the paper's code")
+    paper_exact: bool = Field(
+        False,
+        description="As the paper's code: its centroid clips, cluster propagation, labels at a clip's first stride",
+    )
     sampling_rate: float = Field(50.0, gt=0, description="Rate (Hz) of IMU files that have no time column")
     missing_values: str = Field("error", description="What to do with gaps in a channel: `error` or `interpolate`")
     suggest: bool = Field(False, description="Pre-select the label of the nearest labelled centroid clip")
@@ -60,6 +68,17 @@ class Parameters(BaseModel):
     @classmethod
     def _as_text(cls, value: Any) -> str:
         return "none" if value is None else str(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_papers_code(cls, values: Any) -> Any:
+        if isinstance(values, dict) and str(values.get("paper_exact")).lower() in ("true", "1", "yes", "on"):
+            for name, value in PAPER_EXACT.items():
+                if str(values.setdefault(name, value)).lower() != str(value).lower():
+                    raise ValueError(
+                        f"paper_exact means {name} = {value}, got {values[name]!r}; leave one of them out"
+                    )
+        return values
 
     @property
     def frame_rate(self) -> float | None:
@@ -172,6 +191,8 @@ def _as_object(value: Any, where: str) -> dict[str, Any]:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"][:1])
+    if not field:  # of several fields together
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f'"{field}" is not known; known are {", ".join(Parameters.model_fields)}'
     return f'"{field}": {problem["msg"].removeprefix("Value error, ")}, got {problem["input"]!r}'

@@ -77,8 +77,11 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
     wanted = _threshold(threshold)
     inside = participant.cluster >= 0
     labels = participant.propagated.copy() if participant.propagated is not None else _cluster_labels(participant)
-    if wanted.distance is not None:
-        return np.where(wanted.keeps(participant.distance), labels, UNLABELLED)
+    if wanted.confidence is not None or wanted.distance is not None:
+        try:
+            return np.where(wanted.keeps(participant.distance, participant.confidence), labels, UNLABELLED)
+        except ValueError as error:
+            raise TrainingError(f"{dataset.path}: {error}") from None
     if wanted.share is not None:
         clip = _clips(dataset, participant)
         first = np.unique(clip[inside], return_index=True)[1]
@@ -104,6 +107,8 @@ def _clips(dataset: Dataset, participant: Participant) -> Ints:
     That of its stride; but the last clip's label fills up to the end of the recording, so that strides
     there, too short for a clip, are those of the clip before.
     """
+    if dataset.names_clips:
+        return participant.clip
     assert participant.distance is not None
     assert participant.cluster is not None
     run = np.where(participant.cluster >= 0, participant.segment, -1)
@@ -118,6 +123,8 @@ def _clips(dataset: Dataset, participant: Participant) -> Ints:
 def _random_labels(dataset: Dataset, participant: Participant, annotated: npt.NDArray[np.bool_], seed: int) -> Ints:
     """As many randomly drawn clips as were annotated, each labelled as its last sample is."""
     truth = ground_truth(dataset, participant)
+    if not dataset.paper_exact:
+        return _random_whole_clips(dataset, participant, truth, annotated, seed)
     clips = np.unique(participant.clip[participant.truth != UNLABELLED])
     wanted = len(np.unique(participant.clip[annotated]))
     drawn = np.random.default_rng(seed).choice(clips, min(wanted, len(clips)), replace=False)
@@ -127,6 +134,25 @@ def _random_labels(dataset: Dataset, participant: Participant, annotated: npt.ND
         own = np.flatnonzero(participant.clip == clip)
         within = np.flatnonzero(participant.segment[own[0] : own[0] + length] == participant.segment[own[0]])
         labels[own] = truth[own[0] + within[-1]]
+    return labels
+
+
+def _random_whole_clips(
+    dataset: Dataset, participant: Participant, truth: Ints, annotated: npt.NDArray[np.bool_], seed: int
+) -> Ints:
+    """As many whole clips as the annotated samples fill, drawn at random, each labelled as most of its samples
+    are."""
+    clips = np.unique(participant.clip[(truth != UNLABELLED) & (participant.clip >= 0)])
+    length = round(dataset.clip_seconds * dataset.sampling_rate)
+    wanted = min(len(clips), round(annotated.sum() / length))
+    labels = np.full(len(truth), UNLABELLED)
+    for clip in np.random.default_rng(seed).choice(clips, wanted, replace=False):
+        own = np.flatnonzero(participant.clip == clip)
+        first = max(0, own[len(own) // 2] - length // 2)
+        span = np.arange(first, min(first + length, len(truth)))
+        span = span[(participant.segment[span] == participant.segment[own[0]]) & (truth[span] != UNLABELLED)]
+        if len(span):
+            labels[span] = np.bincount(truth[span]).argmax()
     return labels
 
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from training.dataset import Dataset
     from training.loop import Settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -57,7 +58,7 @@ def train(
     export: Export,
     model: Annotated[str | None, typer.Option(help="tinyhar or shallow_deepconvlstm")] = None,
     approach: Annotated[str | None, typer.Option(help="full, few-shot-ce, random-ce, weak-ce or weak-phgce")] = None,
-    threshold: Annotated[str | None, typer.Option(help="none, a distance such as 6, or a share such as 90%")] = None,
+    threshold: Annotated[str | None, typer.Option(help="none, a distance (6), a share (90%) or p0.9")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     hold_out: Annotated[list[str] | None, typer.Option(help="Participant not to train on; may be repeated")] = None,
     option: Setting = None,
@@ -78,6 +79,7 @@ def train(
     if not chosen.startswith("weak") and str(given.get("threshold", "none")) != "none":
         raise TrainingError(f"approach '{chosen}' takes no threshold; use weak-ce or weak-phgce")
     dataset = read_dataset(export)
+    _check_exact(dataset, settings)
     asked: Approach = parse_approaches([chosen], [str(given.get("threshold", dataset.threshold))])[0]
     left_out = [dataset.participant(entry).name for entry in _texts(given, "hold_out", [])]
     seed = _seeds({"seeds": given.get("seed", 1)})[0]
@@ -136,6 +138,7 @@ def evaluate(
     )
     settings = _settings(given, option, paper_exact)
     dataset = read_dataset(export)
+    _check_exact(dataset, settings)
     weak = dataset.participants[0].weak is not None
     default = ["full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce"] if weak else ["full"]
     rows = parse_approaches(_texts(given, "approaches", default), _texts(given, "thresholds", [dataset.threshold]))
@@ -243,6 +246,15 @@ def _scalar(option: str, value: str) -> Any:
         raise TrainingError(f"--set {option}: '{value}' cannot be read as a value")
     known = {"true": True, "false": False, ".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
     return known.get(value.lower(), value)
+
+
+def _check_exact(dataset: "Dataset", settings: "Settings") -> None:
+    """The published code's oddities belong to labels that were made by its rules."""
+    if settings.paper_exact and not dataset.paper_exact:
+        raise TrainingError(
+            f"{dataset.path}: --paper-exact needs an export with paper_exact (or WEAR-style CSV); set it for the "
+            "project and export again"
+        )
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:

@@ -1,8 +1,8 @@
 """The contract between an export and what reads it: columns, sources, thresholds and `dataset.json`, stated once.
 
 It stands before every other module: the backend's export writes by it, `training` reads by it, and a channel of an
-IMU must not bear the name of one of its columns. An export is a folder with `dataset.json` and a file of samples for
-each participant.
+IMU must not bear the name of one of its columns. An export is a folder with `dataset.json`, a file of
+samples for each participant, and `clips.parquet`, a row a clip.
 """
 
 import re
@@ -11,15 +11,28 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: samples in a folder of their own, with `clip` and `confidence`, and always with `propagated_label`."""
 NULL_CLASS = "null"
 """What a sample without any activity is called; empty cells of a label column mean it too."""
 ANNOTATED, PROPAGATED, OMITTED = "annotated", "propagated", "omitted"
 """Where a sample's label comes from: a person watched it, its cluster spread it, or a threshold left it without."""
 PROPAGATED_LABEL = "propagated_label"
 """Column with the label that a sample would have without any threshold."""
-COLUMNS = ("recording", "time", "label", "source", "cluster", "distance", PROPAGATED_LABEL, "ground_truth")
-"""What an export holds besides the channels."""
+COLUMNS = {
+    "recording": "name of the recording, a video with its IMU",
+    "time": "seconds on the video's clock",
+    "label": "the class; empty where a threshold, or a missing answer, leaves the sample without",
+    "source": "annotated (it lies in a clip that a person watched and has that clip's label), propagated or omitted",
+    "confidence": "probability that the model of time gives the label; empty without it",
+    "clip": "number of the clip that labels the sample, among the participant's (a row of clips.parquet)",
+    "cluster": "number of that clip's cluster, among the participant's",
+    "distance": "Euclidean distance of that clip's vector to that of its cluster's centroid clip",
+    PROPAGATED_LABEL: "the label that the sample has without any threshold",
+    "ground_truth": "the true class, where the recording brings it",
+}
+"""What an export holds besides the channels, and what each column means."""
+SAMPLES_FOLDER, CLIPS_FILE, README_FILE = "samples", "clips.parquet", "README.md"
 PARTICIPANT_COLUMNS = ("sbj_id", "subject", "participant")
 """Columns that name the participant, as in WEAR's files: they are no channels."""
 DESCRIPTION_FIELDS = ("labels", "channels", "sampling_rate", "clip_seconds", "stride_seconds", "participants")
@@ -29,18 +42,30 @@ DESCRIPTION_FIELDS = ("labels", "channels", "sampling_rate", "clip_seconds", "st
 @dataclass(frozen=True)
 class Threshold:
     """Which clips keep their label: all, those nearer than `distance` to their centroid clip (strictly, section 3 of
-    the paper), or the `share` of a participant's clips that is nearest."""
+    the paper), the `share` of a participant's clips that is nearest, or those with at least that `confidence`."""
 
     distance: float | None = None
     share: float | None = None
+    confidence: float | None = None
 
     def __str__(self) -> str:
+        if self.confidence is not None:
+            return f"p{self.confidence:g}"
         if self.share is not None:
             return f"{100 * self.share:g}%"
         return "none" if self.distance is None else f"{self.distance:g}"
 
-    def keeps(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-        """True for every clip that keeps its label; distances: `(n_clips,)` of one participant."""
+    def keeps(
+        self, distances: npt.NDArray[np.floating], confidence: npt.NDArray[np.floating] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """True for every clip that keeps its label; distances, confidence: `(n_clips,)` of one participant.
+
+        ValueError if confidence is asked for and not known.
+        """
+        if self.confidence is not None:
+            if confidence is None or (len(confidence) and np.isnan(confidence).all()):
+                raise ValueError(f"threshold {self} needs confidences; export with propagation temporal")
+            return np.asarray(confidence >= self.confidence)
         if self.distance is not None:
             return np.asarray(distances < self.distance)
         kept = np.ones(len(distances), dtype=bool)
@@ -50,18 +75,22 @@ class Threshold:
 
 
 def parse_threshold(text: str | float | None) -> Threshold:
-    """None, "" or `none`: keep all; `6`: distances below 6; `90%`: the nearest 90 % of the clips.
+    """None, "" or `none`: keep all; `6`: distances below 6; `90%`: the nearest 90 % of the clips; `p0.9`: those whose
+    label is right with a probability of 0.9 or more.
 
     ValueError quotes what is neither.
     """
     text = "none" if text is None else str(text).strip().lower()
     if text in ("", "none"):
         return Threshold()
+    if re.fullmatch(r"p(0?\.\d+|1(\.0*)?)", text) and float(text[1:]) > 0:
+        return Threshold(confidence=float(text[1:]))
     number = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text)
     if number and number[2] and 0 < float(number[1]) <= 100:
         return Threshold(share=float(number[1]) / 100)
     if number and not number[2] and float(number[1]) > 0:
         return Threshold(distance=float(number[1]))
     raise ValueError(
-        f"threshold '{text}' is neither none, a distance above 0 (such as 6) nor a share of clips (such as 90%)"
+        f"threshold '{text}' is neither none, a distance above 0 (such as 6), a share of clips (such as 90%) nor a "
+        "confidence (such as p0.9)"
     )

@@ -30,10 +30,11 @@ UNLABELLED = -1
 class Participant:
     """One participant's samples, from row `begin` of the dataset's values on; all columns `(n,)`.
 
-    segment changes at a gap or a recording; clip numbers the stride a sample lies in; weak and truth are classes
-    or -1; annotated is True where a person's own answer labels the sample; distance is that to the centroid clip.
-    truth is None where it is unknown, the others are None in a folder of CSV files; propagated, the label without
-    any threshold, is None too where it follows from the cluster.
+    segment changes at a gap or a recording; clip is the number of the clip that labels the sample (-1: none), or of
+    the stride that it lies in where the export is older or there is none; weak and truth are classes or -1; annotated
+    is True where a person's own answer labels the sample; distance is that to the centroid clip. truth is None where
+    it is unknown, the others are None in a folder of CSV files; propagated, the label without any threshold, is None
+    too where it follows from the cluster.
     """
 
     name: str
@@ -46,12 +47,14 @@ class Participant:
     cluster: Ints | None
     distance: npt.NDArray[np.float64] | None
     propagated: Ints | None = None
+    confidence: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
     """values `(n, channels)` of all participants, one after another; labels in the order of class indices;
-    sampling_rate in Hz; threshold is that with which it was exported."""
+    sampling_rate in Hz; threshold is that with which it was exported; names_clips: `clip` comes from the export;
+    paper_exact: a clip's label is that of its first stride, as in exports of schema 1."""
 
     path: Path
     values: Floats
@@ -63,6 +66,8 @@ class Dataset:
     stride_seconds: float
     participants: tuple[Participant, ...]
     threshold: str = "none"
+    names_clips: bool = False
+    paper_exact: bool = True
 
     def participant(self, name: str) -> Participant:
         """By name; TrainingError lists those there are."""
@@ -141,11 +146,14 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
     channels = tuple(description["channels"])
     sampling_rate = float(description["sampling_rate"])
     stride = float(description["stride_seconds"])
+    names_clips = int(description["schema_version"]) >= 2
     participants, values, begin = [], [], 0
     for name, file in files.items():
         table = _read_table(file)
         values.append(_values(file, table, channels))
         segment, clip = _segments(file, table, sampling_rate, stride)
+        if names_clips:
+            clip = _numbers(file, table, "clip", np.int64, -1)
         weak = _class_indices(file, table, "label", labels, "the labels of dataset.json")
         propagated = None
         if PROPAGATED_LABEL in table.column_names:
@@ -165,6 +173,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 cluster=_numbers(file, table, "cluster", np.int64, -1),
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
                 propagated=propagated,
+                confidence=_confidence(file, table),
             )
         )
         begin += table.num_rows
@@ -180,6 +189,8 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
         stride_seconds=stride,
         participants=tuple(participants),
         threshold=str(description.get("threshold", "none")),
+        names_clips=names_clips,
+        paper_exact=bool(description.get("paper_exact", not names_clips)),
     )
 
 
@@ -296,6 +307,13 @@ def _column(file: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
 
 def _numbers(file: Path, table: pa.Table, column: str, kind: Any, missing: float) -> npt.NDArray[Any]:
     return np.asarray(pc.fill_null(_column(file, table, column), missing).to_numpy(), dtype=kind)
+
+
+def _confidence(file: Path, table: pa.Table) -> npt.NDArray[np.float64] | None:
+    if "confidence" not in table.column_names:
+        return None
+    found: npt.NDArray[np.float64] = _numbers(file, table, "confidence", np.float64, np.nan)
+    return found
 
 
 def _sampling_rate(table: pa.Table) -> float:

@@ -53,7 +53,7 @@ def sync(project: ProjectNumber) -> None:
 def export(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, replaced as a whole")],
     project: ProjectNumber,
-    threshold: Annotated[str | None, typer.Option(help="none, a distance such as 6, or a share such as 90%")] = None,
+    threshold: Annotated[str | None, typer.Option(help="none, a distance (6), a share (90%) or p0.9")] = None,
     file_format: Annotated[str, typer.Option("--format", help="parquet or wear")] = "parquet",
 ) -> None:
     """Write the weakly labelled dataset."""

@@ -59,6 +59,14 @@ class Clustering:
         """Clips in each cluster `(C,)`."""
         return np.bincount(self.clusters, minlength=len(self.centroids))
 
+    @property
+    def begins(self) -> npt.NDArray[np.bool_]:
+        """True for every clip that does not follow the one before in time: of another recording, or after a gap."""
+        steps = np.diff(self.starts) > 1.5 * self.stride_seconds
+        begins: npt.NDArray[np.bool_] = np.ones(len(self.starts), dtype=bool)
+        begins[1:] = steps | (np.diff(self.recording_of_clip) != 0)
+        return begins
+
     def key(self, clip: int) -> str:
         """The clip's key in tasks."""
         start = float(self.starts[clip])

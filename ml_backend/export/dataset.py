@@ -16,11 +16,26 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.export.readme import readme
 from ml_backend.files import safe_name, written_atomically
 from ml_backend.labels import UNLABELLED, ParticipantLabels, Threshold, macro_recall, parse_threshold
-from ml_backend.recordings import Imu, Recording, clip_of_samples, read_imu
-from training.contract import ANNOTATED, COLUMNS, OMITTED, PROPAGATED, PROPAGATED_LABEL, SCHEMA_VERSION
+from ml_backend.recordings import Imu, Recording, clip_of_samples, nearest_clip_of_samples, read_imu
+from training.contract import (
+    ANNOTATED,
+    CLIPS_FILE,
+    COLUMNS,
+    OMITTED,
+    PROPAGATED,
+    PROPAGATED_LABEL,
+    README_FILE,
+    SAMPLES_FOLDER,
+    SCHEMA_VERSION,
+)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 FORMATS = ("parquet", "wear")
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
@@ -28,11 +43,13 @@ TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
 @dataclass(frozen=True)
 class RecordingSamples:
-    """One recording's samples with the clip each lies in: `clip (n_samples,)`, -1 outside all clips."""
+    """One recording's samples with the clip that labels each: `clip (n_samples,)`, -1 outside all clips; and watched
+    `(n_samples,)`, the class that a person gave a clip in which the sample lies, else -1."""
 
     name: str
     imu: Imu
     clip: npt.NDArray[np.int64]
+    watched: npt.NDArray[np.int64]
 
 
 def write_export(
@@ -53,19 +70,21 @@ def write_export(
     if target.exists() and not (target / "dataset.json").is_file() and any(target.iterdir()):
         raise ConfigError(f"{target}: is not empty and no export of weakhar; choose another folder")
     with written_atomically(target) as temporary:
-        temporary.mkdir(parents=True)
+        (temporary / SAMPLES_FOLDER).mkdir(parents=True)
         participants: dict[str, Any] = {}
         signals: dict[str, Any] = {}
+        clips: list[pa.Table] = []
         for number, labels in enumerate(everything):
-            samples = participant_samples(labels, recordings)
+            samples = participant_samples(labels, recordings, bool(parameters.get("paper_exact")))
             table = _table(labels, samples, classes, threshold)
             name = labels.clustering.participant
-            file = f"{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
+            file = f"{SAMPLES_FOLDER}/{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
             if file_format == "parquet":
                 pa.parquet.write_table(table, temporary / file)
             else:
                 pa.csv.write_csv(_wear_table(table, number), temporary / file)
             participants[name] = {"file": file, **_counts(labels, table)}
+            clips.append(_clips_table(labels, classes, threshold))
             signals.setdefault("channels", list(samples[0].imu.channels))
             signals.setdefault("sampling_rate", _common_rate(samples))
         description = {
@@ -77,20 +96,25 @@ def write_export(
             "threshold": str(threshold),
             "participants": participants,
         }
+        pa.parquet.write_table(pa.concat_tables(clips), temporary / CLIPS_FILE)
         text = json.dumps(description, indent=1, ensure_ascii=False)
         (temporary / "dataset.json").write_text(text, encoding="utf-8")
+        (temporary / README_FILE).write_text(readme(description), encoding="utf-8")
     return description
 
 
 def threshold_table(
-    everything: list[ParticipantLabels], recordings: Mapping[str, Recording], classes: tuple[str, ...]
+    everything: list[ParticipantLabels],
+    recordings: Mapping[str, Recording],
+    classes: tuple[str, ...],
+    paper_exact: bool = False,
 ) -> list[dict[str, Any]]:
     """Coverage (share of samples labelled) and, where ground truth is known, labelling accuracy as mean and standard
     deviation over participants, for several thresholds."""
     coverage: dict[str, list[float]] = defaultdict(list)
     accuracy: dict[str, list[float]] = defaultdict(list)
     for labels in everything:
-        samples = participant_samples(labels, recordings)
+        samples = participant_samples(labels, recordings, paper_exact)
         truth = _truth(samples, classes)
         for threshold in TABLE_THRESHOLDS:
             predicted = _sample_labels(labels.clip_labels(parse_threshold(threshold)), samples)
@@ -109,8 +133,11 @@ def threshold_table(
     ]
 
 
-def participant_samples(labels: ParticipantLabels, recordings: Mapping[str, Recording]) -> list[RecordingSamples]:
-    """Read the IMU of every recording of a participant and find each sample's clip."""
+def participant_samples(
+    labels: ParticipantLabels, recordings: Mapping[str, Recording], paper_exact: bool
+) -> list[RecordingSamples]:
+    """Read the IMU of every recording of a participant and find each sample's clip: the one whose centre is nearest,
+    or with `paper_exact` the one whose first stride it lies in."""
     clustering = labels.clustering
     result = []
     for number, name in enumerate(clustering.recordings):
@@ -120,38 +147,61 @@ def participant_samples(labels: ParticipantLabels, recordings: Mapping[str, Reco
         imu = read_imu(recording.imu, recording.imu_format)
         own = np.flatnonzero(clustering.recording_of_clip == number)
         end = float(clustering.durations[number])
-        local = clip_of_samples(imu.times, clustering.starts[own], clustering.stride_seconds, end)
+        starts = clustering.starts[own]
+        if paper_exact:
+            local = clip_of_samples(imu.times, starts, clustering.stride_seconds, end)
+        else:
+            local = nearest_clip_of_samples(imu.times, starts, clustering.clip_seconds, end)
         clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
-        result.append(RecordingSamples(name, imu, clip))
+        said = labels.said[own]
+        watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
+        result.append(RecordingSamples(name, imu, clip, watched))
     return result
+
+
+def _watched(times: Floats, starts: Floats, clustering: Clustering, said: Ints) -> Ints:
+    """What a person said of a clip in which each sample lies, of the nearest where several were watched; else -1."""
+    watched = np.full(len(times), UNLABELLED, dtype=np.int64)
+    answered = np.flatnonzero(said != UNLABELLED)
+    if len(answered) == 0:
+        return watched
+    nearest = answered[nearest_clip_of_samples(times, starts[answered], clustering.clip_seconds, np.inf)]
+    since = times - starts[nearest]
+    inside = (since > -1e-6) & (since < clustering.clip_seconds - 1e-6)
+    return np.where(inside, said[nearest], watched)
+
+
+def _paper_watched(clip: Ints, said: Ints) -> Ints:
+    """The paper's code takes the first stride of an answered clip for annotated."""
+    return np.where(clip >= 0, said[np.maximum(clip, 0)], UNLABELLED) if len(said) else np.full(len(clip), UNLABELLED)
 
 
 def _table(
     labels: ParticipantLabels, samples: list[RecordingSamples], classes: tuple[str, ...], threshold: Threshold
 ) -> pa.Table:
-    """recording, time, channels…, label, source, cluster, distance, ground_truth (where known)."""
+    """One participant's samples, in the columns of the contract, the channels behind the time."""
     clustering = labels.clustering
     clip_classes = labels.clip_labels(threshold)
-    clip_source = np.where(labels.annotated, ANNOTATED, PROPAGATED).astype(object)
     names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
-    by_cluster = np.array_equal(labels.propagated, labels.cluster_labels[clustering.clusters])
     tables = []
     for part in samples:
         clip = np.maximum(part.clip, 0)
-        inside = part.clip >= 0
-        label = np.where(inside, clip_classes[clip], UNLABELLED)
+        outside = part.clip < 0
+        label = np.where(outside, UNLABELLED, clip_classes[clip])
+        source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
+        confidence = labels.confidence[clip]
         columns: dict[str, Any] = {
             "recording": pa.array([part.name] * len(clip)).dictionary_encode(),
             "time": part.imu.times,
             **dict(zip(part.imu.channels, part.imu.values.T.copy(), strict=True)),
             "label": pa.array(names[label], pa.string()),
-            "source": pa.array(np.where(label == UNLABELLED, OMITTED, clip_source[clip]), pa.string()),
-            "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=~inside),
-            "distance": pa.array(clustering.distances[clip], pa.float64(), mask=~inside),
+            "source": pa.array(np.where(label == UNLABELLED, OMITTED, source), pa.string()),
+            "confidence": pa.array(confidence, pa.float64(), mask=outside | np.isnan(confidence)),
+            "clip": pa.array(clip, pa.int32(), mask=outside),
+            "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=outside),
+            "distance": pa.array(clustering.distances[clip], pa.float64(), mask=outside),
+            PROPAGATED_LABEL: pa.array(names[np.where(outside, UNLABELLED, labels.propagated[clip])], pa.string()),
         }
-        if not by_cluster:  # else it follows from the cluster
-            propagated = np.where(inside, labels.propagated[clip], UNLABELLED)
-            columns[PROPAGATED_LABEL] = pa.array(names[propagated], pa.string())
         truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
         columns["ground_truth"] = pa.array(truth, pa.string())
         tables.append(pa.table(columns))
@@ -159,6 +209,29 @@ def _table(
     if all(part.imu.labels is None for part in samples):
         table = table.drop_columns(["ground_truth"])
     return table
+
+
+def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], threshold: Threshold) -> pa.Table:
+    """A row a clip: where it lies, its cluster, what people said of it, and its label."""
+    clustering = labels.clustering
+    names = np.array([*classes, None], dtype=object)
+    count = len(clustering.clusters)
+    return pa.table(
+        {
+            "participant": pa.array([clustering.participant] * count, pa.string()),
+            "clip": pa.array(np.arange(count), pa.int32()),
+            "recording": pa.array(np.array(clustering.recordings, object)[clustering.recording_of_clip], pa.string()),
+            "start_seconds": clustering.starts,
+            "end_seconds": clustering.starts + clustering.clip_seconds,
+            "cluster": pa.array(clustering.clusters, pa.int32()),
+            "centroid_clip": np.isin(np.arange(count), clustering.centroids),
+            "distance": clustering.distances,
+            "answer": pa.array(names[labels.said], pa.string()),
+            "label": pa.array(names[labels.clip_labels(threshold)], pa.string()),
+            PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
+            "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
+        }
+    )
 
 
 def _wear_table(table: pa.Table, number: int) -> pa.Table:

@@ -1,14 +1,17 @@
 """One project as the store, the cluster files and Label Studio have it now: its labels, export, and state."""
 
+from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ml_backend import __version__
 from ml_backend.clusters import load_clustering, participants_of
 from ml_backend.errors import ConfigError
 from ml_backend.export import threshold_table, write_export
 from ml_backend.jobs.checks import checked_parameters
 from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides
-from ml_backend.labels import ParticipantLabels, answers_by_clip, parse_threshold, participant_labels
+from ml_backend.labels import Answer, ParticipantLabels, parse_threshold, participant_labels
 from ml_backend.labelstudio import Client, parse_label_config
 from ml_backend.recordings import Recording, find_recordings
 from ml_backend.settings import Parameters, Settings
@@ -22,6 +25,7 @@ EXPORTED_PARAMETERS = (
     "clustering",
     "propagation",
     "seed",
+    "paper_exact",
 )
 
 
@@ -51,10 +55,10 @@ def project_labels(store: Store, settings: Settings, project_id: int) -> list[Pa
         return []
     project = store.project(project_id)
     classes = parse_label_config(project.label_config).classes
-    answers = answers_by_clip(store.answers(project_id))
+    answers = _by_participant(store.answers(project_id))
     propagation = project_parameters(settings, project).propagation
     return [
-        participant_labels(load_clustering(folder, name), answers.get(name, {}), classes, propagation)
+        participant_labels(load_clustering(folder, name), answers.get(name, []), classes, propagation)
         for name in participants
     ]
 
@@ -80,7 +84,9 @@ def export_project(
     """
     project = store.project(project_id)
     parameters = project_parameters(settings, project)
-    described = {name: getattr(parameters, name) for name in EXPORTED_PARAMETERS}
+    described: dict[str, Any] = {name: getattr(parameters, name) for name in EXPORTED_PARAMETERS}
+    described["written_by"] = f"weakhar {__version__}"
+    described["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     described["label_studio_project"] = {"id": project_id, "title": project.title}
     return write_export(
         _labels_to_export(store, settings, project_id),
@@ -97,7 +103,8 @@ def project_thresholds(store: Store, settings: Settings, project_id: int) -> lis
     """Coverage and, where the truth is known, labelling accuracy at several thresholds."""
     classes = parse_label_config(store.project(project_id).label_config).classes.names
     everything = _labels_to_export(store, settings, project_id)
-    return threshold_table(everything, project_recordings(store, settings, project_id), classes)
+    paper_exact = project_parameters(settings, store.project(project_id)).paper_exact
+    return threshold_table(everything, project_recordings(store, settings, project_id), classes, paper_exact)
 
 
 def project_status(store: Store, project: Project) -> dict[str, Any]:
@@ -117,9 +124,16 @@ def project_status(store: Store, project: Project) -> dict[str, Any]:
         "message": job.message if job else "",
         "tasks": len(store.tasks(project.id)),
         "annotations": len(answers),
-        "tasks_annotated": len({(participant, clip) for participant, clip, _, _ in answers}),
+        "tasks_annotated": len({(a.participant, a.recording, a.start_seconds, a.end_seconds) for a in answers}),
         "synced_at": project.synced_at,
     }
+
+
+def _by_participant(answers: list[Answer]) -> dict[str, list[Answer]]:
+    found: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        found[answer.participant].append(answer)
+    return found
 
 
 def _labels_to_export(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:

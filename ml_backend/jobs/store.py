@@ -23,6 +23,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.files import locked
 from ml_backend.labels import Answer
+from ml_backend.labelstudio import TaskAnswer
+from ml_backend.recordings import stretch_of_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -96,6 +98,8 @@ class Annotation(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     task_id: Mapped[int | None]
     choice: Mapped[str | None]
+    annotator: Mapped[int | None]
+    seconds: Mapped[float | None]
     skipped: Mapped[bool] = mapped_column(default=False)
     deleted: Mapped[bool] = mapped_column(default=False)
     updated_at: Mapped[float] = mapped_column(default=0.0)
@@ -231,7 +235,7 @@ class Store:
         ]
         self._write(lambda session: [session.merge(row) for row in rows])
 
-    def upsert_annotation(self, project_id: int, answer: Answer) -> bool:
+    def upsert_annotation(self, project_id: int, answer: TaskAnswer) -> bool:
         """Take one annotation over unless a newer state of it is known; True if anything changed."""
 
         def write(session: Session) -> bool:
@@ -250,7 +254,7 @@ class Store:
         self._write(lambda session: [session.merge(row) for row in rows])
 
     def reconcile(
-        self, project_id: int, asked_at: float, tasks: Iterable[tuple[int, str, str]], answers: Iterable[Answer]
+        self, project_id: int, asked_at: float, tasks: Iterable[tuple[int, str, str]], answers: Iterable[TaskAnswer]
     ) -> None:
         """Make tasks and annotations exactly those that Label Studio held when asked at `asked_at`.
 
@@ -271,16 +275,16 @@ class Store:
 
         self._write(write)
 
-    def answers(self, project_id: int) -> list[tuple[str, str, str | None, bool]]:
-        """(participant, clip key, choice, skipped) of every annotation of our tasks, by task and annotation id."""
+    def answers(self, project_id: int) -> list[Answer]:
+        """Every annotation of our tasks as an answer to a stretch of a video, by task and annotation id."""
         query = (
-            select(Task.participant, Task.clip, Annotation.choice, Annotation.skipped)
+            select(Task, Annotation)
             .join(Annotation, (Annotation.task_id == Task.id) & (Annotation.project_id == Task.project_id))
             .where(Task.project_id == project_id, ~Annotation.deleted)
             .order_by(Task.id, Annotation.id)
         )
         with Session(self.engine) as session:
-            return [(row[0], row[1], row[2], row[3]) for row in session.execute(query)]
+            return [_answer(task, annotation) for task, annotation in session.execute(query)]
 
     def tasks(self, project_id: int) -> list[Task]:
         """Our tasks of a project by id."""
@@ -326,16 +330,32 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _row(project_id: int, answer: Answer) -> Annotation:
+def _row(project_id: int, answer: TaskAnswer) -> Annotation:
     return Annotation(
         project_id=project_id,
         id=answer.id,
         task_id=answer.task_id,
         choice=answer.choice,
+        annotator=answer.annotator,
+        seconds=answer.seconds,
         skipped=answer.skipped,
         deleted=False,
         updated_at=answer.updated_at,
         received_at=time.time(),
+    )
+
+
+def _answer(task: Task, annotation: Annotation) -> Answer:
+    recording, start, end = stretch_of_key(task.clip)
+    return Answer(
+        participant=task.participant,
+        recording=recording,
+        start_seconds=start,
+        end_seconds=end,
+        choice=None if annotation.skipped else annotation.choice,
+        annotator=annotation.annotator,
+        seconds=annotation.seconds,
+        at=annotation.updated_at,
     )
 
 

@@ -1,16 +1,17 @@
 """Clusters + answers → labels. In come one participant's clusters and what people said of clips; out come the label
 of every clip, and the clips still to ask for. Arrays in, arrays out: no file, no database, computed when asked for.
 
-Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `Answer`, `Classes`
-and `answers_by_clip`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`,
-`macro_recall`, and the parts `majority`, `cluster_labels`, `thresholded`, `discriminant_labels` and `UNLABELLED`.
+Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `Answer` and
+`Classes`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`, `macro_recall`, and the
+parts `clip_posterior` (the model of time), `majority`, `cluster_labels`, `thresholded`, `discriminant_labels`,
+`UNLABELLED`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from ml_backend.labels.accuracy import macro_recall
-from ml_backend.labels.answers import UNLABELLED, Answer, Classes, answers_by_clip, majority
+from ml_backend.labels.answers import UNLABELLED, Answer, Classes, majority
 from ml_backend.labels.discriminant import discriminant_labels
 from ml_backend.labels.labelling import (
     PROPAGATIONS,
@@ -21,6 +22,7 @@ from ml_backend.labels.labelling import (
     participant_labels,
     thresholded,
 )
+from ml_backend.labels.temporal import clip_posterior
 from training import contract
 from training.contract import Threshold
 
@@ -32,7 +34,7 @@ __all__ = [
     "Classes",
     "ParticipantLabels",
     "Threshold",
-    "answers_by_clip",
+    "clip_posterior",
     "cluster_labels",
     "discriminant_labels",
     "macro_recall",

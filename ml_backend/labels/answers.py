@@ -1,13 +1,24 @@
-"""What people say of clips: the types of an answer and of a project's classes, and what several answers agree on."""
+"""What people say: the types of an answer and of a project's classes, and what several answers to a clip agree on.
 
-from collections import Counter, defaultdict
+An answer is about a stretch of a recording's video, whatever clips there are now, so that it outlives another
+clustering and other clip lengths.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from ml_backend.clusters import Clustering
 
 UNLABELLED = -1
 """Class index of what has no label."""
 REJECTED, TIE = "rejected", "tie"
 """Verdicts on a clip that name no class."""
+MOSTLY = 0.75
+"""An answer that covers more than this of a clip answers it. A neighbour a stride of 1 s away in clips of 4 s is
+just not answered: its change may be another."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +31,38 @@ class Classes:
 
 @dataclass(frozen=True)
 class Answer:
-    """An annotation as Label Studio reports it; `choice` is None where nothing was chosen."""
+    """What somebody said of `[start_seconds, end_seconds)` of a recording's video: `choice` is None where it was
+    skipped or nothing was chosen; `seconds` is how long it took; source is `clip` for an answer to a clip; `at` is
+    when it was given, in seconds since 1970."""
 
-    id: int
-    task_id: int
+    participant: str
+    recording: str
+    start_seconds: float
+    end_seconds: float
     choice: str | None
-    skipped: bool
-    updated_at: float
+    annotator: int | None = None
+    seconds: float | None = None
+    source: str = "clip"
+    at: float = 0.0
 
 
-def answers_by_clip(
-    rows: Iterable[tuple[str, str, str | None, bool]],
-) -> dict[str, dict[str, list[str | None]]]:
-    """participant → clip key → choices, None for a skipped or empty answer; from rows of (participant, clip key,
-    choice, skipped)."""
-    answers: dict[str, dict[str, list[str | None]]] = defaultdict(lambda: defaultdict(list))
-    for participant, clip, choice, skipped in rows:
-        answers[participant][clip].append(None if skipped else choice)
-    return answers
+def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[int, list[str | None]]:
+    """Clip → what was said of it, by every answer of the participant that covers more than MOSTLY of the clip."""
+    found: dict[int, list[str | None]] = {}
+    clips_of = {
+        name: np.flatnonzero(clustering.recording_of_clip == i) for i, name in enumerate(clustering.recordings)
+    }
+    for answer in answers:
+        own = clips_of.get(answer.recording)
+        if answer.participant != clustering.participant or own is None:
+            continue
+        length, starts = clustering.clip_seconds, clustering.starts[own]
+        # A clip at `s` shares more than MOSTLY of its length with the answer for s in (first, last).
+        first = answer.start_seconds - (1 - MOSTLY) * length
+        last = answer.end_seconds - MOSTLY * length
+        for clip in own[np.searchsorted(starts, first + 1e-6) : np.searchsorted(starts, last - 1e-6)]:
+            found.setdefault(int(clip), []).append(answer.choice)
+    return found
 
 
 def majority(answers: Sequence[str]) -> str | None:
@@ -48,7 +73,7 @@ def majority(answers: Sequence[str]) -> str | None:
     return ranked[0][0]
 
 
-def verdict(choices: list[str | None], classes: Classes) -> str | None:
+def verdict(choices: Sequence[str | None], classes: Classes) -> str | None:
     """What annotators say of one clip: a class, REJECTED (skipped or mixed), TIE, or None while unanswered."""
     given = [choice for choice in choices if choice is not None]
     if not given:

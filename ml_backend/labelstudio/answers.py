@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ml_backend.labels import Answer
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import MIXED
 from ml_backend.labelstudio.tasks import clip_of_task
@@ -14,6 +13,20 @@ ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
 DELETED = "ANNOTATIONS_DELETED"
 TASKS_DELETED = "TASKS_DELETED"
 ACTIONS = (*ANNOTATED, DELETED, TASKS_DELETED, "PROJECT_UPDATED", "PROJECT_DELETED")
+
+
+@dataclass(frozen=True)
+class TaskAnswer:
+    """An annotation as Label Studio reports it; `choice` is None where nothing was chosen, `annotator` the user's
+    number, `seconds` the time it took."""
+
+    id: int
+    task_id: int
+    choice: str | None
+    skipped: bool
+    updated_at: float
+    annotator: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Snapshot:
     label_config: str
     tasks: list[dict[str, Any]]
     clips: list[tuple[int, str, str]]
-    answers: list[Answer]
+    answers: list[TaskAnswer]
 
 
 def read_project(client: Client, project_id: int) -> Snapshot:
@@ -42,7 +55,7 @@ def read_project(client: Client, project_id: int) -> Snapshot:
     return Snapshot(asked_at, project["title"], project["label_config"], ours, clips, answers)
 
 
-def answers_of_event(payload: dict[str, Any]) -> list[Answer]:
+def answers_of_event(payload: dict[str, Any]) -> list[TaskAnswer]:
     """The answers that a webhook brings; none if it is about something else."""
     if payload.get("action") not in ANNOTATED:
         return []
@@ -64,7 +77,7 @@ def asks_for_sync(payload: dict[str, Any]) -> bool:
     return any(answer.skipped or (answer.choice or "").lower().startswith(MIXED) for answer in answers)
 
 
-def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> Answer:
+def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> TaskAnswer:
     """What an annotation says. Only the first choice counts; several are no answer that could be spread."""
     choices = [
         choice
@@ -73,12 +86,14 @@ def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> Answer:
         for choice in result.get("value", {}).get("choices", [])
     ]
     task = task_id if task_id is not None else annotation["task"]
-    return Answer(
+    return TaskAnswer(
         id=int(annotation["id"]),
         task_id=int(task["id"] if isinstance(task, dict) else task),
         choice=choices[0] if len(choices) == 1 else None,
         skipped=bool(annotation.get("was_cancelled")),
         updated_at=_seconds(annotation.get("updated_at") or annotation.get("created_at")),
+        annotator=_user(annotation.get("completed_by")),
+        seconds=annotation.get("lead_time"),
     )
 
 
@@ -86,6 +101,12 @@ def _annotations(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """Label Studio sends one as `annotation`, several as `annotations`."""
     annotations = payload.get("annotations") or [payload.get("annotation")]
     return [annotation for annotation in annotations if annotation]
+
+
+def _user(completed_by: Any) -> int | None:
+    """Label Studio sends a user's number, or the user."""
+    number = completed_by.get("id") if isinstance(completed_by, dict) else completed_by
+    return number if isinstance(number, int) else None
 
 
 def _seconds(timestamp: str | None) -> float:

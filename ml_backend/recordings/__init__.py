@@ -19,6 +19,9 @@ from ml_backend.recordings.clips import (
     clip_starts,
     frames_of_clips,
     last_sample_of_clips,
+    mostly_in_clips,
+    nearest_clip_of_samples,
+    stretch_of_key,
 )
 from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings
@@ -44,10 +47,13 @@ __all__ = [
     "find_recordings",
     "frames_of_clips",
     "last_sample_of_clips",
+    "mostly_in_clips",
+    "nearest_clip_of_samples",
     "probe",
     "read_imu",
     "recording_clips",
     "sample_frames",
+    "stretch_of_key",
 ]
 
 

@@ -1,7 +1,8 @@
 """Time windows of clips, and which IMU samples a clip labels. Pure numpy, seconds on the video's clock.
 
-A clip k covers `[k * stride, k * stride + clip)`. Its label goes to the samples of its first stride;
-the last clip's label fills up to the end of the recording, as in the paper's code.
+A clip k covers `[k * stride, k * stride + clip)`. A person says what a clip mostly shows, so its label belongs to the
+time round its centre: a sample takes the label of the clip whose centre is nearest. The paper's code gives a clip's
+label to the samples of its first stride instead; with `paper_exact` so do we.
 """
 
 import numpy as np
@@ -27,9 +28,24 @@ def clip_starts(start: float, end: float, clip_seconds: float, stride_seconds: f
     return starts
 
 
-def clip_of_samples(times: Floats, starts: Floats, stride_seconds: float, end: float) -> Ints:
-    """Index of the clip that labels each sample, -1 outside the recording; `(n_samples,)`.
+def nearest_clip_of_samples(times: Floats, starts: Floats, clip_seconds: float, end: float) -> Ints:
+    """Index of the clip whose centre is nearest to each sample, -1 outside the recording; `(n_samples,)`.
 
+    times: `(n_samples,)` seconds, starts: `(n_clips,)` seconds, in order; end: the recording's end in seconds. The
+    samples before the first clip's centre, and after the last one's up to the end, are theirs.
+    """
+    if len(starts) == 0:
+        return np.full(len(times), -1, dtype=np.int64)
+    centres = starts + clip_seconds / 2
+    nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, times, side="right")
+    outside = (times < starts[0] - TIME_TOLERANCE) | (times > end + TIME_TOLERANCE)
+    return np.where(outside, -1, nearest).astype(np.int64)
+
+
+def clip_of_samples(times: Floats, starts: Floats, stride_seconds: float, end: float) -> Ints:
+    """Index of the clip that labels each sample by the paper's rule, -1 outside the recording; `(n_samples,)`.
+
+    A clip's label goes to its first stride, and the last clip's up to the end of the recording (section 4).
     times: `(n_samples,)` seconds, starts: `(n_clips,)` seconds, end: the recording's end in seconds.
     """
     if len(starts) == 0:
@@ -49,6 +65,16 @@ def last_sample_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> 
     return np.where(inside, last, -1).astype(np.int64)
 
 
+def mostly_in_clips(times: Floats, classes: Ints, starts: Floats, clip_seconds: float) -> Ints:
+    """The class that most samples of each clip have, `(n_clips,)`, -1 where a clip has no sample; the lower on a tie.
+
+    times, classes: `(n_samples,)`. It is what an annotator says who is asked what the clip mostly shows.
+    """
+    first, last = frames_of_clips(times, starts, clip_seconds)
+    found = [np.bincount(classes[a:b]).argmax() if b > a else -1 for a, b in zip(first, last, strict=True)]
+    return np.array(found, dtype=np.int64)
+
+
 def frames_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> tuple[Ints, Ints]:
     """First and one-past-last frame of each clip among sampled frames at `times`; two `(n_clips,)`."""
     first = np.searchsorted(times, starts - TIME_TOLERANCE, side="left")
@@ -59,3 +85,9 @@ def frames_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> tuple
 def clip_key(recording: str, start_seconds: float, end_seconds: float) -> str:
     """Names a clip among those of its participant, whatever the clustering."""
     return f"{recording}|{start_seconds:.3f}|{end_seconds:.3f}"
+
+
+def stretch_of_key(key: str) -> tuple[str, float, float]:
+    """Recording, start and end in seconds of a clip's key."""
+    recording, start, end = key.rsplit("|", 2)
+    return recording, float(start), float(end)

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ml_backend.recordings import ImuFormat, last_sample_of_clips, read_imu
+from ml_backend.recordings import ImuFormat, mostly_in_clips, read_imu
 from ml_backend.sample.servers import USER, BackendServer, LabelStudioServer, wait_for
 from ml_backend.sample.simulate import CLASSES, write_sample
 
@@ -57,14 +57,16 @@ def run_demo(
 
 
 def true_labels(root: Path, tasks: list[dict[str, Any]]) -> list[str]:
-    """What an annotator who knows the ground truth answers: the label of the clip's last sample."""
+    """What an annotator who knows the ground truth answers: what the clip mostly shows."""
     labels = []
     for task in tasks:
         data = task["data"]
         imu = read_imu(root / data["participant"] / f"{data['recording']}.csv", ImuFormat())
+        assert imu.labels is not None
+        names, classes = np.unique(imu.labels.astype(str), return_inverse=True)
         length = data["end_seconds"] - data["start_seconds"]
-        last = last_sample_of_clips(imu.times, np.array([data["start_seconds"]]), length)[0]
-        labels.append(str(imu.labels[last]) if imu.labels is not None else "")
+        shown = mostly_in_clips(imu.times, classes, np.array([data["start_seconds"]]), length)[0]
+        labels.append(str(names[shown]))
     return labels
 
 

@@ -6,6 +6,7 @@ sends none, is let in by a secret header that the backend has put on it.
 
 import hmac
 import io
+import json
 import logging
 import zipfile
 from pathlib import Path
@@ -23,6 +24,7 @@ from ml_backend.jobs import (
     checked_parameters,
     client_for,
     export_project,
+    project_overrides,
     project_parameters,
     project_status,
     project_thresholds,
@@ -69,7 +71,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         parse_label_config(body.get("schema") or "")
         fields = {"label_config": body["schema"], "backend_url": request.host_url.rstrip("/")}
         if overrides := parameters.model_dump(exclude_unset=True):
-            fields["parameters"] = parameters.model_dump_json(include=set(overrides))
+            fields["parameters"] = json.dumps({**_kept_propagation(store, project_id), **overrides})
         if not settings.label_studio_url:
             fields |= {"hostname": body.get("hostname") or "", "access_token": body.get("access_token") or ""}
         store.save_project(project_id, **fields)
@@ -135,13 +137,20 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             export_project(store, settings, project_id, target, threshold, file_format)
             archive = io.BytesIO()
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-                for file in sorted(target.iterdir()):
-                    bundle.write(file, file.name)
+                for file in sorted(path for path in target.rglob("*") if path.is_file()):
+                    bundle.write(file, file.relative_to(target))
         archive.seek(0)
         name = f"weakhar-project-{project_id}.zip"
         return send_file(archive, mimetype="application/zip", as_attachment=True, download_name=name)
 
     return app
+
+
+def _kept_propagation(store: Store, project_id: int) -> dict[str, Any]:
+    """A project keeps its way of propagating until its Extra params name another."""
+    known = next((project for project in store.projects() if project.id == project_id), None)
+    overrides = project_overrides(known) if known else {}
+    return {"propagation": overrides["propagation"]} if "propagation" in overrides else {}
 
 
 def _authorised(settings: Settings) -> bool:

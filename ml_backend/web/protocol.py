@@ -11,7 +11,7 @@ import numpy as np
 from ml_backend import __version__
 from ml_backend.clusters import load_clustering, load_vectors, participants_of
 from ml_backend.jobs import Jobs, Store, apply_webhook, clusters_folder, project_parameters
-from ml_backend.labels import UNLABELLED, answers_by_clip, participant_labels
+from ml_backend.labels import participant_labels
 from ml_backend.labelstudio import asks_for_sync, clip_of_task, parse_label_config
 from ml_backend.settings import Parameters, Settings
 
@@ -65,7 +65,7 @@ class _Suggestions:
     def __init__(self, store: Store, settings: Settings, project_id: int) -> None:
         self._folder = clusters_folder(settings, project_id)
         self._config = parse_label_config(store.project(project_id).label_config)
-        self._answers = answers_by_clip(store.answers(project_id))
+        self._answers = store.answers(project_id)
         self._participants = set(participants_of(self._folder))
 
     def __call__(self, task: dict[str, Any]) -> Prediction:
@@ -75,16 +75,14 @@ class _Suggestions:
         participant, key = place
         clustering = load_clustering(self._folder, participant)
         clips = {clustering.key(clip): clip for clip in range(len(clustering.clusters))}
-        labels = participant_labels(clustering, self._answers.get(participant, {}), self._config.classes)
+        labels = participant_labels(clustering, self._answers, self._config.classes)
         known = np.flatnonzero(labels.annotated)
         if key not in clips or len(known) == 0:
             return {}
         vectors = load_vectors(self._folder, participant)
         distance = np.linalg.norm(vectors[known] - vectors[clips[key]], axis=1)
-        classes = labels.cluster_labels[clustering.clusters[known]]
+        classes = labels.said[known]
         nearest = int(distance.argmin())
-        if classes[nearest] == UNLABELLED:
-            return {}
         # 0.5: another class is as near; 1: no other class is known, or it is far off.
         rival = distance[classes != classes[nearest]].min(initial=np.inf)
         score = 1.0 if np.isinf(rival) else float(rival / (rival + distance[nearest] + 1e-12))

@@ -51,19 +51,26 @@ class ProjectReport:
     colours: Mapping[str, str]
     participants: list[ParticipantReport]
     problem: str
+    propagation: str = "temporal"
+    paper_exact: bool = False
 
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
     """Everything the page shows of one project, from what the store and the cluster files hold now."""
     status = project_status(store, project)
     try:
-        threshold = parse_threshold(project_parameters(settings, project).threshold)
+        parameters = project_parameters(settings, project)
+        threshold = parse_threshold(parameters.threshold)
         classes = parse_label_config(project.label_config).classes.names
         everything = project_labels(store, settings, project.id)
+        exact = parameters.paper_exact
+        participants = [_participant(labels, labels.clip_labels(threshold), classes, exact) for labels in everything]
     except WeakHARError as error:
         return ProjectReport(project, status, "", {}, [], str(error))
-    participants = [_participant(labels, labels.clip_labels(threshold), classes) for labels in everything]
-    return ProjectReport(project, status, str(threshold), class_colours(classes), participants, "")
+    colours = class_colours(classes)
+    return ProjectReport(
+        project, status, str(threshold), colours, participants, "", parameters.propagation, parameters.paper_exact
+    )
 
 
 def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
@@ -79,13 +86,16 @@ def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
 
 
 def _participant(
-    labels: ParticipantLabels, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...]
+    labels: ParticipantLabels, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...], paper_exact: bool
 ) -> ParticipantReport:
     clustering = labels.clustering
     distances = np.sort(clustering.distances[labels.cluster_labels[clustering.clusters] != UNLABELLED])
     largest = float(clustering.distances.max(initial=0.0)) or 1.0
     share = np.arange(1, len(distances) + 1) / len(clustering.clusters)
     points = [(PLOT_WIDTH * d / largest, PLOT_HEIGHT * (1 - s)) for d, s in zip(distances, share, strict=True)]
+    # Labels change half-way between the centres of two clips; by the paper's rule at the second one's start.
+    later = 0.0 if paper_exact else (clustering.clip_seconds - clustering.stride_seconds) / 2
+    recordings = range(len(clustering.recordings))
     return ParticipantReport(
         name=clustering.participant,
         clips=len(clustering.clusters),
@@ -95,7 +105,7 @@ def _participant(
         ties=labels.ties,
         curve=" ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned(points)),
         max_distance=largest,
-        strips=[_strip(labels, number, clip_classes, classes) for number in range(len(clustering.recordings))],
+        strips=[_strip(labels, number, clip_classes, classes, later) for number in recordings],
     )
 
 
@@ -105,8 +115,13 @@ def _thinned(points: list[tuple[float, float]], most: int = 200) -> list[tuple[f
 
 
 def _strip(
-    labels: ParticipantLabels, number: int, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...]
+    labels: ParticipantLabels,
+    number: int,
+    clip_classes: npt.NDArray[np.int64],
+    classes: tuple[str, ...],
+    later: float,
 ) -> Strip:
+    """One recording's timeline; a clip's label starts `later` seconds after the clip, the first one's with it."""
     clustering = labels.clustering
     own = np.flatnonzero(clustering.recording_of_clip == number)
     total = float(clustering.durations[number])
@@ -114,7 +129,7 @@ def _strip(
         return Strip(clustering.recordings[number], total, [])
     values = clip_classes[own]
     begins = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    edges = np.r_[clustering.starts[own][begins], total]
+    edges = np.r_[clustering.starts[own][0], clustering.starts[own][begins[1:]] + later, total]
     stretches = [
         (100 * float(start) / total, 100 * float(end - start) / total, classes[value], float(start), float(end))
         for start, end, value in zip(edges[:-1], edges[1:], values[begins], strict=True)

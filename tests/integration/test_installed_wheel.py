@@ -35,7 +35,7 @@ def test_the_demo_runs_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "shown" / "report.json").read_text())
     assert report["annotations_received"] == report["tasks_created"] == 3
-    assert (tmp_path / "shown" / "export" / "p01.parquet").is_file()
+    assert (tmp_path / "shown" / "export" / "samples" / "p01.parquet").is_file()
     assert "<html" in (tmp_path / "shown" / "report.html").read_text()
 
 

@@ -64,16 +64,23 @@ def test_the_round_trip_from_start_training_to_the_exported_dataset(
     description, files = exported(backend, project)
     assert description["labels"][:3] == ["null", "walking", "jogging"]
     assert set(description["participants"]) == {"p01", "p02"}
-    table = pyarrow.parquet.read_table(io.BytesIO(files["p01.parquet"]))
+    table = pyarrow.parquet.read_table(io.BytesIO(files["samples/p01.parquet"]))
     assert table.num_rows == 2000
     assert set(table["source"].to_pylist()) == {"annotated", "propagated"}
     agree = [a == b for a, b in zip(table["label"].to_pylist(), table["ground_truth"].to_pylist(), strict=True)]
     assert sum(agree) / len(agree) > 0.5
 
+    assert {"clip", "confidence", "propagated_label"} <= set(table.column_names)
+    clips = pyarrow.parquet.read_table(io.BytesIO(files["clips.parquet"]))
+    assert clips.num_rows == 74
+    assert clips["answer"].null_count == 64
+    assert "| p01 | 2000 |" in files["README.md"].decode()
+    assert not description["paper_exact"]
+
     half, wear_files = exported(backend, project, threshold="50%", format="wear")
     assert half["threshold"] == "50%"
     assert 0.4 < half["participants"]["p01"]["coverage"] < 0.6
-    rows = wear_files["p01.csv"].decode().splitlines()
+    rows = wear_files["samples/p01.csv"].decode().splitlines()
     assert rows[0].replace('"', "").startswith("sbj_id,right_wrist_acc_x")
     assert len(rows) - 1 == round(2000 * half["participants"]["p01"]["coverage"])
 
@@ -82,7 +89,10 @@ def test_the_round_trip_from_start_training_to_the_exported_dataset(
     assert page.text.count('class="strip"') == 2
 
 
-@pytest.mark.parametrize("defaults", ["{}", '{"propagation": "discriminant", "clustering": "ward"}'])
+@pytest.mark.parametrize(
+    "defaults",
+    ["{}", '{"propagation": "discriminant", "clustering": "ward"}', '{"paper_exact": true}'],
+)
 def test_training_reads_a_real_export_and_derives_its_thresholds(
     start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll, tmp_path: Path, defaults: str
 ) -> None:
@@ -159,7 +169,7 @@ def test_an_edited_and_a_deleted_annotation_change_the_export(
     label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll
 ) -> None:
     backend = start_backend()
-    project = run_job(backend, "edit and delete")
+    project = run_job(backend, "edit and delete", propagation="cluster")
     annotations = answer_all(project)
     wait_for(lambda: backend.status(project)["annotations"] == 10, 20, "the webhooks")
     tasks = [task for task in label_studio.tasks(project) if task["data"]["participant"] == "p01"]
@@ -169,7 +179,7 @@ def test_an_edited_and_a_deleted_annotation_change_the_export(
     label_studio.api("DELETE", f"api/annotations/{annotations[deleted['id']]}/")
     wait_for(lambda: backend.status(project)["annotations"] == 9, 20, "the deletion")
     _, files = exported(backend, project)
-    table = pyarrow.parquet.read_table(io.BytesIO(files["p01.parquet"]))
+    table = pyarrow.parquet.read_table(io.BytesIO(files["samples/p01.parquet"]))
     labels = dict(zip(table["cluster"].to_pylist(), table["label"].to_pylist(), strict=True))
     assert labels[edited["data"]["cluster"]] == "lunges"
     assert labels[deleted["data"]["cluster"]] is None

@@ -89,3 +89,32 @@ def test_annotators_vote_and_a_tie_is_no_label() -> None:
 def test_macro_recall_counts_classes_alike_on_labelled_samples() -> None:
     truth = np.array([0, 0, 0, 1, 1, 2])
     assert propagation.macro_recall(truth, np.array([0, 0, 1, 1, -1, -1])) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_sample_takes_the_clip_whose_centre_is_nearest_up_to_the_edges() -> None:
+    starts = clips.clip_starts(0.5, 10.5, 4, 1)
+    times = np.arange(0, 12, 0.02)
+    owner = clips.nearest_clip_of_samples(times, starts, 4, 10.5)
+    assert (owner[times < 0.49] == -1).all()
+    assert (owner[(times > 0.51) & (times < 2.99)] == 0).all()
+    assert (owner[(times > 3.01) & (times < 3.99)] == 1).all()
+    assert (owner[(times > 8.01) & (times <= 10.5)] == 6).all()
+    assert (owner[times > 10.51] == -1).all()
+
+
+def test_what_a_clip_mostly_shows() -> None:
+    times = np.arange(0, 10, 0.5)
+    classes = np.where(times < 5, 1, 2)
+    shown = clips.mostly_in_clips(times, classes, np.array([0.0, 2.5, 4.0, 20.0]), 4)
+    assert shown.tolist() == [1, 1, 2, -1]
+
+
+def test_confidence_is_a_threshold_where_it_is_known() -> None:
+    assert str(parse_threshold("p0.9")) == "p0.9"
+    kept = parse_threshold("p0.9").keeps(np.zeros(3), np.array([0.89, 0.9, np.nan]))
+    assert kept.tolist() == [False, True, False]
+    with pytest.raises(ConfigError, match=r"p0\.9 needs confidences"):
+        propagation.thresholded(np.array([1]), np.zeros(1), parse_threshold("p0.9"), np.array([np.nan]))
+    for text in ("p0", "p1.5", "p", "p90%"):
+        with pytest.raises(ConfigError, match="threshold"):
+            parse_threshold(text)

@@ -1,17 +1,31 @@
 """From events of annotators to labels: out-of-order and repeated webhooks, ties, skipped and mixed clips."""
 
+import sqlite3
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import QUEUED, RUNNING, BusyError, Store, apply_webhook, checked_parameters
+from ml_backend.jobs import (
+    QUEUED,
+    RUNNING,
+    BusyError,
+    Store,
+    apply_webhook,
+    checked_parameters,
+    open_store,
+    project_overrides,
+)
+from ml_backend.jobs import store as jobs_store
 from ml_backend.labels import Answer, Classes, Threshold, participant_labels
-from ml_backend.labelstudio import parse_label_config
+from ml_backend.labelstudio import TaskAnswer, parse_label_config
 from ml_backend.settings import Settings
 
 CLASSES = Classes(("null", "walking", "jogging"), frozenset({"mixed"}))
@@ -35,10 +49,14 @@ def clustering() -> Clustering:
     )
 
 
+def answer(clip: int, choice: str | None, length: float = 4.0, **fields: object) -> Answer:
+    start = float(clustering().starts[clip])
+    return Answer("p", "r", start, start + length, choice, **fields)  # type: ignore[arg-type]
+
+
 def labels_for(**answers: list[str | None]) -> tuple[list[int], list[tuple[int, int]], list[str]]:
-    own = clustering()
-    by_clip = {own.key(int(clip[4:])): given for clip, given in answers.items()}
-    result = participant_labels(own, by_clip, CLASSES)
+    given = [answer(int(clip[4:]), choice) for clip, choices in answers.items() for choice in choices]
+    result = participant_labels(clustering(), given, CLASSES)
     return list(result.cluster_labels), result.wanted, result.ties
 
 
@@ -48,20 +66,20 @@ def test_unanswered_clusters_ask_for_their_centroid_and_an_empty_cluster_for_not
 
 def test_an_answer_labels_its_cluster_and_the_threshold_omits_far_clips() -> None:
     own = clustering()
-    labels = participant_labels(own, {own.key(4): ["walking"]}, CLASSES)
+    labels = participant_labels(own, [answer(4, "walking")], CLASSES)
     assert list(labels.clip_labels(Threshold(distance=2))) == [-1] * 3 + [1] * 3 + [-1] * 6
     assert list(np.flatnonzero(labels.annotated)) == [4]
 
 
 def test_a_discriminant_corrects_what_clusters_spread_but_not_an_answer() -> None:
-    answers = {clustering().key(4): ["walking"], clustering().key(10): ["jogging"]}
+    answers = [answer(4, "walking"), answer(10, "jogging")]
     components = np.array([[0.0, 0.1 * clip] for clip in range(8)] + [[9.0, 0.1 * clip] for clip in range(4)])
     components[4] = [9.0, 0.0]  # looks like the others, but a person said what it is
     own = replace(clustering(), principal_components=components)
     labels = participant_labels(own, answers, CLASSES, propagation="discriminant")
     assert list(labels.propagated) == [1] * 8 + [2] * 4
     assert list(labels.clip_labels(Threshold(distance=2))) == [-1] * 3 + [1] * 3 + [-1] * 6
-    unanswered = participant_labels(own, {own.key(4): ["walking"]}, CLASSES, propagation="discriminant")
+    unanswered = participant_labels(own, [answer(4, "walking")], CLASSES, propagation="discriminant")
     assert list(unanswered.propagated) == [1] * 10 + [-1] * 2
 
 
@@ -94,7 +112,7 @@ def created(store: Store, choice: str, updated: str) -> None:
 
 
 def choices(store: Store) -> list[str | None]:
-    return [choice for _, _, choice, _ in store.answers(1)]
+    return [given.choice for given in store.answers(1)]
 
 
 def test_webhooks_out_of_order_leave_the_newest_state(store: Store) -> None:
@@ -133,8 +151,8 @@ def test_reconciliation_is_exact_but_keeps_what_came_after_the_snapshot(store: S
     store.save_project(1)
     created(store, "walking", "2024-05-01T12:00:01.000000Z")
     asked_at = time.time()
-    store.upsert_annotation(1, Answer(2, 7, "jogging", False, 1.0))
-    store.reconcile(1, asked_at, [(7, "p", KEY)], [Answer(3, 7, "null", False, 1.0)])
+    store.upsert_annotation(1, TaskAnswer(2, 7, "jogging", False, 1.0))
+    store.reconcile(1, asked_at, [(7, "p", KEY)], [TaskAnswer(3, 7, "null", False, 1.0)])
     assert choices(store) == ["jogging", "null"]
 
 
@@ -195,3 +213,53 @@ def test_extra_params_are_checked_field_by_field(settings: Settings, text: str, 
         checked_parameters(settings, text)
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_an_answer_of_another_clip_length_answers_the_clips_that_it_covers_mostly() -> None:
+    long = participant_labels(clustering(), [answer(3, "walking", length=6.0)], CLASSES)
+    assert np.flatnonzero(long.annotated).tolist() == [3, 4, 5]
+    assert list(long.cluster_labels) == [1, -1, -1]
+    short = participant_labels(clustering(), [answer(4, "walking", length=2.0)], CLASSES)
+    assert not short.annotated.any()
+    neighbour = participant_labels(clustering(), [answer(3, "walking")], CLASSES)
+    assert np.flatnonzero(neighbour.annotated).tolist() == [3]
+
+
+def test_an_answer_of_another_participant_or_recording_is_not_used() -> None:
+    stranger = replace(answer(4, "walking"), participant="q")
+    elsewhere = replace(answer(4, "walking"), recording="s")
+    assert not participant_labels(clustering(), [stranger, elsewhere], CLASSES).annotated.any()
+
+
+def test_who_answered_and_how_long_it_took_is_kept(store: Store) -> None:
+    store.add_tasks(1, [(7, "p", KEY)])
+    given = {**annotation("walking"), "completed_by": 5, "lead_time": 3.25}
+    apply_webhook(store, 1, {"action": "ANNOTATION_CREATED", "annotation": given})
+    (answer_,) = store.answers(1)
+    assert (answer_.recording, answer_.start_seconds, answer_.end_seconds) == ("r", 0.0, 4.0)
+    assert (answer_.annotator, answer_.seconds, answer_.source) == (5, 3.25, "clip")
+
+
+def test_a_project_that_exists_keeps_its_propagation(settings: Settings) -> None:
+    url = f"sqlite:///{settings.model_dir / 'old.db'}"
+    settings.model_dir.mkdir(parents=True)
+    config = Config()
+    config.set_main_option("script_location", str(Path(jobs_store.__file__).parent / "migrations"))
+    config.set_main_option("sqlalchemy.url", url)
+    command.upgrade(config, "0001")
+    columns = "id, title, label_config, parameters, dataset, hostname, access_token, backend_url"
+    with sqlite3.connect(settings.model_dir / "old.db") as old:
+        for number, parameters in enumerate(("{}", '{"components": 9}', '{"propagation": "discriminant"}'), start=1):
+            old.execute(f"INSERT INTO projects ({columns}) VALUES ({number}, '', '', '{parameters}', '', '', '', '')")
+    found = open_store(url, settings.model_dir).projects()
+    kept = [checked_parameters(settings, project_overrides(project)) for project in found]
+    assert [parameters.propagation for parameters in kept] == ["cluster", "cluster", "discriminant"]
+    assert kept[1].components == 9
+    assert checked_parameters(settings).propagation == "temporal"
+
+
+def test_paper_exact_has_one_meaning_and_refuses_what_contradicts_it(settings: Settings) -> None:
+    assert checked_parameters(settings, {"paper_exact": True}).propagation == "cluster"
+    for name, value in (("propagation", "temporal"), ("clustering", "ward"), ("scale_blocks", True)):
+        with pytest.raises(ConfigError, match=f"paper_exact means {name} = "):
+            checked_parameters(settings, {"paper_exact": True, name: value})
