@@ -21,6 +21,7 @@ NAMES = (
     "sampling",
     "labelling_accuracy",
     "temporal",
+    "project_labels",
     "training",
 )
 NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "training")

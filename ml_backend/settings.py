@@ -16,7 +16,7 @@ from ml_backend.errors import ConfigError
 OLD_MODEL_DIR = "weakhar-data"
 
 
-PAPER_EXACT = {"propagation": "cluster", "clustering": "gmm", "scale_blocks": False}
+PAPER_EXACT = {"propagation": "cluster", "clustering": "gmm", "scale_blocks": False, "across_participants": False}
 """What `paper_exact` means for other parameters."""
 
 
@@ -47,6 +47,9 @@ class Parameters(BaseModel):
         description="How answers reach all clips: `temporal` by a model of time, `discriminant` without it, or "
         "`cluster` as in the paper",
     )
+    across_participants: bool = Field(
+        True, description="Let the labels of other participants inform a newcomer's, with propagation `temporal`"
+    )
     scale_blocks: bool = Field(False, description="Give each backbone of a combination the same spread")
     components: int | str = Field(100, description="Clusters a participant, or a share of its clips such as `10%`")
     threshold: str = Field("none", description="Above which distance labels go (`6`), or a share (`90%`), or `p0.9`")
@@ -57,7 +60,7 @@ class Parameters(BaseModel):
     )
     sampling_rate: float = Field(50.0, gt=0, description="Rate (Hz) of IMU files that have no time column")
     missing_values: str = Field("error", description="What to do with gaps in a channel: `error` or `interpolate`")
-    suggest: bool = Field(False, description="Pre-select the label of the nearest labelled centroid clip")
+    suggest: bool = Field(False, description="Pre-select the likeliest class of a clip, by all participants' answers")
 
     @field_validator("backbone")
     @classmethod

@@ -24,7 +24,8 @@ COLUMNS = {
     "time": "seconds on the video's clock",
     "label": "the class; empty where a threshold, or a missing answer, leaves the sample without",
     "source": "annotated (it lies in a clip that a person watched and has that clip's label), propagated or omitted",
-    "confidence": "probability that the model of time gives the label; empty without it",
+    "confidence": "probability that the label is right, by the model of time, calibrated where dataset.json has a "
+    "temperature; empty without it",
     "clip": "number of the clip that labels the sample, among the participant's (a row of clips.parquet)",
     "cluster": "number of that clip's cluster, among the participant's",
     "distance": "Euclidean distance of that clip's vector to that of its cluster's centroid clip",

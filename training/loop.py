@@ -185,10 +185,11 @@ def _descend(
     for epoch in range(1, settings.epochs + 1):
         try:
             mean_loss = one_epoch()
-            if not np.isfinite(mean_loss):
+            # Where the loss stays finite the model need not: an infinite variance would predict one class for all.
+            if not np.isfinite(mean_loss) or not all(part.isfinite().all() for part in model.state_dict().values()):
                 raise TrainingError(
-                    f"the loss of epoch {epoch} is {mean_loss}; lower learning_rate or set normalise, the values of "
-                    "the channels may be too large"
+                    f"training overflows in epoch {epoch} (loss {mean_loss:.3g}); lower learning_rate or set "
+                    "normalise, the values of the channels may be too large"
                 )
             after_epoch(epoch, mean_loss)
         except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import typer
 
 from ml_backend import __version__
 from ml_backend.cli.data import align, check, ingest, sample
-from ml_backend.cli.paper import reproduce
+from ml_backend.cli.paper import rehearse, reproduce
 from ml_backend.cli.project import export, run, sync
 from ml_backend.cli.server import demo, serve, worker
 from ml_backend.errors import WeakHARError
@@ -53,6 +53,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     predict,
     onnx,
+    rehearse,
     reproduce,
 )
 for command in COMMANDS:

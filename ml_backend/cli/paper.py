@@ -1,13 +1,77 @@
-"""The command on published datasets: `reproduce`."""
+"""Experiments with an annotator who knows the truth: `rehearse` on one's own recordings, `reproduce` on published
+datasets."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
-from ml_backend.cli.shared import bars, out
+from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from
 from ml_backend.errors import ConfigError
+
+
+def rehearse(
+    folder: Dataset,
+    components: Annotated[str, typer.Option(help="Numbers of clusters a participant, such as 20,50,100 or 10%")],
+    as_in_paper: Annotated[
+        bool, typer.Option("--paper", help="Answer with a clip's last sample, as the paper's annotator")
+    ] = False,
+    error: Annotated[str, typer.Option(help="Share of wrong answers, such as 5%")] = "0%",
+    seed: Annotated[int, typer.Option(min=0, help="Of the clusters and of the wrong answers")] = 1,
+    rows_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to")] = None,
+    plot: Annotated[Path, typer.Option(help="PNG to write the plot to")] = Path("rehearsal.png"),
+    option: Option = None,
+) -> None:
+    """How many clips must we label? Plays an annotator on recordings that bring labels, and compares."""
+    from ml_backend.jobs import usable_recordings
+    from ml_backend.paper import rehearsal
+    from ml_backend.settings import load_settings
+
+    settings = load_settings()
+    parameters = parameters_from(settings, [*(option or []), f"seed={seed}"])
+    numbers = rehearsal.parse_components(components)
+    annotator = rehearsal.Annotator(as_in_paper, rehearsal.parse_error(error), seed)
+    checked, _ = usable_recordings(folder, parameters)
+    with bars() as progress:
+        rows = rehearsal.rehearse(settings, parameters, checked, numbers, annotator, progress)
+    if rows_file is not None:
+        rows_file.parent.mkdir(parents=True, exist_ok=True)
+        rows_file.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    rehearsal.write_plot(rows, plot)
+    out.print(_rehearsal_table(rows))
+    if any(row["across_participants"] for row in rows):
+        out.print(
+            "Participants were answered one after another, and answers about one inform the next "
+            "(--set across_participants=false: each alone).",
+            highlight=False,
+        )
+    out.print(f"plot in {plot}", highlight=False, soft_wrap=True)
+
+
+def _rehearsal_table(rows: list[dict[str, Any]]) -> Table:
+    """A line a number of clusters and method; it fits 80 columns."""
+    header = ("C", "method", "recall, %", "F1, %", "cover", "change 50/90 %", "watched", "min")
+    table = Table(*(Column(name, no_wrap=True) for name in header), box=None, pad_edge=False)
+    table.title = "per participant, mean ± std"
+    for row in rows:
+        changes = [row[name] for name in ("change_seconds_median", "change_seconds_p90")]
+        table.add_row(
+            str(row["components"]),
+            row["method"],
+            _percent(row["macro_recall"], row["macro_recall_std"]),
+            _percent(row["macro_f1"], row["macro_f1_std"]),
+            f"{row['coverage']:.0%}",
+            " / ".join("-" if value is None else f"{value:.2f}" for value in changes) + " s",
+            f"{row['watched']:.0%}",
+            f"{row['minutes']:.1f}",
+        )
+    return table
+
+
+def _percent(mean: float | None, spread: float | None) -> str:
+    return "-" if mean is None or spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
 
 def reproduce(

@@ -2,9 +2,12 @@
 and every clip's distance to it, kept in a folder a participant that names all it was made of.
 
 Other rooms use `cluster` (the paper's Gaussian mixture, Ward, or segments in time) with `components_for`;
-`Clustering`, what one participant's clips and clusters are; `participants_work`, `cluster_participant`,
-`side_by_side` and `list_participants` to make them; `participants_of`, `load_clustering` and `load_vectors` to read
-them back; `capped_components` for `check`; `reduced` for principal components. The Gram matrix is in `mixture.py`.
+`Clustering`, what one participant's clips and clusters are, with `Frames`, what single frames show;
+`participants_work`, `cluster_participant`, `write_features`, `side_by_side` and `list_participants` to make them;
+`participants_of`, `load_clustering` and `load_vectors` to read them back, from `participant_folder` as of
+`clustering_stamp`; `capped_components` for `check`; `principal`
+and `reduced` for principal components, `frames_in_directions_of_clips` for `FramesOfRecording`. The Gram matrix is in
+`mixture.py`.
 """
 
 from collections.abc import Callable
@@ -18,18 +21,21 @@ from ml_backend.clusters.clustering import (
     check_method,
     cluster,
     components_for,
-    reduced,
 )
+from ml_backend.clusters.features import Frames, FramesOfRecording, frames_in_directions_of_clips, principal, reduced
 from ml_backend.clusters.participants import (
     ParticipantWork,
     capped_components,
     cluster_participant,
+    clustering_stamp,
     list_participants,
     load_clustering,
     load_vectors,
+    participant_folder,
     participants_of,
     participants_work,
     side_by_side,
+    write_features,
 )
 
 __all__ = [
@@ -37,18 +43,25 @@ __all__ = [
     "METHODS",
     "Clustering",
     "FittedClustering",
+    "Frames",
+    "FramesOfRecording",
     "ParticipantWork",
     "capped_components",
     "cluster",
     "cluster_participant",
+    "clustering_stamp",
     "components_for",
+    "frames_in_directions_of_clips",
     "list_participants",
     "load_clustering",
     "load_vectors",
+    "participant_folder",
     "participants_of",
     "participants_work",
+    "principal",
     "reduced",
     "side_by_side",
+    "write_features",
 ]
 
 CHECKS: dict[str, Callable[[Any], object]] = {"components": check_components, "clustering": check_method}

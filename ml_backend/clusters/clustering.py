@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
 
+from ml_backend.clusters.features import Frames
 from ml_backend.clusters.mixture import GaussianMixture
 from ml_backend.clusters.ward import Ward
 from ml_backend.recordings import clip_key
@@ -20,9 +20,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 METHODS = ("gmm", "ward", "segments")
-DIMENSIONS = 50
-"""Principal components that are kept of a participant's vectors: with as many dimensions as clips, whatever is fitted
-on them would only repeat what it was told."""
 
 
 class FittedClustering(Protocol):
@@ -39,7 +36,8 @@ class FittedClustering(Protocol):
 class Clustering:
     """One participant's clips and clusters. Per clip `(n_clips,)`: index of its recording, start in seconds, cluster,
     distance to the centroid clip, log density in the cluster; `centroids (C,)` clip indices, -1 for empty;
-    `principal_components (n_clips, m)` of the vectors, None where an older version left none."""
+    `principal_components (n_clips, m)` of the vectors, `principal_directions (m, dim)` in which they lie, and what
+    the single frames show: None where an older version left none, or no backbone sees single frames."""
 
     participant: str
     recordings: tuple[str, ...]
@@ -53,6 +51,8 @@ class Clustering:
     clip_seconds: float
     stride_seconds: float
     principal_components: npt.NDArray[np.floating] | None = None
+    principal_directions: npt.NDArray[np.floating] | None = None
+    frames: Frames | None = None
 
     @property
     def sizes(self) -> Ints:
@@ -96,15 +96,6 @@ def cluster(
     if method == "gmm":
         return GaussianMixture(components, random_state=seed, paper_exact=paper_exact).fit(vectors)
     return Ward(components, in_time=method == "segments").fit(vectors)
-
-
-def reduced(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """The first 50 principal components of `vectors (n_clips, dim)`, fewer where there are fewer; `(n_clips, m)`."""
-    dimensions = min(DIMENSIONS, *vectors.shape)
-    found: npt.NDArray[np.float32] = PCA(dimensions, svd_solver="randomized", random_state=0).fit_transform(
-        np.asarray(vectors, dtype=np.float32)
-    )
-    return found
 
 
 def components_for(components: int | str, n_clips: int) -> int:

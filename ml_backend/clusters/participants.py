@@ -1,7 +1,8 @@
 """One participant's clusters on disk: what they are made of, made where that changed, and read back.
 
 A folder a participant: `clustering.npz`, `vectors.npy`, and `made_of.json`, which names everything that the clusters
-depend on; equal means nothing to do. `participants.json` lists who belongs to the project now.
+depend on; equal means nothing to do. `features.npz` is what labels look at besides, made where it is missing.
+`participants.json` lists who belongs to the project now.
 """
 
 import hashlib
@@ -20,12 +21,14 @@ import numpy.typing as npt
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
-from ml_backend.clusters.clustering import Clustering, cluster, components_for, reduced
+from ml_backend.clusters.clustering import Clustering, cluster, components_for
+from ml_backend.clusters.features import Frames, FramesOfRecording, frames_in_directions_of_clips, principal
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
 from ml_backend.recordings import CheckedRecording, Problem, recording_clips
 from ml_backend.settings import Parameters
 
 Floats = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
 
 MADE_OF = (
     "clip_seconds",
@@ -40,6 +43,7 @@ MADE_OF = (
     "paper_exact",
 )
 """Parameters on which clusters depend."""
+FEATURES = "features.npz"
 _one_at_a_time = threading.Lock()
 
 
@@ -57,6 +61,10 @@ class ParticipantWork:
         """True if clusters of just this lie in the folder."""
         file = self.folder / "made_of.json"
         return file.is_file() and json.loads(file.read_text()) == self.made_of
+
+    def has_features(self) -> bool:
+        """True if what labels look at lies beside the clusters."""
+        return (self.folder / FEATURES).is_file()
 
 
 def participants_work(
@@ -89,9 +97,21 @@ def cluster_participant(parameters: Parameters, work: ParticipantWork, vectors: 
             centroids=found.centroids_,
             clip_seconds=parameters.clip_seconds,
             stride_seconds=parameters.stride_seconds,
-            principal_components=reduced(vectors),
         )
         (temporary / "made_of.json").write_text(json.dumps(work.made_of, indent=1))
+
+
+def write_features(work: ParticipantWork, frames: list[FramesOfRecording] | None, clip_means: Vectors | None) -> None:
+    """Write what labels look at besides clusters. frames: of each recording, with the means `(n_clips, dim)` over
+    those of each clip; both None where no backbone sees single frames."""
+    components, directions = principal(np.load(work.folder / "vectors.npy", mmap_mode="r"))
+    arrays: dict[str, Any] = {"principal_components": components, "principal_directions": directions}
+    if frames is not None and clip_means is not None:
+        arrays |= {
+            f"frame_{name}": value for name, value in vars(frames_in_directions_of_clips(frames, clip_means)).items()
+        }
+    with written_atomically(work.folder / FEATURES) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)
 
 
 def list_participants(folder: Path, names: Iterable[str]) -> None:
@@ -107,21 +127,40 @@ def participants_of(folder: Path) -> list[str]:
     return names
 
 
+def participant_folder(folder: Path, participant: str) -> Path:
+    """Where a participant's clusters lie."""
+    return folder / safe_name(participant)
+
+
+def clustering_stamp(folder: Path, participant: str) -> tuple[str, int, int]:
+    """Changes when a participant's clusters, or what labels look at beside them, are made anew."""
+    own = participant_folder(folder, participant)
+    files = [own / "clustering.npz", own / FEATURES]
+    first, second = (file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+    return participant, first, second
+
+
 def load_clustering(folder: Path, participant: str) -> Clustering:
     """A participant's clusters as the job left them."""
-    with np.load(folder / safe_name(participant) / "clustering.npz") as arrays:
+    with np.load(participant_folder(folder, participant) / "clustering.npz") as arrays:
         fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-    if "components" in fields:  # what 0.1 called them
-        fields["principal_components"] = fields.pop("components")
-    if "principal_components" not in fields:
-        fields["principal_components"] = reduced(load_vectors(folder, participant))
+    fields.pop("components", None)  # what 0.1 called principal_components
+    features = participant_folder(folder, participant) / FEATURES
+    if features.is_file():
+        with np.load(features) as arrays:
+            own = {name: arrays[name] for name in arrays.files}
+        frames = {name.removeprefix("frame_"): own.pop(name) for name in list(own) if name.startswith("frame_")}
+        fields |= {**own, "frames": Frames(**frames) if frames else None}
+    elif "principal_components" not in fields:
+        components, directions = principal(load_vectors(folder, participant))
+        fields |= {"principal_components": components, "principal_directions": directions}
     fields |= {name: fields[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
     return Clustering(**{**fields, "recordings": tuple(map(str, fields["recordings"]))})
 
 
 def load_vectors(folder: Path, participant: str) -> npt.NDArray[np.float32]:
     """A participant's clip vectors `(n_clips, dim)`, memory-mapped."""
-    vectors: npt.NDArray[np.float32] = np.load(folder / safe_name(participant) / "vectors.npy", mmap_mode="r")
+    vectors: npt.NDArray[np.float32] = np.load(participant_folder(folder, participant) / "vectors.npy", mmap_mode="r")
     return vectors
 
 

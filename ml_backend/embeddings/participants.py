@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings.backbone import Sampling
+from ml_backend.embeddings.backbone import FRAMES, Sampling
 from ml_backend.embeddings.device import choose_precision
 from ml_backend.embeddings.registry import Weights, load_backbone, parts_of
 from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, unit_spread
@@ -63,6 +63,26 @@ def participant_vectors(
             )
     blocks = [np.concatenate(block) for block in zip(*found, strict=True)]
     return np.concatenate([unit_spread(block) for block in blocks] if parameters.scale_blocks else blocks, axis=1)
+
+
+def participant_frames(
+    parts: list[Embedder], results: list[CheckedRecording], starts: list[Floats]
+) -> tuple[list[tuple[Floats, list[Vectors]]], Vectors] | None:
+    """Times `(n_frames,)` of each recording's frames with their vectors `(n_frames, dim)` by every backbone that sees
+    single frames, memory-mapped; and the means `(n_clips, dim)` over each clip's frames. None where a recording
+    brings its own vectors, or no backbone sees single frames."""
+    if any(result.recording.vectors is not None for result in results):
+        return None
+    frames, means = [], []
+    for result, own in zip(results, starts, strict=True):
+        stored = [(part, part.stored(result.recording.video)) for part in parts]
+        seen = [(part, times, vectors) for part, (rows, times, vectors) in stored if rows is FRAMES]
+        if not seen:
+            return None
+        frames.append((seen[0][1], [vectors for _, _, vectors in seen]))
+        blocks = [FRAMES.of_clips(times, vectors, own, part.sampling) for part, times, vectors in seen]
+        means.append(np.concatenate(blocks, axis=1))
+    return frames, np.concatenate(means)
 
 
 def _embedder(settings: Settings, parameters: Parameters, weights: Weights, part: str) -> Embedder:

@@ -21,7 +21,14 @@ from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.export.readme import readme
 from ml_backend.files import safe_name, written_atomically
 from ml_backend.labels import UNLABELLED, ParticipantLabels, Threshold, macro_recall, parse_threshold
-from ml_backend.recordings import Imu, Recording, clip_of_samples, nearest_clip_of_samples, read_imu
+from ml_backend.recordings import (
+    Imu,
+    Recording,
+    clip_of_samples,
+    clip_of_samples_by_borders,
+    nearest_clip_of_samples,
+    read_imu,
+)
 from training.contract import (
     ANNOTATED,
     CLIPS_FILE,
@@ -136,8 +143,8 @@ def threshold_table(
 def participant_samples(
     labels: ParticipantLabels, recordings: Mapping[str, Recording], paper_exact: bool
 ) -> list[RecordingSamples]:
-    """Read the IMU of every recording of a participant and find each sample's clip: the one whose centre is nearest,
-    or with `paper_exact` the one whose first stride it lies in."""
+    """Read the IMU of every recording of a participant and find each sample's clip: the one within whose borders it
+    lies, or with `paper_exact` the one in whose first stride."""
     clustering = labels.clustering
     result = []
     for number, name in enumerate(clustering.recordings):
@@ -151,7 +158,7 @@ def participant_samples(
         if paper_exact:
             local = clip_of_samples(imu.times, starts, clustering.stride_seconds, end)
         else:
-            local = nearest_clip_of_samples(imu.times, starts, clustering.clip_seconds, end)
+            local = clip_of_samples_by_borders(imu.times, labels.borders[own], end)
         clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
         said = labels.said[own]
         watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
@@ -254,6 +261,8 @@ def _counts(labels: ParticipantLabels, table: pa.Table) -> dict[str, Any]:
         "clusters": int((labels.clustering.centroids >= 0).sum()),
         "clusters_labelled": labels.answered,
         "ties": labels.ties,
+        "temperature": labels.temperature,
+        "from_others": round(labels.from_others, 4),
         **{source: sources.get(source, 0) for source in (ANNOTATED, PROPAGATED, OMITTED)},
     }
 

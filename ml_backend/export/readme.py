@@ -24,10 +24,23 @@ def readme(description: dict[str, Any]) -> str:
         "",
     ]
     lines += [f"Sampling rate {description['sampling_rate']:g} Hz; threshold {description['threshold']}; labels are"]
-    lines += [f"propagated by `{description.get('propagation', 'cluster')}`. `confidence` is not calibrated yet.", ""]
-    lines += ["| participant | samples | labelled | clips | clusters labelled |", "|---|---|---|---|---|"]
+    lines += [f"propagated by `{description.get('propagation', 'cluster')}`{_across(description)}.", ""]
+    lines += [
+        "| participant | samples | labelled | clips | clusters labelled | confidence |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, counts in description["participants"].items():
         clusters = f"{counts['clusters_labelled']} of {counts['clusters']}"
         share = f"{counts['coverage']:.1%}"
-        lines.append(f"| {name} | {counts['samples']} | {share} | {counts['clips']} | {clusters} |")
+        confidence = "calibrated" if counts["temperature"] is not None else "not calibrated: too few answers"
+        if description.get("propagation") != "temporal":
+            confidence = "none"
+        lines.append(f"| {name} | {counts['samples']} | {share} | {counts['clips']} | {clusters} | {confidence} |")
     return "\n".join(lines) + "\n"
+
+
+def _across(description: dict[str, Any]) -> str:
+    """Whether a participant's labels may carry answers about others: who leaves one out must know."""
+    if not any(counts["from_others"] for counts in description["participants"].values()):
+        return ""
+    return ", and answers about one participant inform the labels of the others"

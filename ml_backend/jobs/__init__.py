@@ -3,13 +3,14 @@ Studio, a copy of the answers in the store, and on request an export. All rooms 
 `pipeline.py`.
 
 Other rooms use `runtime` (settings, store and queue of this process), `Jobs` (the queue), `open_store` with `Store`
-and `Project`; `run_project` and `sync_project`, the job itself; `project_labels`, `project_status`,
+and `Project`; `run_project` and `sync_project`, the job itself, and of it
+`embed_and_cluster`; `project_labels`, `project_status`,
 `export_project`, `project_thresholds`, `project_parameters`, `client_for` for one project; `apply_webhook` and
 `reconcile` for answers; `checked_parameters`, `check_study` and `usable_recordings` for what a user gives.
 """
 
 from ml_backend.jobs.checks import check_study, checked_parameters, usable_recordings
-from ml_backend.jobs.pipeline import run_project, sync_project
+from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
 from ml_backend.jobs.projects import (
     client_for,
     clusters_folder,
@@ -49,6 +50,7 @@ __all__ = [
     "checked_parameters",
     "client_for",
     "clusters_folder",
+    "embed_and_cluster",
     "export_project",
     "open_store",
     "project_labels",

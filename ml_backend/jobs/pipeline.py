@@ -14,13 +14,15 @@ from ml_backend.clusters import (
     list_participants,
     participants_work,
     side_by_side,
+    write_features,
 )
-from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_vectors
+from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
 from ml_backend.files import disk_errors
 from ml_backend.jobs.checks import usable_recordings
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
 from ml_backend.jobs.reconciliation import reconcile
 from ml_backend.jobs.store import Store
+from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
     Client,
     Offer,
@@ -50,7 +52,7 @@ def run_project(
         for warning in warnings:
             log.warning("project %s: %s", project_id, warning.message)
         store.save_project(project_id, dataset=str(root.absolute()))
-        embed_and_cluster(settings, project_id, parameters, checked, progress)
+        embed_and_cluster(settings, clusters_folder(settings, project_id), parameters, checked, progress)
         tasks = reconcile(store, client, project_id).tasks
         offers = _offers(store, settings, project_id)
         wanted = {(offer.participant, offer.key): offer for offer in offers}
@@ -67,18 +69,22 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
     """
     with store.lease(project_id):
         progress("reading annotations", 0, 1)
-        reconcile(store, client, project_id)
+        tasks = reconcile(store, client, project_id).tasks
+        if project_parameters(settings, store.project(project_id)).suggest:
+            open_tasks = {clip_of_task(task): task for task in tasks if not task.get("annotations")}
+            refresh(client, open_tasks, {(o.participant, o.key): o for o in _offers(store, settings, project_id)})
         offers = _offers(store, settings, project_id, next_best_only=True)
         return _create_missing(store, settings, client, project_id, offers, progress)
 
 
 def embed_and_cluster(
-    settings: Settings, project_id: int, parameters: Parameters, checked: list[CheckedRecording], progress: Progress
+    settings: Settings, folder: Path, parameters: Parameters, checked: list[CheckedRecording], progress: Progress
 ) -> None:
-    """Embed every recording, one after another with all cores, then cluster participants side by side."""
-    folder, parts = clusters_folder(settings, project_id), embedders(settings, parameters)
+    """Embed every recording, one after another with all cores, then cluster participants side by side, into
+    `folder`."""
+    parts = embedders(settings, parameters)
     works = participants_work(folder, parameters, [part.weights for part in parts], checked)
-    missing = [work for work in works if not work.is_done()]
+    missing = [work for work in works if not (work.is_done() and work.has_features())]
     embed_all(parts, [result for work in missing for result in work.results], progress)
     with side_by_side() as run:
         for number, _ in enumerate(run(partial(_cluster, parameters, parts), missing), start=1):
@@ -87,14 +93,25 @@ def embed_and_cluster(
 
 
 def _cluster(parameters: Parameters, parts: list[Embedder], work: ParticipantWork) -> None:
-    cluster_participant(parameters, work, participant_vectors(parameters, parts, work.results, work.starts))
+    if not work.is_done():
+        cluster_participant(parameters, work, participant_vectors(parameters, parts, work.results, work.starts))
+    frames, clip_means = participant_frames(parts, work.results, work.starts) or (None, None)
+    write_features(work, frames, clip_means)
 
 
 def _offers(store: Store, settings: Settings, project_id: int, next_best_only: bool = False) -> list[Offer]:
     """The clips that should have tasks, largest clusters first: who stops early has labelled the most."""
     videos = {name: found.video for name, found in project_recordings(store, settings, project_id).items()}
-    everything = project_labels(store, settings, project_id)
-    offers = [offer for labels in everything for offer in offers_of(labels, videos, next_best_only)]
+    suggested = project_parameters(settings, store.project(project_id)).suggest
+    everything = project_labels(store, settings, project_id, propagation="temporal" if suggested else None)
+    names = parse_label_config(store.project(project_id).label_config).classes.names
+
+    def likely(labels: ParticipantLabels, clip: int) -> tuple[str, ...]:
+        return tuple(names[number] for number in likely_classes(labels, clip)) if suggested else ()
+
+    offers = [
+        offer for labels in everything for offer in offers_of(labels, videos, next_best_only, partial(likely, labels))
+    ]
     return sorted(offers, key=lambda offer: -offer.cluster_clips)
 
 

@@ -1,17 +1,32 @@
 """One project as the store, the cluster files and Label Studio have it now: its labels, export, and state."""
 
+import hashlib
+import json
+import threading
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ml_backend import __version__
-from ml_backend.clusters import load_clustering, participants_of
+from ml_backend.clusters import (
+    Clustering,
+    clustering_stamp,
+    load_clustering,
+    participant_folder,
+    participants_of,
+)
 from ml_backend.errors import ConfigError
 from ml_backend.export import threshold_table, write_export
+from ml_backend.files import written_atomically
 from ml_backend.jobs.checks import checked_parameters
 from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides
-from ml_backend.labels import Answer, ParticipantLabels, parse_threshold, participant_labels
+from ml_backend.labels import Answer, Classes, ParticipantLabels, others_of, parse_threshold, participant_labels
 from ml_backend.labelstudio import Client, parse_label_config
 from ml_backend.recordings import Recording, find_recordings
 from ml_backend.settings import Parameters, Settings
@@ -24,9 +39,18 @@ EXPORTED_PARAMETERS = (
     "components",
     "clustering",
     "propagation",
+    "across_participants",
     "seed",
     "paper_exact",
 )
+
+PROJECTS_REMEMBERED = 4
+HELD_AT_ONCE = 200
+"""Participants whose clusters are kept in memory while a project's labels are made; of more, they are read twice."""
+TEMPERATURE_RECIPE = b"1"
+"""Changes when a temperature is found in another way."""
+_remembered: dict[tuple[Path, str], tuple[tuple[Any, ...], list[ParticipantLabels]]] = {}
+_labelling = threading.Lock()
 
 
 def client_for(settings: Settings, project: Project) -> Client:
@@ -48,19 +72,68 @@ def clusters_folder(settings: Settings, project_id: int) -> Path:
     return settings.model_dir / "projects" / str(project_id)
 
 
-def project_labels(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
-    """The labels of every participant from what the store holds now; participants not yet clustered are left out."""
+def project_labels(
+    store: Store, settings: Settings, project_id: int, propagation: str | None = None
+) -> list[ParticipantLabels]:
+    """The labels of every participant from what the store holds now; participants not yet clustered are left out.
+
+    Remembered until an answer, a class, a clustering or a parameter changes. `propagation` overrides the project's.
+    """
     folder = clusters_folder(settings, project_id)
     if not (participants := participants_of(folder)):
         return []
     project = store.project(project_id)
+    parameters = project_parameters(settings, project)
+    way = propagation or parameters.propagation
+    across = parameters.across_participants and way == "temporal" and len(participants) > 1
+    answers = store.answers(project_id)
     classes = parse_label_config(project.label_config).classes
-    answers = _by_participant(store.answers(project_id))
-    propagation = project_parameters(settings, project).propagation
+    stamps = tuple(clustering_stamp(folder, name) for name in participants)
+    made_of = (stamps, tuple(answers), classes, across)
+    with _labelling:
+        held = _remembered.get((folder, way))
+        if held is None or held[0] != made_of:
+            labels = _labelled(folder, participants, _by_participant(answers), classes, way, across)
+            _remembered[folder, way] = held = (made_of, labels)
+            while len(_remembered) > PROJECTS_REMEMBERED:
+                _remembered.pop(next(iter(_remembered)))
+    return list(held[1])
+
+
+def _labelled(
+    folder: Path,
+    participants: list[str],
+    answers: dict[str, list[Answer]],
+    classes: Classes,
+    propagation: str,
+    across: bool,
+) -> list[ParticipantLabels]:
+    load: Callable[[str], Clustering] = partial(load_clustering, folder)
+    if across and len(participants) <= HELD_AT_ONCE:
+        load = cache(load)
+    others = others_of(lambda: map(load, participants), answers, classes) if across else None
+    remember = partial(_temperature, folder)
     return [
-        participant_labels(load_clustering(folder, name), answers.get(name, []), classes, propagation)
+        participant_labels(load(name), answers.get(name, []), classes, propagation, others, remember)
         for name in participants
     ]
+
+
+def _temperature(
+    folder: Path, clustering: Clustering, said: npt.NDArray[np.int64], find: Callable[[], float | None]
+) -> float | None:
+    """A participant's temperature, written down beside its clusters with the answers that it was found by."""
+    file = participant_folder(folder, clustering.participant) / "temperature.json"
+    made_of = hashlib.sha256(clustering.clusters.tobytes() + said.tobytes() + TEMPERATURE_RECIPE).hexdigest()
+    if file.is_file():
+        known = json.loads(file.read_text())
+        if known["made_of"] == made_of:
+            found: float | None = known["temperature"]
+            return found
+    found = find()
+    with written_atomically(file) as temporary:
+        temporary.write_text(json.dumps({"made_of": made_of, "temperature": found}))
+    return found
 
 
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:

@@ -1,23 +1,27 @@
 """Clusters + answers → labels. In come one participant's clusters and what people said of clips; out come the label
 of every clip, and the clips still to ask for. Arrays in, arrays out: no file, no database, computed when asked for.
 
-Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `Answer` and
-`Classes`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`, `macro_recall`, and the
-parts `clip_posterior` (the model of time), `majority`, `cluster_labels`, `thresholded`, `discriminant_labels`,
-`UNLABELLED`.
-"""
+Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `others_of` with
+`Others` (what a project's other participants say), `likely_classes` of a clip, `Answer` and `Classes`, which are
+filled from what Label Studio holds, `parse_threshold` with `Threshold`, `macro_recall`, `macro_f1`, and the parts
+`clip_posterior` (the model of time), `majority`, `cluster_labels`, `thresholded`, `discriminant_labels`,
+`UNLABELLED`. `Temperatures` is how a caller may remember what calibration found."""
 
 from collections.abc import Callable
 from typing import Any
 
-from ml_backend.labels.accuracy import macro_recall
+from ml_backend.labels.accuracy import macro_f1, macro_recall
+from ml_backend.labels.across import Others
 from ml_backend.labels.answers import UNLABELLED, Answer, Classes, majority
 from ml_backend.labels.discriminant import discriminant_labels
 from ml_backend.labels.labelling import (
     PROPAGATIONS,
     ParticipantLabels,
+    Temperatures,
     check_propagation,
     cluster_labels,
+    likely_classes,
+    others_of,
     parse_threshold,
     participant_labels,
     thresholded,
@@ -32,13 +36,18 @@ __all__ = [
     "UNLABELLED",
     "Answer",
     "Classes",
+    "Others",
     "ParticipantLabels",
+    "Temperatures",
     "Threshold",
     "clip_posterior",
     "cluster_labels",
     "discriminant_labels",
+    "likely_classes",
+    "macro_f1",
     "macro_recall",
     "majority",
+    "others_of",
     "parse_threshold",
     "participant_labels",
     "thresholded",

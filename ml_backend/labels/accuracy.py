@@ -17,3 +17,17 @@ def macro_recall(truth: Ints, predicted: Ints) -> float:
     truth, predicted = truth[kept], predicted[kept]
     recalls = [float((predicted[truth == c] == c).mean()) for c in np.unique(truth)]
     return float(np.mean(recalls)) if recalls else float("nan")
+
+
+def macro_f1(truth: Ints, predicted: Ints) -> float:
+    """Mean over the classes that occur in the truth of their F1 score; NaN for none.
+
+    truth, predicted: `(n_samples,)` class indices. Samples that are UNLABELLED do not count.
+    """
+    kept = predicted != UNLABELLED
+    truth, predicted = truth[kept], predicted[kept]
+    scores = []
+    for c in np.unique(truth):
+        hits, named, there = ((truth == c) & (predicted == c)).sum(), (predicted == c).sum(), (truth == c).sum()
+        scores.append(2 * float(hits) / float(named + there))
+    return float(np.mean(scores)) if scores else float("nan")

@@ -3,17 +3,20 @@
 A pure function of its inputs, computed when asked for: an edited, deleted or late annotation needs no special case.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
+from ml_backend.labels.across import Labelled, Others, common_basis, in_common
 from ml_backend.labels.answers import REJECTED, TIE, UNLABELLED, Answer, Classes, answers_by_clip, verdict
-from ml_backend.labels.discriminant import discriminant_labels
-from ml_backend.labels.temporal import clip_posterior
+from ml_backend.labels.calibration import EXPECTED, temperature, tempered
+from ml_backend.labels.discriminant import Moments, discriminant_labels
+from ml_backend.labels.edges import borders_by_frames, halfway_borders
+from ml_backend.labels.temporal import Prior, clip_posterior
 from training import contract
 from training.contract import Threshold
 
@@ -29,8 +32,12 @@ PROPAGATIONS = ("cluster", "discriminant", "temporal")
 class ParticipantLabels:
     """cluster_labels `(C,)` class indices or -1; wanted: (cluster, clip) that should have a task, answered ones
     included; said: `(n_clips,)` the class that people gave the clip itself, else -1; ties: clips without majority;
-    propagated: `(n_clips,)` class indices or -1 before any threshold; confidence: `(n_clips,)` the probability
-    that the model of time gives that label, NaN without it."""
+    propagated: `(n_clips,)` class indices or -1 before any threshold; borders: `(n_clips,)` seconds from which on
+    each clip labels samples.
+
+    Of the model of time, else NaN, None and 0: confidence `(n_clips,)`, the probability that the label is right;
+    posterior `(n_clips, n_classes)`, that of every class; temperature, at which they are calibrated, None where
+    answers are too few to tell; from_others, how much other participants' labels count in them."""
 
     clustering: Clustering
     cluster_labels: Ints
@@ -39,6 +46,10 @@ class ParticipantLabels:
     ties: list[str]
     propagated: Ints
     confidence: Floats
+    borders: Floats
+    posterior: Floats | None = None
+    temperature: float | None = None
+    from_others: float = 0.0
 
     @property
     def annotated(self) -> Bools:
@@ -56,19 +67,31 @@ class ParticipantLabels:
         return int((self.cluster_labels != UNLABELLED).sum())
 
 
+Temperatures = Callable[[Clustering, Ints, Callable[[], float | None]], float | None]
+"""Called with a clustering, what was said of each of its clips, and what finds its temperature; may remember it."""
+
+
+def found_anew(clustering: Clustering, said: Ints, find: Callable[[], float | None]) -> float | None:  # noqa: ARG001
+    """The temperature, without remembering any."""
+    return find()
+
+
 def participant_labels(
-    clustering: Clustering, answers: Iterable[Answer], classes: Classes, propagation: str = "cluster"
+    clustering: Clustering,
+    answers: Iterable[Answer],
+    classes: Classes,
+    propagation: str = "cluster",
+    others: Others | None = None,
+    temperatures: Temperatures = found_anew,
 ) -> ParticipantLabels:
     """Labels of one participant's clusters and clips, and the clips to ask for.
 
     A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip. Answers to
-    other clips, given before another clustering say, count for the clips that they cover.
+    other clips, given before another clustering say, count for the clips that they cover. With `others` the model of
+    time also heeds what they say.
     """
-    index = {name: number for number, name in enumerate(classes.names)}
     given = {clip: verdict(choices, classes) for clip, choices in answers_by_clip(clustering, answers).items()}
-    said = np.full(len(clustering.clusters), UNLABELLED, dtype=np.int64)
-    for clip, what in given.items():
-        said[clip] = index.get(str(what), UNLABELLED)
+    said = _said(given, len(clustering.clusters), classes)
     wanted: list[tuple[int, int]] = []
     found: list[tuple[int, int]] = []
     for cluster in map(int, np.argsort(-clustering.sizes, kind="stable")):
@@ -79,28 +102,109 @@ def participant_labels(
             if given.get(clip) != REJECTED:
                 break
     of_clusters = cluster_labels(len(clustering.centroids), found)
-    propagated, confidence = _propagated(clustering, of_clusters, said, len(classes.names), propagation)
-    ties = [clustering.key(clip) for clip, what in sorted(given.items()) if what == TIE]
-    return ParticipantLabels(clustering, of_clusters, wanted, said, ties, propagated, confidence)
-
-
-def _propagated(
-    clustering: Clustering, of_clusters: Ints, said: Ints, n_classes: int, propagation: str
-) -> tuple[Ints, Floats]:
-    """Label of every clip and its confidence; two `(n_clips,)`."""
     spread, unknown = of_clusters[clustering.clusters], np.full(len(said), np.nan)
+    labels = ParticipantLabels(
+        clustering=clustering,
+        cluster_labels=of_clusters,
+        wanted=wanted,
+        said=said,
+        ties=[clustering.key(clip) for clip, what in sorted(given.items()) if what == TIE],
+        propagated=spread,
+        confidence=unknown,
+        borders=halfway_borders(clustering),
+    )
     features = clustering.principal_components
-    if propagation == "cluster" or features is None:
-        return spread, unknown
+    if features is None or propagation == "cluster":
+        return labels
     if propagation == "discriminant":
-        return np.where(said != UNLABELLED, said, discriminant_labels(features, spread)), unknown
-    answered = np.flatnonzero(said != UNLABELLED)
-    if len(answered) == 0:
-        return spread, unknown
-    posterior = clip_posterior(features, clustering.clusters, clustering.begins, answered, said[answered], n_classes)
+        return replace(labels, propagated=np.where(labels.annotated, said, discriminant_labels(features, spread)))
+    return _by_time(labels, len(classes.names), others, temperatures)
+
+
+def likely_classes(labels: ParticipantLabels, clip: int, most: int = 3) -> list[int]:
+    """The likeliest classes of a clip, the best first; none where nothing is known yet, or others are not to be
+    trusted before the participant's own first answer."""
+    if labels.posterior is None or not labels.posterior[clip].any():
+        return []
+    ranked = np.argsort(-labels.posterior[clip], kind="stable")[:most]
+    return [int(number) for number in ranked if labels.posterior[clip, number] > 0]
+
+
+def others_of(
+    clusterings: Callable[[], Iterable[Clustering]], answers: Mapping[str, Sequence[Answer]], classes: Classes
+) -> Others | None:
+    """What every participant's own answers say to the others; None where vectors cannot be compared.
+
+    `clusterings` gives them one after another, twice; answers: of each participant.
+    """
+    if (basis := common_basis(clusterings())) is None:
+        return None
+    known: dict[str, Labelled] = {}
+    for clustering in clusterings():
+        values = in_common(clustering, basis)
+        own = answers.get(clustering.participant, [])
+        if values is None or not own:
+            continue
+        given = {clip: verdict(choices, classes) for clip, choices in answers_by_clip(clustering, own).items()}
+        said = _said(given, len(clustering.clusters), classes)
+        if (answered := np.flatnonzero(said != UNLABELLED)).size:
+            posterior = _reached(clustering, answered)[:, None] * _posterior(
+                clustering, said, len(classes.names), None
+            )
+            known[clustering.participant] = Labelled(Moments.of(values, posterior), values[answered], said[answered])
+    return Others(basis, known)
+
+
+def _said(given: Mapping[int, str | None], n_clips: int, classes: Classes) -> Ints:
+    """The class that people gave each clip itself, `(n_clips,)`, else -1."""
+    index = {name: number for number, name in enumerate(classes.names)}
+    said = np.full(n_clips, UNLABELLED, dtype=np.int64)
+    for clip, what in given.items():
+        said[clip] = index.get(str(what), UNLABELLED)
+    return said
+
+
+def _by_time(
+    labels: ParticipantLabels, n_classes: int, others: Others | None, temperatures: Temperatures
+) -> ParticipantLabels:
+    """The labels that the model of time gives, where a cluster has an answer."""
+    clustering, said = labels.clustering, labels.said
+    answered = np.flatnonzero(labels.annotated)
+    prior = others.prior(clustering, answered, said[answered]) if others is not None else None
+    posterior = _posterior(clustering, said, n_classes, prior)
+
+    def find() -> float | None:
+        assert clustering.principal_components is not None
+        place = (clustering.principal_components, clustering.clusters, clustering.begins)
+        return temperature(*place, answered, said[answered], n_classes)
+
+    known = temperatures(clustering, said, find)
+    probable = tempered(posterior, EXPECTED if known is None else known)
     # Where nobody has looked yet, a class that is still to be named may hide: those clips wait for their answer.
-    reached = np.isin(clustering.clusters, clustering.clusters[answered])
-    return np.where(reached, posterior.argmax(axis=1), UNLABELLED), np.where(reached, posterior.max(axis=1), np.nan)
+    reached = _reached(clustering, answered)
+    propagated = np.where(reached, posterior.argmax(axis=1), UNLABELLED)
+    return replace(
+        labels,
+        propagated=propagated,
+        confidence=np.where(reached, probable.max(axis=1), np.nan),
+        borders=borders_by_frames(clustering, propagated, reached[:, None] * posterior),
+        posterior=probable,
+        temperature=known,
+        from_others=prior.weight if prior is not None else 0.0,
+    )
+
+
+def _posterior(clustering: Clustering, said: Ints, n_classes: int, prior: Prior | None) -> Floats:
+    answered = np.flatnonzero(said != UNLABELLED)
+    assert clustering.principal_components is not None
+    place = (clustering.principal_components, clustering.clusters, clustering.begins)
+    return clip_posterior(*place, answered, said[answered], n_classes, prior)
+
+
+def _reached(clustering: Clustering, answered: Ints) -> Bools:
+    """True for the clips of every cluster in which a clip is answered; `(n_clips,)`."""
+    reached: Bools = np.isin(clustering.clusters, clustering.clusters[answered])
+    return reached
 
 
 def cluster_labels(n_clusters: int, answers: Iterable[tuple[int, int]]) -> Ints:

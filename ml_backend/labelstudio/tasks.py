@@ -1,7 +1,7 @@
 """Centroid clips as Label Studio tasks, and back from a task to its clip."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -30,6 +30,7 @@ class Offer:
     cluster_clips: int
     cluster_minutes: float
     key: str
+    likely: tuple[str, ...] = ()
 
     @property
     def upload_name(self) -> str:
@@ -37,10 +38,16 @@ class Offer:
         return f"{safe_name(f'{self.participant}|{self.key}')}.mp4"
 
 
-def offers_of(labels: ParticipantLabels, videos: Mapping[str, Path], next_best_only: bool = False) -> list[Offer]:
+def offers_of(
+    labels: ParticipantLabels,
+    videos: Mapping[str, Path],
+    next_best_only: bool = False,
+    likely: Callable[[int], tuple[str, ...]] = lambda _clip: (),
+) -> list[Offer]:
     """The clips of a participant that should have tasks; `videos` are the present ones by participant/recording.
 
-    With `next_best_only` those alone that stand in for a skipped or mixed centroid clip.
+    With `next_best_only` those alone that stand in for a skipped or mixed centroid clip. `likely` names the classes
+    that a clip most probably shows, to be read beside it.
     """
     clustering, offers = labels.clustering, []
     for cluster, clip in labels.wanted:
@@ -63,6 +70,7 @@ def offers_of(labels: ParticipantLabels, videos: Mapping[str, Path], next_best_o
                 cluster_clips=size,
                 cluster_minutes=size * clustering.stride_seconds / 60,
                 key=clustering.key(clip),
+                likely=likely(clip),
             )
         )
     return offers
@@ -119,7 +127,13 @@ def task_data(offer: Offer, address: str) -> dict[str, Any]:
         "cluster": offer.cluster,
         "cluster_clips": offer.cluster_clips,
         "cluster_minutes": round(offer.cluster_minutes, 2),
+        "likely": _likely(offer.likely),
     }
+
+
+def _likely(classes: tuple[str, ...]) -> str:
+    """What stands beside a clip: a blank where nothing is known, since Label Studio shows an empty field's name."""
+    return f"Most probably {', else '.join(classes)}." if classes else " "
 
 
 def task_meta(offer: Offer) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ml_backend.recordings.checks import CheckedRecording, check_dataset, record
 from ml_backend.recordings.clips import (
     clip_key,
     clip_of_samples,
+    clip_of_samples_by_borders,
     clip_starts,
     frames_of_clips,
     last_sample_of_clips,
@@ -42,6 +43,7 @@ __all__ = [
     "check_dataset",
     "clip_key",
     "clip_of_samples",
+    "clip_of_samples_by_borders",
     "clip_starts",
     "cut_clip",
     "find_recordings",

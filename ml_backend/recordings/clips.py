@@ -42,6 +42,15 @@ def nearest_clip_of_samples(times: Floats, starts: Floats, clip_seconds: float, 
     return np.where(outside, -1, nearest).astype(np.int64)
 
 
+def clip_of_samples_by_borders(times: Floats, borders: Floats, end: float) -> Ints:
+    """Index of the clip that labels each sample, -1 outside the recording; `(n_samples,)`.
+
+    borders: `(n_clips,)` seconds from which on each clip labels, rising; end: the recording's end in seconds.
+    """
+    found = np.searchsorted(borders, times + TIME_TOLERANCE, side="right") - 1
+    return np.where(times > end + TIME_TOLERANCE, -1, found).astype(np.int64)
+
+
 def clip_of_samples(times: Floats, starts: Floats, stride_seconds: float, end: float) -> Ints:
     """Index of the clip that labels each sample by the paper's rule, -1 outside the recording; `(n_samples,)`.
 

@@ -25,7 +25,6 @@ from ml_backend.jobs import (
     client_for,
     export_project,
     project_overrides,
-    project_parameters,
     project_status,
     project_thresholds,
     reconcile,
@@ -33,7 +32,7 @@ from ml_backend.jobs import (
 )
 from ml_backend.labelstudio import parse_label_config
 from ml_backend.settings import Settings
-from ml_backend.web.protocol import model_version, predictions, project_number, take_event
+from ml_backend.web.protocol import model_version, predictions, project_number, project_version, take_event
 from ml_backend.web.report import project_report
 
 log = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             fields |= {"hostname": body.get("hostname") or "", "access_token": body.get("access_token") or ""}
         store.save_project(project_id, **fields)
         jobs.request_connect(project_id)
-        return jsonify(model_version=model_version(parameters))
+        return jsonify(model_version=project_version(store, settings, store.project(project_id)))
 
     @app.post("/predict")
     def predict() -> Response:
@@ -102,8 +101,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         body = request.get_json(silent=True) or {}
         known = {project.id: project for project in store.projects()}
         project = known.get(_project_id(body["project"])) if body.get("project") else None
-        parameters = project_parameters(settings, project) if project else settings.parameters()
-        return jsonify(versions=[model_version(parameters)])
+        version = project_version(store, settings, project) if project else model_version(settings.parameters())
+        return jsonify(versions=[version])
 
     @app.get("/")
     def status_page() -> str:

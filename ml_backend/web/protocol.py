@@ -4,14 +4,13 @@
 and queue jobs; the work is the worker's.
 """
 
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ml_backend import __version__
-from ml_backend.clusters import load_clustering, load_vectors, participants_of
-from ml_backend.jobs import Jobs, Store, apply_webhook, clusters_folder, project_parameters
-from ml_backend.labels import participant_labels
+from ml_backend.jobs import Jobs, Project, Store, apply_webhook, project_labels, project_parameters
+from ml_backend.labels import likely_classes
 from ml_backend.labelstudio import asks_for_sync, clip_of_task, parse_label_config
 from ml_backend.settings import Parameters, Settings
 
@@ -19,8 +18,18 @@ Prediction = dict[str, Any]
 
 
 def model_version(parameters: Parameters) -> str:
-    """The version that Label Studio shows."""
+    """The version that Label Studio shows of a project that it does not name."""
     return f"weakhar-{__version__}-{parameters.backbone}"
+
+
+def project_version(store: Store, settings: Settings, project: Project) -> str:
+    """The version that Label Studio shows of a project. With suggestions it changes with every answer, since Label
+    Studio does not ask again for a task that has a prediction of the same version."""
+    parameters = project_parameters(settings, project)
+    if not parameters.suggest:
+        return model_version(parameters)
+    answers = hashlib.sha256(repr(store.answers(project.id)).encode()).hexdigest()[:8]
+    return f"{model_version(parameters)}-{answers}"
 
 
 def project_number(project: str | int) -> int:
@@ -35,10 +44,10 @@ def predictions(
 
     An empty prediction would show as one more tab above every clip.
     """
-    parameters = project_parameters(settings, store.project(project_id))
-    if not parameters.suggest:
+    project = store.project(project_id)
+    if not project_parameters(settings, project).suggest:
         return [[] for _task in tasks]
-    version, suggest = model_version(parameters), _Suggestions(store, settings, project_id)
+    version, suggest = project_version(store, settings, project), _suggestions(store, settings, project_id)
     return [[{"model_version": version, **found}] if (found := suggest(task)) else [] for task in tasks]
 
 
@@ -59,38 +68,29 @@ def take_event(store: Store, jobs: Jobs, project_id: int, event: str, payload: d
     return {"status": "ok"}
 
 
-class _Suggestions:
-    """The label of the nearest labelled clip of the same participant, with how clear-cut that is."""
+def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[[dict[str, Any]], Prediction]:
+    """For a task of ours the class that the model of time finds likeliest, by all answers that there are, of other
+    participants too; its score is that probability."""
+    config = parse_label_config(store.project(project_id).label_config)
+    by_key = {
+        (labels.clustering.participant, labels.clustering.key(clip)): (labels, clip)
+        for labels in project_labels(store, settings, project_id, propagation="temporal")
+        for _, clip in labels.wanted
+    }
 
-    def __init__(self, store: Store, settings: Settings, project_id: int) -> None:
-        self._folder = clusters_folder(settings, project_id)
-        self._config = parse_label_config(store.project(project_id).label_config)
-        self._answers = store.answers(project_id)
-        self._participants = set(participants_of(self._folder))
-
-    def __call__(self, task: dict[str, Any]) -> Prediction:
-        place = clip_of_task(task)
-        if place is None or place[0] not in self._participants:
+    def suggest(task: dict[str, Any]) -> Prediction:
+        labels, clip = by_key.get(clip_of_task(task) or ("", ""), (None, 0))
+        likely = likely_classes(labels, clip, 1) if labels is not None else []
+        if labels is None or labels.posterior is None or not likely:
             return {}
-        participant, key = place
-        clustering = load_clustering(self._folder, participant)
-        clips = {clustering.key(clip): clip for clip in range(len(clustering.clusters))}
-        labels = participant_labels(clustering, self._answers, self._config.classes)
-        known = np.flatnonzero(labels.annotated)
-        if key not in clips or len(known) == 0:
-            return {}
-        vectors = load_vectors(self._folder, participant)
-        distance = np.linalg.norm(vectors[known] - vectors[clips[key]], axis=1)
-        classes = labels.said[known]
-        nearest = int(distance.argmin())
-        # 0.5: another class is as near; 1: no other class is known, or it is far off.
-        rival = distance[classes != classes[nearest]].min(initial=np.inf)
-        score = 1.0 if np.isinf(rival) else float(rival / (rival + distance[nearest] + 1e-12))
+        score = float(labels.posterior[clip, likely[0]])
         choice = {
-            "from_name": self._config.from_name,
-            "to_name": self._config.to_name,
+            "from_name": config.from_name,
+            "to_name": config.to_name,
             "type": "choices",
-            "value": {"choices": [self._config.classes.names[classes[nearest]]]},
+            "value": {"choices": [config.classes.names[likely[0]]]},
             "score": score,
         }
         return {"score": score, "result": [choice]}
+
+    return suggest

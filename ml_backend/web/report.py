@@ -28,7 +28,9 @@ class Strip:
 
 @dataclass(frozen=True)
 class ParticipantReport:
-    """How far one participant is; `curve` is an SVG polyline of coverage against threshold."""
+    """How far one participant is. `curve` is an SVG polyline: with the model of time of the accuracy to expect
+    against the share of clips that keep their label, the surest first, from 50 % to 100 %; else of coverage against
+    the distance threshold. `mark` is the present threshold's point on it, `expected` the accuracy to expect there."""
 
     name: str
     clips: int
@@ -37,6 +39,10 @@ class ParticipantReport:
     coverage: float
     ties: list[str]
     curve: str
+    mark: tuple[float, float] | None
+    expected: float | None
+    calibrated: bool
+    from_others: float
     max_distance: float
     strips: list[Strip]
 
@@ -89,24 +95,50 @@ def _participant(
     labels: ParticipantLabels, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...], paper_exact: bool
 ) -> ParticipantReport:
     clustering = labels.clustering
-    distances = np.sort(clustering.distances[labels.cluster_labels[clustering.clusters] != UNLABELLED])
+    sure = labels.confidence[~np.isnan(labels.confidence)]
     largest = float(clustering.distances.max(initial=0.0)) or 1.0
-    share = np.arange(1, len(distances) + 1) / len(clustering.clusters)
-    points = [(PLOT_WIDTH * d / largest, PLOT_HEIGHT * (1 - s)) for d, s in zip(distances, share, strict=True)]
-    # Labels change half-way between the centres of two clips; by the paper's rule at the second one's start.
-    later = 0.0 if paper_exact else (clustering.clip_seconds - clustering.stride_seconds) / 2
+    points = _expected_accuracy(labels) if len(sure) else _coverage_by_distance(labels, largest)
+    kept = clip_classes != UNLABELLED
+    expected = float(labels.confidence[kept].mean()) if len(sure) and kept.any() else None
+    mark = (PLOT_WIDTH * float(kept.mean()), _height(expected)) if expected is not None else None
+    borders = clustering.starts if paper_exact else labels.borders
     recordings = range(len(clustering.recordings))
     return ParticipantReport(
         name=clustering.participant,
         clips=len(clustering.clusters),
         clusters=int((clustering.centroids >= 0).sum()),
         labelled=labels.answered,
-        coverage=float((clip_classes != UNLABELLED).mean()),
+        coverage=float(kept.mean()),
         ties=labels.ties,
         curve=" ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned(points)),
+        mark=mark,
+        expected=expected,
+        calibrated=labels.temperature is not None,
+        from_others=labels.from_others,
         max_distance=largest,
-        strips=[_strip(labels, number, clip_classes, classes, later) for number in recordings],
+        strips=[_strip(labels, number, clip_classes, classes, borders) for number in recordings],
     )
+
+
+def _expected_accuracy(labels: ParticipantLabels) -> list[tuple[float, float]]:
+    """The mean confidence of the clips that are kept, against their share of all clips, the surest first."""
+    sure = -np.sort(-labels.confidence[~np.isnan(labels.confidence)])
+    means = np.cumsum(sure) / np.arange(1, len(sure) + 1)
+    share = np.arange(1, len(sure) + 1) / len(labels.confidence)
+    return [(PLOT_WIDTH * float(x), _height(float(y))) for x, y in zip(share, means, strict=True)]
+
+
+def _height(accuracy: float) -> float:
+    """Where an accuracy stands in the plot, which shows the upper half."""
+    return PLOT_HEIGHT * min(1.0, 2 * (1 - accuracy))
+
+
+def _coverage_by_distance(labels: ParticipantLabels, largest: float) -> list[tuple[float, float]]:
+    clustering = labels.clustering
+    distances = np.sort(clustering.distances[labels.cluster_labels[clustering.clusters] != UNLABELLED])
+    share = np.arange(1, len(distances) + 1) / len(clustering.clusters)
+    points = [(PLOT_WIDTH * d / largest, PLOT_HEIGHT * (1 - s)) for d, s in zip(distances, share, strict=True)]
+    return [(0.0, float(PLOT_HEIGHT)), *points]
 
 
 def _thinned(points: list[tuple[float, float]], most: int = 200) -> list[tuple[float, float]]:
@@ -119,9 +151,9 @@ def _strip(
     number: int,
     clip_classes: npt.NDArray[np.int64],
     classes: tuple[str, ...],
-    later: float,
+    borders: npt.NDArray[np.float64],
 ) -> Strip:
-    """One recording's timeline; a clip's label starts `later` seconds after the clip, the first one's with it."""
+    """One recording's timeline; borders: `(n_clips,)` seconds from which on each clip labels."""
     clustering = labels.clustering
     own = np.flatnonzero(clustering.recording_of_clip == number)
     total = float(clustering.durations[number])
@@ -129,7 +161,7 @@ def _strip(
         return Strip(clustering.recordings[number], total, [])
     values = clip_classes[own]
     begins = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    edges = np.r_[clustering.starts[own][0], clustering.starts[own][begins[1:]] + later, total]
+    edges = np.r_[borders[own][begins], total]
     stretches = [
         (100 * float(start) / total, 100 * float(end - start) / total, classes[value], float(start), float(end))
         for start, end, value in zip(edges[:-1], edges[1:], values[begins], strict=True)

@@ -271,20 +271,27 @@ def test_auth_keeps_everything_but_health_closed(
     assert hook["send_for_all_actions"] is False
 
 
-def test_suggestions_name_the_nearest_label_for_our_tasks_only(
+def test_suggestions_name_the_likeliest_class_for_our_tasks_only(
     label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob
 ) -> None:
     backend = start_backend()
     project = run_job(backend, "suggest", suggest=True)
     tasks = label_studio.tasks(project)
+    asked = {"project": {"id": project}}
+    before = httpx.post(f"{backend.url}/versions", json=asked).json()["versions"]
     label_studio.annotate(tasks[0]["id"], "squats")
     wait_for(lambda: backend.status(project)["annotations"] == 1, 20, "the webhook")
+    # Label Studio asks for no new prediction of a version that it has.
+    assert httpx.post(f"{backend.url}/versions", json=asked).json()["versions"] != before
     mates = [task for task in tasks[1:] if task["data"]["participant"] == tasks[0]["data"]["participant"]]
     body = {"project": f"{project}.17", "tasks": [mates[0], {"id": 1, "data": {"html": "not ours"}}]}
     (ours,), other = httpx.post(f"{backend.url}/predict", json=body).json()["results"]
     assert ours["result"][0]["value"]["choices"] == ["squats"]
     assert 0 < ours["score"] <= 1
     assert other == []
+    weakhar(backend, "sync", "--project", str(project))
+    beside = {task["id"]: task["data"]["likely"] for task in label_studio.tasks(project)}
+    assert beside[mates[0]["id"]] == "Most probably squats."
 
 
 def test_wrong_settings_each_get_one_clear_line(

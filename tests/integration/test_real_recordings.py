@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from ml_backend.clusters import load_clustering, load_vectors, participants_of
+from ml_backend.clusters import clustering_stamp, load_clustering, load_vectors, participant_folder, participants_of
 from ml_backend.embeddings.i3d import I3D
 from ml_backend.files import DiskError
 from ml_backend.jobs import clusters_folder, pipeline, usable_recordings
@@ -49,7 +49,16 @@ def test_every_real_recording_is_checked_embedded_clustered_and_cut(
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump({"recordings": entries}))
     parameters = Parameters(clip_seconds=1, stride_seconds=0.5, components="50%")
     checked, _ = usable_recordings(tmp_path, parameters)
-    pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+    pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
+    # Clusters of an older version get what labels look at besides, and are themselves left alone.
+    own = participant_folder(clusters_folder(settings, 1), Path(FILES[0]).stem)
+    (own / "features.npz").unlink()
+    before = clustering_stamp(own.parent, own.name)
+    pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
+    assert clustering_stamp(own.parent, own.name)[1] == before[1]
+    frames = load_clustering(own.parent, own.name).frames
+    assert frames is not None
+    assert len(frames.times) == len(frames.components) > 0
     for result in checked:
         clustering = load_clustering(clusters_folder(settings, 1), result.recording.participant)
         for clip in clustering.centroids[clustering.centroids >= 0]:
@@ -90,7 +99,7 @@ def test_composed_real_recordings_are_labelled_with_12_clusters(
         compose(shared_data, tmp_path / "data" / f"sbj_{participant}", participant)
     parameters = Parameters(components=12)
     checked, _ = usable_recordings(tmp_path / "data", parameters)
-    pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+    pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
     for result in checked:
         clustering = load_clustering(clusters_folder(settings, 1), result.recording.participant)
         imu = result.imu
@@ -115,7 +124,7 @@ def test_a_combination_of_backbones_clusters_a_gopro_recording_with_its_own_imu(
     )
     checked, problems = usable_recordings(tmp_path / "data", parameters)
     assert not problems
-    pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+    pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
     vectors = load_vectors(clusters_folder(settings, 1), "p 1 ä")
     clustering = load_clustering(clusters_folder(settings, 1), "p 1 ä")
     assert vectors.shape == (9, 1024 + 1280)
@@ -134,11 +143,11 @@ def test_a_full_disk_is_named_and_loses_nothing(sample_root: Path, tmp_path: Pat
         parameters = Parameters(components=5)
         checked, _ = usable_recordings(sample_root, parameters)
         with pytest.raises(DiskError, match="the disk is full"):
-            pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+            pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
         before = next(small.rglob("*.partial")).stat().st_size
         assert before > 0
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        pipeline.embed_and_cluster(settings, 1, parameters, checked, lambda *_: None)
+        pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
         assert participants_of(clusters_folder(settings, 1)) == ["p01", "p02"]
     finally:
         subprocess.run(["umount", str(small)], check=True)
