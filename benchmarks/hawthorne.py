@@ -38,7 +38,12 @@ ODDITIES: list[tuple[str, str, dict[str, Any]]] = [
     ("as we do", "none", {}),
     ("no shuffling", "none", {"shuffle": False}),
     ("recurrence over the batch", "none", {"batch_recurrence": True}),
-    ("all of them", "none", {"shuffle": False, "batch_recurrence": True, "span_gaps": True}),
+    ("weights as of one-hot labels", "none", {"one_hot_weights": True}),
+    (
+        "all of them",
+        "none",
+        {"shuffle": False, "batch_recurrence": True, "span_gaps": True, "one_hot_weights": True},
+    ),
     ("as we do", "75%", {}),  # without a threshold there is no gap
     ("windows over gaps", "75%", {"span_gaps": True}),
 ]

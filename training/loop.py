@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.approaches import Approach, training_labels
 from training.dataset import UNLABELLED, Dataset, Participant, window_starts
 from training.errors import TrainingError
-from training.losses import LOSSES, class_weights
+from training.losses import LOSSES, class_weights, one_hot_weights
 from training.models import build_model
 
 Ints = npt.NDArray[np.int64]
@@ -20,7 +20,8 @@ Ints = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Settings:
     """How to train; the defaults are the paper's. `paper_exact` adds the oddities of the published code: windows span
-    gaps, and ShallowDeepConvLSTM recurs over the batch and is not shuffled; each can be had alone, to measure it."""
+    gaps, losses are weighted as if labels were one-hot, and ShallowDeepConvLSTM recurs over the batch and is not
+    shuffled; each can be had alone, to measure it."""
 
     window_seconds: float = 1.0
     overlap: float = 0.5
@@ -34,6 +35,7 @@ class Settings:
     shuffle: bool = True
     span_gaps: bool = False
     batch_recurrence: bool = False
+    one_hot_weights: bool = False
     paper_exact: bool = False
     device: str = "auto"
     precision: str = "auto"  # bfloat16 where the processor is made for it, else float32
@@ -111,7 +113,11 @@ def train(
     settings = replace(settings, shuffle=settings.shuffle and not (recurs and settings.paper_exact))
     if settings.normalise:
         trained.mean, trained.std = (moment.to(device) for moment in _moments(values, starts, length))
-    loss_of = LOSSES[approach.loss](class_weights(labels, len(dataset.labels))).to(device)
+    classes = len(dataset.labels)
+    as_one_hot = settings.one_hot_weights or settings.paper_exact
+    loss_of = LOSSES[approach.loss](one_hot_weights(classes) if as_one_hot else class_weights(labels, classes)).to(
+        device
+    )
     _descend(trained, values.to(device), starts.to(device), labels.to(device), loss_of, settings, after_epoch)
     model.eval()
     return trained

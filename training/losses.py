@@ -54,6 +54,14 @@ class PHGCELoss(nn.Module):
 LOSSES: dict[str, type[WeightedCrossEntropy] | type[PHGCELoss]] = {"ce": WeightedCrossEntropy, "phgce": PHGCELoss}
 
 
+def one_hot_weights(classes: int) -> Tensor:
+    """The published code's weights `(classes,)`: 1 / (classes - 1) for the first class, 1 for all others, whatever
+    the data, since it counts the zeros and ones of one-hot labels."""
+    weights = torch.ones(classes)
+    weights[0] = 1 / max(1, classes - 1)
+    return weights
+
+
 def class_weights(labels: Tensor, classes: int) -> Tensor:
     """`n_windows / (n_classes · n_windows_of_class)`, 1 for absent classes; labels `(n_windows,)` → `(classes,)`."""
     counts = torch.bincount(labels, minlength=classes)

@@ -21,7 +21,7 @@ def load(_: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
     """Features `(768,)`."""
     (file,) = local_names("clip")
     remedy = f"open_clip_model.safetensors of {HUB} as {file}"
-    return _load("clip", MODEL, TAG, weights.find(file), remedy, precision)
+    return _load("clip", MODEL, TAG, weights.find(file), remedy, precision, as_transformers=True)
 
 
 def load_any(name: str, weights: Weights, precision: Precision) -> NetworkOnFrames:
@@ -35,18 +35,33 @@ def load_any(name: str, weights: Weights, precision: Precision) -> NetworkOnFram
     return _load(f"open_clip:{name}", model, tag, weights.find(file), f"its weights as {file}", precision)
 
 
-def _load(name: str, model: str, tag: str, local: Path | None, remedy: str, precision: Precision) -> NetworkOnFrames:
+def _load(
+    name: str,
+    model: str,
+    tag: str,
+    local: Path | None,
+    remedy: str,
+    precision: Precision,
+    as_transformers: bool = False,
+) -> NetworkOnFrames:
     try:
         loaded = open_clip.create_model(model, pretrained=str(local or tag))
     except Exception as error:
         raise weights_error(name, error, local, remedy) from error
-    return from_model(loaded, precision, name, open_clip.get_pretrained_cfg(model, tag))
+    return from_model(loaded, precision, name, open_clip.get_pretrained_cfg(model, tag), as_transformers)
 
 
 def from_model(
-    model: Any, precision: Precision, name: str = "clip", config: dict[str, Any] | None = None
+    model: Any,
+    precision: Precision,
+    name: str = "clip",
+    config: dict[str, Any] | None = None,
+    as_transformers: bool = True,
 ) -> NetworkOnFrames:
-    """The backbone around an open_clip model; its text tower is dropped. `config` is open_clip's of those weights."""
+    """The backbone around an open_clip model; its text tower is dropped. `config` is open_clip's of those weights.
+
+    `as_transformers`: crop as transformers' CLIP does, by which the paper's vectors were made.
+    """
     visual, config = model.visual, config or {}
     size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
     preprocessing = Preprocessing(
@@ -56,5 +71,6 @@ def from_model(
         config.get("std") or visual.image_std,
         config.get("interpolation") or "bicubic",
         config.get("resize_mode") == "squash",
+        floor=as_transformers,
     )
     return NetworkOnFrames(name, visual, preprocessing, precision)

