@@ -28,7 +28,7 @@ test: setup ## all tests
 	$(VENV)/bin/python -m pytest tests
 
 unit: $(VENV)/.ready ## the fast tests
-	$(VENV)/bin/python -m pytest tests/unit
+	$(VENV)/bin/python -m pytest tests/unit -m "not processes"
 
 bench: $(VENV)/.ready ## the benchmarks behind the figures in README and docs
 	$(VENV)/bin/python -m benchmarks

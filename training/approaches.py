@@ -45,8 +45,13 @@ def parse_approaches(names: list[str], thresholds: list[str]) -> list[Approach]:
     return list(dict.fromkeys(approaches))
 
 
-def training_labels(dataset: Dataset, participant: Participant, approach: Approach, seed: int) -> Ints:
-    """Class index of every sample to train on, -1 for the others; `(n,)`."""
+def training_labels(
+    dataset: Dataset, participant: Participant, approach: Approach, seed: int, as_published: bool = False
+) -> Ints:
+    """Class index of every sample to train on, -1 for the others; `(n,)`.
+
+    `as_published`: randomly drawn clips get their cluster's label, as in the published code, not their own truth.
+    """
     if approach.name == "full":
         return ground_truth(dataset, participant)
     if participant.weak is None:
@@ -56,7 +61,10 @@ def training_labels(dataset: Dataset, participant: Participant, approach: Approa
     assert participant.annotated is not None
     if approach.name == "few-shot-ce":
         return np.where(participant.annotated, participant.weak, UNLABELLED)
-    return _random_labels(dataset, participant, participant.annotated, seed)
+    labels = _random_labels(dataset, participant, participant.annotated, seed)
+    if as_published:
+        return np.where(labels != UNLABELLED, _weak_labels(dataset, participant, "none"), UNLABELLED)
+    return labels
 
 
 def ground_truth(dataset: Dataset, participant: Participant) -> Ints:

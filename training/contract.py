@@ -33,6 +33,8 @@ COLUMNS = {
     "ground_truth": "the true class, where the recording brings it",
 }
 """What an export holds besides the channels, and what each column means."""
+GAP_STEPS = 3.0
+"""A step between two samples of more than so many sampling periods is a gap."""
 SAMPLES_FOLDER, CLIPS_FILE, README_FILE = "samples", "clips.parquet", "README.md"
 PARTICIPANT_COLUMNS = ("sbj_id", "subject", "participant")
 """Columns that name the participant, as in WEAR's files: they are no channels."""
@@ -73,6 +75,26 @@ class Threshold:
         if self.share is not None:
             kept[np.argsort(distances, kind="stable")[int(np.ceil(self.share * len(distances))) :]] = False
         return kept
+
+
+def sampling_rate_of(steps: npt.NDArray[np.floating]) -> float:
+    """Samples a second of a clock with these steps between its samples, `(n,)` seconds: samples by duration, without
+    the gaps. Rounded stamps, bursts and packets change single steps and their median, not how many samples there
+    are."""
+    kept = np.ones(len(steps), dtype=bool)
+    while True:
+        period = float(steps[kept].mean())
+        longer = kept & (steps > GAP_STEPS * period)
+        # Where many steps are long, they are no gaps, but what the short ones wait for.
+        if not longer.any() or longer.sum() > 0.05 * kept.sum():
+            return _as_round_as_known(1 / period, steps[kept])
+        kept &= ~longer
+
+
+def _as_round_as_known(rate: float, steps: npt.NDArray[np.floating]) -> float:
+    """The nearest whole number, where the stamps are too coarse to tell it from the rate."""
+    uncertain = rate * float(steps.max() - steps.min()) / float(steps.sum())
+    return float(round(rate)) if abs(round(rate) - rate) <= uncertain else rate
 
 
 def parse_threshold(text: str | float | None) -> Threshold:

@@ -14,7 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from training.contract import ANNOTATED, COLUMNS, DESCRIPTION_FIELDS, NULL_CLASS, PROPAGATED_LABEL, SCHEMA_VERSION
+from training.contract import (
+    ANNOTATED,
+    COLUMNS,
+    DESCRIPTION_FIELDS,
+    GAP_STEPS,
+    NULL_CLASS,
+    PROPAGATED_LABEL,
+    SCHEMA_VERSION,
+    sampling_rate_of,
+)
 from training.errors import TrainingError
 
 Floats = npt.NDArray[np.float32]
@@ -320,7 +329,7 @@ def _sampling_rate(table: pa.Table) -> float:
     """By the clock in column `time`, or the usual rate where there is none; Hz."""
     if "time" not in table.column_names or not pa.types.is_floating(table["time"].type) or table.num_rows < 2:
         return DEFAULT_SAMPLING_RATE
-    return round(1 / float(np.median(np.diff(table["time"].to_numpy()))), 3)
+    return round(sampling_rate_of(np.diff(table["time"].to_numpy())), 3)
 
 
 def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds: float) -> tuple[Ints, Ints]:
@@ -339,13 +348,13 @@ def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds:
         steps = np.diff(time)
         if (steps[~other] <= 0).any():
             raise TrainingError(f"{file}: column 'time' does not increase within a recording; sort the samples")
-        rate = 1 / float(np.median(steps[~other])) if (~other).any() else sampling_rate
+        rate = sampling_rate_of(steps[~other]) if (~other).any() else sampling_rate
         if abs(rate / sampling_rate - 1) > 0.05:
             raise TrainingError(
                 f"{file}: column 'time' gives {rate:.4g} samples a second, expected {sampling_rate:g}; "
                 "resample it, or write times in seconds"
             )
-        gaps = other | (steps > 1.5 / sampling_rate)
+        gaps = other | (steps > GAP_STEPS / sampling_rate)
         stride = np.floor(time / stride_seconds + 1e-6).astype(np.int64)
     else:
         gaps = other

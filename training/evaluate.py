@@ -59,11 +59,17 @@ class Job:
 @dataclass(frozen=True)
 class Score:
     """One row of the table, in percent: (mean, std) over seeds; by class `(classes,)`; subjects: macro recall of each
-    held-out group, mean over seeds; confusion `(classes, classes)`: counts over all seeds, the truth in rows."""
+    held-out group, mean over seeds; confusion `(classes, classes)`: counts over all seeds, the truth in rows.
+
+    macro_recall and macro_f1 are of all folds together; subject_f1 is the mean over participants of the macro F1 of
+    each alone, in which a class that the participant lacks counts 0: so does the authors' averaging, and so their
+    Table 3 most likely.
+    """
 
     model: str
     approach: Approach
     macro_recall: tuple[float, float]
+    subject_f1: tuple[float, float]
     macro_f1: tuple[float, float]
     weighted_f1: tuple[float, float]
     recall_of_class: tuple[float, ...]
@@ -163,6 +169,7 @@ def _merged(rows: tuple[Score, ...]) -> Score:
         model=rows[0].model,
         approach=rows[0].approach,
         macro_recall=spread([row.macro_recall[0] for row in rows]),
+        subject_f1=spread([row.subject_f1[0] for row in rows]),
         macro_f1=spread([row.macro_f1[0] for row in rows]),
         weighted_f1=spread([row.weighted_f1[0] for row in rows]),
         recall_of_class=tuple(np.mean([row.recall_of_class for row in rows], axis=0).tolist()),
@@ -243,6 +250,10 @@ def _score(dataset: Dataset, model: str, approach: Approach, jobs: list[Job], fo
         subjects.setdefault("+".join(job.held_out), []).append(_macro_recall(truth, predicted))
     whole = [tuple(np.concatenate(side) for side in zip(*pairs, strict=True)) for pairs in by_seed.values()]
     recalls = [_macro_recall(truth, predicted) for truth, predicted in whole]
+    of_subjects = [
+        100 * np.mean([f1_score(t, p, labels=classes, average="macro", zero_division=0) for t, p in pairs])
+        for pairs in by_seed.values()
+    ]
     macro = [100 * f1_score(truth, predicted, average="macro", zero_division=0) for truth, predicted in whole]
     weighted = [100 * f1_score(truth, predicted, average="weighted", zero_division=0) for truth, predicted in whole]
     per_class = {
@@ -253,6 +264,7 @@ def _score(dataset: Dataset, model: str, approach: Approach, jobs: list[Job], fo
         model=model,
         approach=approach,
         macro_recall=(float(np.mean(recalls)), float(np.std(recalls))),
+        subject_f1=(float(np.mean(of_subjects)), float(np.std(of_subjects))),
         macro_f1=(float(np.mean(macro)), float(np.std(macro))),
         weighted_f1=(float(np.mean(weighted)), float(np.std(weighted))),
         recall_of_class=tuple(map(float, per_class[recall_score])),

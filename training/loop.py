@@ -20,8 +20,8 @@ Ints = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Settings:
     """How to train; the defaults are the paper's. `paper_exact` adds the oddities of the published code: windows span
-    gaps, losses are weighted as if labels were one-hot, and ShallowDeepConvLSTM recurs over the batch and is not
-    shuffled; each can be had alone, to measure it."""
+    gaps, random clips get their cluster's label, losses are weighted as if labels were one-hot, and
+    ShallowDeepConvLSTM recurs over the batch and is not shuffled; each can be had alone, to measure it."""
 
     window_seconds: float = 1.0
     overlap: float = 0.5
@@ -212,7 +212,7 @@ def _training_windows(
     values, starts, labels = [], [], []
     begin = 0
     for participant in participants:
-        own = training_labels(dataset, participant, approach, seed)
+        own = training_labels(dataset, participant, approach, seed, settings.paper_exact)
         segment, first_row = participant.segment, participant.begin
         if settings.span_gaps or settings.paper_exact:  # the rows that remain, as if they followed one another
             kept = np.flatnonzero(own != UNLABELLED)

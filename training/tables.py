@@ -7,23 +7,30 @@ from dataclasses import asdict
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from training.dataset import Dataset
 from training.evaluate import Score
 from training.saved import write_text
 
-COLUMNS = ("model", "approach", "macro recall", "macro F1", "weighted F1", "subjects")
+COLUMNS = ("model", "approach", "macro recall", "F1 by subject", "macro F1", "weighted F1", "subjects")
+SHOWN = ("macro recall", "F1 by subject", "macro F1")
+"""What of it a terminal of 80 columns has room for."""
+SHORT_MODELS = {"shallow_deepconvlstm": "DeepConvLSTM", "tinyhar": "TinyHAR"}
 PAPER_COLUMNS = ("paper's recall", "paper's F1")
 PAPER_ROWS = {"full": "fully_supervised", "few-shot-ce": "few_shot_ce", "random-ce": "random_ce"}
 PAPER_MODELS = {"shallow_deepconvlstm": 0, "tinyhar": 2}
 
 
-def write_tables(dataset: Dataset, scores: list[Score], folder: Path) -> None:
-    """Write table.md, table.csv, table.tex, results.json, and for each row its classes and confusion matrix."""
-    header, rows = table_rows(dataset, scores)
+def write_tables(dataset: Dataset, scores: list[Score], folder: Path, components: str = "100") -> None:
+    """Write table.md, table.csv, table.tex, results.json, and for each row its classes and confusion matrix.
+
+    components: beside which of the paper's columns, `classes` (as many clusters as classes), `50` or `100`.
+    """
+    header, rows = table_rows(dataset, scores, components)
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     write_text(folder / "table.md", "\n".join(lines))
@@ -44,16 +51,19 @@ def write_tables(dataset: Dataset, scores: list[Score], folder: Path) -> None:
         _confusion(score, dataset.labels, folder / "confusion" / name)
 
 
-def terminal_table(dataset: Dataset, scores: list[Score]) -> Table:
-    """The table for a terminal."""
-    header, rows = table_rows(dataset, scores)
-    table = Table(*header, title=f"{dataset.title}: percent, mean ± std over seeds (subjects: over held-out groups)")
+def terminal_table(dataset: Dataset, scores: list[Score], components: str = "100") -> Table:
+    """The table for a terminal: what tells the rows apart is never cut."""
+    header, rows = table_rows(dataset, scores, components)
+    shown = [header.index(name) for name in SHOWN] + list(range(len(COLUMNS), len(header)))
+    names = [name.replace("macro ", "").replace("paper's", "paper") for name in (header[index] for index in shown)]
+    columns = [Column(name, no_wrap=number < 2) for number, name in enumerate(("model", "approach", *names))]
+    table = Table(*columns, title=f"{dataset.title}: percent, mean ± std over seeds", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(SHORT_MODELS.get(row[0], row[0]), row[1], *(row[index] for index in shown))
     return table
 
 
-def table_rows(dataset: Dataset, scores: list[Score]) -> tuple[list[str], list[list[str]]]:
+def table_rows(dataset: Dataset, scores: list[Score], components: str = "100") -> tuple[list[str], list[list[str]]]:
     """Header and rows as text; with the paper's numbers where the dataset's name is one of theirs."""
     paper = _paper_rows(dataset.title)
     header = [*COLUMNS, *(PAPER_COLUMNS if paper else ())]
@@ -61,25 +71,32 @@ def table_rows(dataset: Dataset, scores: list[Score]) -> tuple[list[str], list[l
     for score in scores:
         subjects = list(score.subjects.values())
         row = [score.model, str(score.approach)]
-        row += [f"{mean:.2f} ± {std:.2f}" for mean, std in (score.macro_recall, score.macro_f1, score.weighted_f1)]
+        row += [f"{mean:.2f} ± {std:.2f}" for mean, std in _averages(score)]
         row.append(f"{np.mean(subjects):.2f} ± {np.std(subjects):.2f}")
         if paper:
-            row += _paper_cells(paper, score)
+            row += _paper_cells(paper, score, components)
         rows.append(row)
     return header, rows
 
 
-def _paper_rows(title: str) -> dict[str, list[float]] | None:
-    published: dict[str, dict[str, list[float]]] = json.loads((files("training") / "paper_results.json").read_text())
+def _averages(score: Score) -> tuple[tuple[float, float], ...]:
+    return score.macro_recall, score.subject_f1, score.macro_f1, score.weighted_f1
+
+
+def _paper_rows(title: str) -> dict[str, Any] | None:
+    published: dict[str, dict[str, Any]] = json.loads((files("training") / "paper_results.json").read_text())
     words = title.lower().replace("-", " ").replace("_", " ").split()
     return next((rows for name, rows in published.items() if name.lower() in words), None)
 
 
-def _paper_cells(paper: dict[str, list[float]], score: Score) -> list[str]:
+def _paper_cells(paper: dict[str, Any], score: Score, components: str) -> list[str]:
+    """Recall and F1; full supervision does not depend on the number of clusters."""
     approach = score.approach
     suffix = "" if approach.threshold == "none" else f"_t{approach.threshold}"
     row = paper.get(PAPER_ROWS.get(approach.name, approach.name.replace("-", "_") + suffix))
     first = PAPER_MODELS[score.model]
+    if isinstance(row, dict):
+        row = row[components]
     return [f"{value:.2f}" for value in row[first : first + 2]] if row else ["", ""]
 
 

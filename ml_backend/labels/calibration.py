@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 FOLDS = 5
 EXPECTED, SPREAD = 1 / TEMPER, 0.25
 """Temperature before any answer is left out, and the standard deviation of its logarithm."""
-ENOUGH, ENOUGH_SHARE = 10, 0.6
+ENOUGH, ENOUGH_SHARE = 12, 0.8
 """Answers whose class was named more than once: so many, and this share of all, are enough to judge by."""
 LEAST = 1e-9
 

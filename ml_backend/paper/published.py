@@ -11,7 +11,7 @@ precomputed clip vectors are used directly, without any video.
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,26 @@ FEATURES = {"i3d": ("conv3d", "i3d"), "raft": ("raft",), "clip": ("clip",), "din
 @dataclass(frozen=True)
 class PublishedDataset:
     """labels in the order of class indices, null first; participants as `sbj_0`, in the order of their numbers;
-    splits: who is held out together."""
+    splits: who is held out together; missing_values: `zero` as the paper's code has it, or `interpolate`."""
 
     root: Path
     name: str
     labels: tuple[str, ...]
     participants: tuple[str, ...]
     splits: tuple[tuple[str, ...], ...]
+    missing_values: str = "zero"
+
+    def first(self, participants: int) -> "PublishedDataset":
+        """The same with so many participants only, for a rehearsal."""
+        kept = self.participants[:participants]
+        splits = tuple(group for held in self.splits if (group := tuple(name for name in held if name in kept)))
+        return replace(self, participants=kept, splits=splits)
 
     def imu(self, participant: str) -> Imu:
-        """A participant's samples at 50 Hz; gaps in a channel are interpolated, empty labels are null."""
+        """A participant's samples at 50 Hz; gaps in a channel as `missing_values` says, empty labels are null."""
         return read_imu(
             _inertial_folder(self.root) / f"{participant}.csv",
-            ImuFormat(sampling_rate=SAMPLING_RATE, label_column="label", missing_values="interpolate"),
+            ImuFormat(sampling_rate=SAMPLING_RATE, label_column="label", missing_values=self.missing_values),
         )
 
     def truth(self, imu: Imu) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ml_backend.errors import WeakHARError
 from ml_backend.recordings.clips import clip_starts
-from ml_backend.recordings.imu import Imu, read_imu
+from ml_backend.recordings.imu import CAMERA_SUFFIXES, Imu, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings
 from ml_backend.recordings.video import VideoInfo, probe
 from ml_backend.settings import Parameters
@@ -54,6 +54,7 @@ def _check_recording(recording: Recording, parameters: Parameters) -> tuple[Chec
         problems.append(Problem(str(error)))
     if video is None or imu is None:
         return CheckedRecording(recording, video, imu, 0, 0.0), problems
+    problems += _assumed(recording, imu, parameters)
     starts = recording_clips(video, imu, parameters)
     first, last = max(0.0, imu.start), min(video.duration, imu.end)
     if last <= first:
@@ -82,6 +83,21 @@ def _check_recording(recording: Recording, parameters: Parameters) -> tuple[Chec
     if len(starts) and parameters.stride_seconds * imu.sampling_rate < 1:
         problems.append(Problem(f"{recording.imu}: a stride holds less than one sample; raise stride_seconds"))
     return CheckedRecording(recording, video, imu, len(starts), max(0.0, last - first)), problems
+
+
+def _assumed(recording: Recording, imu: Imu, parameters: Parameters) -> list[Problem]:
+    """Warnings of what was not said by the user but assumed."""
+    found = []
+    if imu.set_aside:
+        named = ", ".join(f"'{name}'" for name in imu.set_aside)
+        found.append(
+            f"{recording.imu}: {named} taken for no channel (a clock, counter or number); imu_columns settles it"
+        )
+    by_default = "sampling_rate" not in parameters.model_fields_set
+    by_default = by_default and recording.imu_format.sampling_rate == parameters.sampling_rate
+    if imu.clock is None and by_default and recording.imu.suffix.lower() not in CAMERA_SUFFIXES:
+        found.append(f"{recording.imu}: has no clock; {imu.sampling_rate:g} Hz is assumed, set sampling_rate")
+    return [Problem(message, error=False) for message in found]
 
 
 def recording_clips(video: VideoInfo, imu: Imu, parameters: Parameters) -> npt.NDArray[np.float64]:

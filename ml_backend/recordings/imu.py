@@ -1,5 +1,6 @@
 """Read the IMU of a recording (CSV or Parquet) and put its samples on the video's clock."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,46 @@ import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
 from ml_backend.recordings.gopro import CHANNELS, camera_motion
-from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS
+from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, sampling_rate_of
 
 Floats = npt.NDArray[np.float64]
 
 CAMERA_SUFFIXES = (".mp4", ".mov", ".m4v")
-TIME_COLUMNS = ("time", "timestamp", "timestamps", "t", "seconds")
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+CLOCK_NAMES = {
+    *("time", "timestamp", "timestamps", "t", "seconds", "sec", "secs", "elapsed", "elapsed_time", "time_elapsed"),
+    *(
+        "seconds_elapsed",
+        "epoch",
+        "unix",
+        "unixtime",
+        "unix_time",
+        "datetime",
+        "sampletimefine",
+        "zeit",
+        "zeitstempel",
+    ),
+    *("temps", "tiempo", "tempo", "tid", "tijd", "czas", "sampletime", "sample_time", "system_time", "time_stamp"),
+}
+"""What a clock's column may be called, without its unit and in small letters."""
+CLOCK_NAME = re.compile(
+    r"(?P<name>.*?)[\s_]*[(\[]?(?P<unit>s|secs?|seconds|ms|msec|millis|milliseconds|us|µs|μs|micros|microseconds|ns|nanos"
+    r"|nanoseconds)?[)\]]?"
+)
+UNIT_NAMES = {"s": "s", "m": "ms", "u": "us", "µ": "us", "μ": "us", "n": "ns"}
+NO_CHANNEL_NAMES = re.compile(
+    r"(.*[\s_])?(activity|label|class|subject|participant|user|person|session|trial|battery|packet|counter|count|index|id|no"
+    r"|nr|sample|samples|frame|frames|row|seq|sequence|date)([\s_](id|no|nr|number|index|counter|count|level|name))?"
+)
+SENSOR_NAMES = re.compile(
+    r"(.*[^a-z])?(a|g|m|q|w|acc\w*|gyr\w*|mag\w*|quat\w*|euler\w*|lin\w*|grav\w*|ang\w*|rot\w*|user)?[\s_.\-]*[xyzw0-3](\W.*)?"
+    r"|.*(acc|gyr|mag|quat|roll|pitch|yaw|press|temp|hum|emg|ecg|ppg|eda|heart).*"
+)
+"""What a sensor's axes and quantities are called: a signal of that name may rise as it likes."""
+FEWEST_TO_JUDGE = 20
+"""A signal may rise for a few samples, but not without a break for so many."""
+LEAST_RATE = 5.0
+"""Samples a second below which a clock's unit must be another one."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +65,7 @@ class ImuFormat:
     offset_seconds: float = 0.0
     drift_ppm: float = 0.0
     time_column: str | None = None
-    time_unit: str = "s"
+    time_unit: str | None = None
     columns: tuple[str, ...] | None = None
     label_column: str | None = None
     missing_values: str = "error"
@@ -40,13 +74,16 @@ class ImuFormat:
 @dataclass(frozen=True)
 class Imu:
     """times `(n_samples,)` seconds on the video's clock; values `(n_samples, n_channels)` in the file's units;
-    labels `(n_samples,)` ground truth as text, None where the file has none; sampling_rate in Hz."""
+    labels `(n_samples,)` ground truth as text, None where the file has none; sampling_rate in Hz; clock: the column
+    that gave the times, None where the rate did; set_aside: columns that are no channels."""
 
     times: Floats
     values: Floats
     channels: tuple[str, ...]
     labels: npt.NDArray[np.object_] | None
     sampling_rate: float
+    clock: str | None = None
+    set_aside: tuple[str, ...] = ()
 
     @property
     def start(self) -> float:
@@ -67,16 +104,18 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
     if table.num_rows < 2:
         raise RecordingError(f"{path}: holds {table.num_rows} samples; an IMU recording needs at least two")
     label_column = _named(path, table, how.label_column, ("label",), "labels")
-    time_column = _named(path, table, how.time_column, TIME_COLUMNS, "time_column")
-    channels = _channels(path, table, how, label_column, time_column)
+    time_column = _clock(path, table, how, label_column)
+    channels, set_aside = _channels(path, table, how, label_column, time_column)
     seconds = _sample_seconds(path, table, time_column, how)
-    rate = 1 / float(np.median(np.diff(seconds)))
+    rate = sampling_rate_of(np.diff(seconds))
     return Imu(
         times=how.offset_seconds + seconds * (1 + how.drift_ppm * 1e-6),
         values=np.stack([_channel(path, table, name, how) for name in channels], axis=1),
         channels=tuple(channels),
         labels=_labels(table, label_column) if label_column else None,
         sampling_rate=round(rate, 3),
+        clock=time_column,
+        set_aside=tuple(set_aside),
     )
 
 
@@ -93,7 +132,7 @@ def _camera_imu(path: Path, how: ImuFormat) -> Imu:
         values=values[:, [CHANNELS.index(name) for name in wanted]],
         channels=tuple(wanted),
         labels=None,
-        sampling_rate=round(1 / float(np.median(np.diff(seconds))), 3),
+        sampling_rate=round(sampling_rate_of(np.diff(seconds)), 3),
     )
 
 
@@ -110,11 +149,67 @@ def _read_table(path: Path, how: ImuFormat) -> pa.Table:
         options = pa.csv.ConvertOptions(
             column_types=types, strings_can_be_null=True, null_values=["", "NaN", "nan", "NA"]
         )
-        return pa.csv.read_csv(path, convert_options=options)
+        table = pa.csv.read_csv(path, convert_options=options)
+        _check_header(path, table)
+        return table
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         first_line = str(error).splitlines()[0]
         kind = "Parquet" if path.suffix.lower() == ".parquet" else "CSV"
         raise RecordingError(f"{path}: cannot be read as {kind}: {first_line}") from None
+
+
+def _check_header(path: Path, table: pa.Table) -> None:
+    """RecordingError if the first line holds no names, or one twice."""
+    names = [name.strip() for name in table.column_names]
+    if len(names) > 1 and all(_is_number(name) for name in names):
+        raise RecordingError(
+            f"{path}: its first line holds numbers ({', '.join(names[:3])}, …), no names; write a header "
+            "with the names of the columns above it"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RecordingError(f"{path}: has the column '{twice[0]}' twice; rename one of them in the header")
+
+
+def _clock(path: Path, table: pa.Table, how: ImuFormat, label: str | None) -> str | None:
+    """The column of the samples' times: the one that is named, called as clocks are, or without a name, as pandas
+    writes its index, if it rises; None where there is none."""
+    if how.time_column is not None:
+        return _named(path, table, how.time_column, (), "time_column")
+    wanted = how.columns or ()
+    others = [name for name in table.column_names if name != label and name not in wanted]
+    for name in others:
+        if _clock_name(name)[0]:
+            return name
+    return next(
+        (name for name in others if not name.strip() and _rises(table[name]) and not _counts(table[name])), None
+    )
+
+
+def _clock_name(name: str) -> tuple[bool, str | None]:
+    """Whether a column is called as clocks are, and the unit that its name gives."""
+    text = name.strip().lower()
+    if text in CLOCK_NAMES:
+        return True, {"sampletimefine": "us", "seconds": "s", "seconds_elapsed": "s"}.get(text)
+    found = CLOCK_NAME.fullmatch(text)
+    if found and found["name"] in CLOCK_NAMES:
+        return True, UNIT_NAMES[found["unit"][0]] if found["unit"] and found["unit"] != "ms" else found["unit"]
+    return False, None
+
+
+def _rises(column: pa.ChunkedArray) -> bool:
+    """True for numbers or timestamps that rise from each sample to the next."""
+    if pa.types.is_timestamp(column.type):
+        return True
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
+        return False
+    values = column.to_numpy()
+    return len(values) >= FEWEST_TO_JUDGE and bool((np.diff(values) > 0).all())
+
+
+def _counts(column: pa.ChunkedArray) -> bool:
+    """True for the numbers of rows: 0, 1, 2, …"""
+    return bool((np.diff(column.to_numpy()) == 1).all())
 
 
 def _named(path: Path, table: pa.Table, wanted: str | None, usual: Sequence[str], field: str) -> str | None:
@@ -127,16 +222,31 @@ def _named(path: Path, table: pa.Table, wanted: str | None, usual: Sequence[str]
     return next((name for name in table.column_names if name.strip().lower() in usual), None)
 
 
-def _channels(path: Path, table: pa.Table, how: ImuFormat, label: str | None, time: str | None) -> list[str]:
+def _channels(
+    path: Path, table: pa.Table, how: ImuFormat, label: str | None, time: str | None
+) -> tuple[list[str], list[str]]:
+    """The channels, and the columns that are none: second clocks, counters, numbers of activities."""
     if how.columns is not None:
         for name in how.columns:
             _named(path, table, name, (), "imu_columns")
-        return _refuse_export_names(path, list(how.columns))
+        return _refuse_export_names(path, list(how.columns)), []
     others = [name for name in table.column_names if name not in (label, time)]
-    channels = [name for name in others if name.strip().lower() not in PARTICIPANT_COLUMNS and name.strip()]
+    named = [name for name in others if name.strip().lower() not in PARTICIPANT_COLUMNS and name.strip()]
+    aside = [name for name in named if _is_no_channel(name, table[name])]
+    channels = [name for name in named if name not in aside]
     if not channels:
-        raise RecordingError(f"{path}: has no channel columns; it has {', '.join(table.column_names)}")
-    return _refuse_export_names(path, channels)
+        raise RecordingError(
+            f"{path}: has no channel columns; it has {', '.join(table.column_names)}. Name them in imu_columns"
+        )
+    return _refuse_export_names(path, channels), aside
+
+
+def _is_no_channel(name: str, column: pa.ChunkedArray) -> bool:
+    """True for what is called, or rises, as no signal of a sensor does."""
+    text = name.strip().lower()
+    if NO_CHANNEL_NAMES.fullmatch(text) or _clock_name(name)[0]:
+        return True
+    return not SENSOR_NAMES.fullmatch(text) and _rises(column)
 
 
 def _refuse_export_names(path: Path, channels: list[str]) -> list[str]:
@@ -164,6 +274,8 @@ def _channel(path: Path, table: pa.Table, name: str, how: ImuFormat) -> Floats:
     bad = ~np.isfinite(values)
     if not bad.any():
         return values
+    if how.missing_values == "zero":  # as the paper's code; of no use for anything else
+        return np.where(bad, 0.0, values)
     if how.missing_values == "interpolate" and not bad.all():
         rows = np.arange(len(values))
         return np.interp(rows, rows[~bad], values[~bad])
@@ -189,7 +301,7 @@ def _sample_seconds(path: Path, table: pa.Table, name: str | None, how: ImuForma
     if pa.types.is_timestamp(column.type):
         column, unit = pc.cast(pc.cast(column, pa.timestamp("ns")), pa.int64()), "ns"
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        unit = how.time_unit
+        unit = how.time_unit or _clock_name(name)[1] or _unit_of_epoch(column)
     else:
         raise RecordingError(
             f"{path}: column '{name}' holds {column.type} such as '{column[0].as_py()}'; "
@@ -207,14 +319,20 @@ def _sample_seconds(path: Path, table: pa.Table, name: str | None, how: ImuForma
         row = int((~(steps > 0)).argmax())
         raise RecordingError(
             f"{path}: the clock in column '{name}' does not increase at sample {row + 2} "
-            f"({clock[row]} is followed by {clock[row + 1]}); sort the samples or remove repeated ones"
+            f"({clock[row]} is followed by {clock[row + 1]}); sort the samples, or give each of a packet its own time"
         )
-    if 1 / np.median(steps) < 1:
+    if (rate := sampling_rate_of(steps)) < LEAST_RATE:
         raise RecordingError(
-            f"{path}: column '{name}' gives {1 / np.median(steps):.3g} samples a second; is its unit not seconds? "
+            f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not seconds? "
             "Set time_unit (ms, us, ns) in dataset.yaml"
         )
     return seconds
+
+
+def _unit_of_epoch(column: pa.ChunkedArray) -> str:
+    """The unit of a clock that counts from 1970, told by its magnitude; seconds for any other."""
+    first = float(column[0].as_py() or 0)
+    return next((unit for least, unit in ((1e17, "ns"), (1e14, "us"), (1e11, "ms")) if first >= least), "s")
 
 
 def _labels(table: pa.Table, name: str) -> npt.NDArray[np.object_]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml_backend.recordings.gopro import has_telemetry
 from ml_backend.recordings.imu import ImuFormat
@@ -57,10 +57,23 @@ class _ManifestEntry(BaseModel):
     offset_seconds: float = 0.0
     drift_ppm: float = Field(0.0, gt=-100_000, lt=100_000)
     time_column: str | None = None
-    time_unit: str = Field("s", pattern="^(s|ms|us|ns)$")
+    time_unit: str | None = Field(None, pattern="^(s|ms|us|ns)$")
     imu_columns: list[str] | None = None
     labels: str | None = None
     missing_values: str | None = Field(None, pattern="^(error|interpolate)$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_none(cls, values: Any) -> Any:
+        """All of YAML is read as text, and a field left empty, or null, is not given."""
+        if not isinstance(values, dict):
+            return values
+        nothing = ("", "~", "null", "Null", "NULL")
+        return {
+            name: value
+            for name, value in values.items()
+            if value not in (nothing[:1] if name == "participant" else nothing)
+        }
 
     @field_validator("participant", "recording", mode="before")
     @classmethod
@@ -129,7 +142,8 @@ def _split(found: list[Recording | Problem]) -> tuple[list[Recording], list[Prob
 
 def _from_manifest(path: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Text stays text: YAML would make 8 of the participant 010, and no of nobody.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return [], [Problem(f"{path}: not valid YAML ({' '.join(str(error).split())})")]
     entries = content.get("recordings") if isinstance(content, dict) else None

@@ -395,6 +395,7 @@ def test_a_window_fits_the_stride_that_a_clip_labels(rate: float, length: int) -
     assert Settings().window(rate)[0] == length
 
 
+@pytest.mark.processes
 def test_an_export_made_anew_is_another_dataset(dataset: Dataset, spoilt: Path, tmp_path: Path) -> None:
     jobs = make_jobs(dataset, ["tinyhar"], [Approach("weak-ce")], [1, 1], [["p 0 ä"], ["p 0 ä"]])
     assert len(jobs) == 1
@@ -560,6 +561,7 @@ def test_a_saved_model_predicts_the_same(dataset: Dataset, tmp_path: Path) -> No
         load_model(tmp_path)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("model", ["tinyhar", "shallow_deepconvlstm"])
 def test_onnx_gives_torchs_scores_and_says_what_they_are(dataset: Dataset, tmp_path: Path, model: str) -> None:
     import onnx
@@ -578,6 +580,7 @@ def test_onnx_gives_torchs_scores_and_says_what_they_are(dataset: Dataset, tmp_p
 # --- the grid
 
 
+@pytest.mark.processes
 def test_a_grid_goes_on_where_it_stopped_and_writes_every_table(dataset: Dataset, tmp_path: Path) -> None:
     approaches = parse_approaches(["full", "weak-phgce"], ["none", "3"])
     jobs = make_jobs(dataset, ["tinyhar"], approaches, [1, 2], [])
@@ -605,6 +608,7 @@ def test_a_grid_goes_on_where_it_stopped_and_writes_every_table(dataset: Dataset
         run_grid(dataset, jobs, replace(QUICK, epochs=3), tmp_path, lambda *_: None)
 
 
+@pytest.mark.processes
 def test_a_dataset_of_the_papers_gets_the_papers_numbers_beside_its_own(dataset: Dataset, tmp_path: Path) -> None:
     named = replace(dataset, title="export wear-2024")
     jobs = make_jobs(named, ["tinyhar"], [Approach("full")], [1], [[p.name] for p in dataset.participants[:1]])
@@ -661,6 +665,7 @@ def test_a_wrong_option_is_one_clear_line(export: Path, arguments: list[str], me
         CliRunner().invoke(cli, ["train", str(export), *arguments], catch_exceptions=False)
 
 
+@pytest.mark.processes
 def test_a_list_can_be_written_with_commas(export: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(export), "--models", "tinyhar", "--approaches", "few-shot-ce", "--seeds", "1,2"]
     arguments += ["--split", "p 0 ä, p 1 ä", "--set", "epochs=1", "--processes", "1", "--out", str(tmp_path)]
@@ -672,6 +677,7 @@ def test_a_list_can_be_written_with_commas(export: Path, tmp_path: Path) -> None
         CliRunner().invoke(cli, ["evaluate", str(export), "--seeds", "one"], catch_exceptions=False)
 
 
+@pytest.mark.processes
 def test_a_killed_worker_is_told_and_nothing_is_lost(dataset: Dataset, tmp_path: Path) -> None:
     jobs = make_jobs(dataset, ["tinyhar"], [Approach("few-shot-ce")], [1, 2], [])
 
@@ -687,6 +693,7 @@ def test_a_killed_worker_is_told_and_nothing_is_lost(dataset: Dataset, tmp_path:
     assert len(scores(dataset, jobs, tmp_path)) == 1
 
 
+@pytest.mark.processes
 def test_ctrl_c_saves_a_model_that_predicts(export: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     command = [sys.executable, "-m", "training", "train", str(export), "--out", str(model), "--set", "epochs=100000"]
@@ -701,6 +708,7 @@ def test_ctrl_c_saves_a_model_that_predicts(export: Path, tmp_path: Path) -> Non
     assert load_model(model).labels == tuple(LABELS)
 
 
+@pytest.mark.processes
 def test_ctrl_c_ends_a_grid_at_once_and_says_how_to_go_on(export: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -727,6 +735,7 @@ def test_ctrl_c_ends_a_grid_at_once_and_says_how_to_go_on(export: Path, tmp_path
     assert not list(tmp_path.glob(".dataset*"))
 
 
+@pytest.mark.processes
 def test_training_imports_nothing_of_the_backend() -> None:
     code = (
         "import sys, training.cli, training.evaluate, training.tables, training.saved; "

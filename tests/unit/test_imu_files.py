@@ -1,0 +1,151 @@
+"""IMU files as labs have them: the clock is found, what is no channel is set aside, nothing is assumed in silence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_backend.errors import RecordingError
+from ml_backend.recordings import ImuFormat, check_dataset, find_recordings, read_imu
+from ml_backend.sample import write_sample
+from ml_backend.settings import Parameters
+from training.contract import sampling_rate_of
+
+RANDOM = np.random.default_rng(0)
+
+
+def write(path: Path, columns: dict[str, np.ndarray | list[str]]) -> Path:
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(f'"{name}"' for name in columns), *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def signals(count: int) -> dict[str, np.ndarray]:
+    return {name: RANDOM.normal(size=count).round(4) for name in ("ax", "ay", "az")}
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        *[("Time (s)", 1.0), ("time [ms]", 1e3), ("timestamp_ms", 1e3), ("Timestamp (us)", 1e6), ("t", 1.0)],
+        *[("SampleTimeFine", 1e6), ("seconds_elapsed", 1.0), ("epoch", 1.0), ("Zeit (ms)", 1e3), ("time_ns", 1e9)],
+        *[("elapsed (s)", 1.0), ("TIMESTAMP", 1.0), ("temps (s)", 1.0), ("", 1.0), ("time (µs)", 1e6)],
+    ],
+)
+def test_a_clock_is_known_by_its_name_with_its_unit(tmp_path: Path, name: str, unit: float) -> None:
+    times = np.arange(300) / 104
+    imu = read_imu(write(tmp_path / "imu.csv", {name: (times * unit).round(3), **signals(300)}), ImuFormat())
+    assert imu.sampling_rate == pytest.approx(104, rel=1e-3)
+    np.testing.assert_allclose(imu.times, times, atol=1e-3)
+    assert imu.channels == ("ax", "ay", "az")
+    assert imu.clock == name
+
+
+@pytest.mark.parametrize("per_second", [1, 10**3, 10**6, 10**9])
+def test_a_clock_since_1970_is_told_by_its_magnitude(tmp_path: Path, per_second: int) -> None:
+    stamps = [str(1_700_000_000 * per_second + round(number * per_second / 50)) for number in range(300)]
+    if per_second == 1:
+        stamps = [f"{1_700_000_000 + number / 50:.2f}" for number in range(300)]
+    imu = read_imu(write(tmp_path / "imu.csv", {"time": stamps, **signals(300)}), ImuFormat())
+    assert imu.sampling_rate == pytest.approx(50, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("seconds_elapsed", np.arange(300) / 50),
+        ("counter", np.arange(300) % 256),
+        ("PacketCounter", np.arange(300)),
+        ("clock2", 17.0 + np.arange(300) / 49.9),
+        ("activity_id", np.arange(300) // 60),
+        ("battery level", np.full(300, 87)),
+        ("Sample Number", np.arange(300)),
+    ],
+)
+def test_second_clocks_and_counters_are_no_channels(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    path = write(tmp_path / "imu.csv", {"time": np.arange(300) / 50, **signals(300), name: values})
+    imu = read_imu(path, ImuFormat())
+    assert imu.channels == ("ax", "ay", "az")
+    assert imu.set_aside == (name,)
+    assert read_imu(path, ImuFormat(columns=("ax", name))).channels == ("ax", name)  # who names it means it
+
+
+@pytest.mark.parametrize(
+    "name", ["mag_x", "q0", "quat_w", "temperature", "Acceleration x (m/s^2)", "gyr_x", "euler_z"]
+)
+def test_signals_of_sensors_stay_channels_even_where_they_rise(tmp_path: Path, name: str) -> None:
+    for values in (RANDOM.normal(size=300), np.arange(300) / 50):
+        path = write(tmp_path / "imu.csv", {"time": np.arange(300) / 50, **signals(300), name: values})
+        assert name in read_imu(path, ImuFormat()).channels
+
+
+@pytest.mark.parametrize(("rate", "count"), [(400, 2001), (400, 2002), (400, 2003), (50, 2001), (104, 500)])
+def test_stamps_in_milliseconds_give_the_whole_rate(rate: int, count: int) -> None:
+    for rounded in (np.floor, np.round, np.ceil):
+        times = rounded(1000 * np.arange(count) / rate) / 1000
+        assert sampling_rate_of(np.diff(times)) == rate
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(10, 1000), st.sampled_from(["plain", "ms", "pairs", "jitter"]), st.integers(0, 3), st.integers(0, 2**31)
+)
+def test_the_rate_is_samples_by_duration_whatever_the_stamps(rate: float, kind: str, gaps: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count = int(random.integers(200, 3000))
+    times = np.arange(count) / rate
+    if kind == "ms" and rate < 700:  # faster ones have several samples a stamp
+        times = np.floor(times * 1000) / 1000
+    if kind == "pairs":
+        times[1::2] = times[0::2][: len(times[1::2])] + 0.1 / rate
+    if kind == "jitter":
+        times = np.sort(times + random.uniform(-0.3, 0.3, count) / rate)
+    for place in random.choice(np.arange(2, count - 2), gaps, replace=False):
+        times[place:] += random.uniform(20, 500) / rate
+    assert sampling_rate_of(np.diff(times)) == pytest.approx(rate, rel=0.02)
+
+
+def test_a_file_without_a_header_or_with_a_name_twice_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("".join(f"{i / 50:.2f},{i % 7},{i % 5}\n" for i in range(100)))
+    with pytest.raises(RecordingError, match=r"none\.csv: its first line holds numbers .* write a header"):
+        read_imu(tmp_path / "none.csv", ImuFormat())
+    path = tmp_path / "twice.csv"
+    path.write_text("time,acc_x,acc_x\n" + "".join(f"{i / 50:.2f},{i % 7},{i % 5}\n" for i in range(100)))
+    with pytest.raises(RecordingError, match="has the column 'acc_x' twice"):
+        read_imu(path, ImuFormat())
+
+
+def test_packets_with_one_stamp_are_refused_without_advice_that_loses_samples(tmp_path: Path) -> None:
+    path = write(tmp_path / "imu.csv", {"time": np.repeat(np.arange(60) / 10, 5), **signals(300)})
+    with pytest.raises(RecordingError, match="does not increase") as error:
+        read_imu(path, ImuFormat())
+    assert "remove" not in str(error.value)
+
+
+def test_participants_in_yaml_stay_what_is_written(tmp_path: Path) -> None:
+    names = ["007", "008", "010", "8", "0100", "1e3", "12:30", "no", "2024_05", "1.50"]
+    entries = [f"  - {{participant: {name}, video: v{i}.mp4, imu: v{i}.csv}}\n" for i, name in enumerate(names)]
+    (tmp_path / "dataset.yaml").write_text("recordings:\n" + "".join(entries))
+    found, problems = find_recordings(tmp_path, Parameters())
+    assert sorted(recording.participant for recording in found) == sorted(names)
+    assert problems == []
+
+
+def test_check_says_what_it_assumed(tmp_path: Path) -> None:
+    for _ in write_sample(tmp_path, participants=1, minutes=0.5):
+        pass
+    path = next(tmp_path.rglob("*.csv"))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(f"{line},{number if number else 'packet'}" for number, line in enumerate(lines)))
+    _, problems = check_dataset(path.parent.parent, Parameters())
+    (warning,) = (problem.message for problem in problems)
+    assert "'packet' taken for no channel" in warning
+    place = lines[0].replace('"', "").split(",").index("time")
+    path.write_text("\n".join(",".join(np.delete(line.split(","), place)) for line in lines))
+    _, problems = check_dataset(path.parent.parent, Parameters())
+    assert any("has no clock; 50 Hz is assumed, set sampling_rate" in problem.message for problem in problems)
+    _, problems = check_dataset(path.parent.parent, Parameters(sampling_rate=50))
+    assert not any("assumed" in problem.message for problem in problems)
