@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ml_backend import __version__
 from ml_backend.clusters import (
@@ -93,7 +94,9 @@ def project_labels(
     with _labelling:
         held = _remembered.get((folder, way))
         if held is None or held[0] != made_of:
-            labels = _labelled(folder, participants, _by_participant(answers), classes, way, across)
+            # The matrices are small: threads for linear algebra get into each other's way, most on a busy machine.
+            with threadpool_limits(1, user_api="blas"):
+                labels = _labelled(folder, participants, _by_participant(answers), classes, way, across)
             _remembered[folder, way] = held = (made_of, labels)
             while len(_remembered) > PROJECTS_REMEMBERED:
                 _remembered.pop(next(iter(_remembered)))
