@@ -226,7 +226,7 @@ def test_a_job_killed_in_the_middle_goes_on(
 ) -> None:
     backend = start_backend()
     project = label_studio.create_project(f"killed while {step}")
-    parameters = {"dataset": "study", "components": 8, "frames_per_second": 25 if step == "embedding" else 2}
+    parameters = {"dataset": "study", "components": 8, "frames_per_second": 12 if step == "embedding" else 2}
     label_studio.start_training(label_studio.connect(project, backend, parameters))
 
     def in_the_middle() -> bool:
@@ -240,7 +240,7 @@ def test_a_job_killed_in_the_middle_goes_on(
         child for child in psutil.Process(backend.process.pid).children(recursive=True) if "worker" in child.cmdline()
     ]
     worker.send_signal(signal.SIGKILL)
-    backend.wait_for_job(project, 120)
+    backend.wait_for_job(project, 300)
     tasks = label_studio.tasks(project)
     assert len(tasks) == 16
     assert len({task["meta"]["weakhar"]["participant"] + task["meta"]["weakhar"]["clip"] for task in tasks}) == 16
@@ -352,7 +352,7 @@ def test_label_studio_gone_in_the_middle_loses_nothing(
         relay.kill()
         relay.wait()
     with pytest.raises(LabelStudioError, match="cannot be reached"):
-        backend.wait_for_job(project, 120)
+        backend.wait_for_job(project, 300)
     assert len(label_studio.tasks(project)) < 16
     backend.stop()
     backend.environment["LABEL_STUDIO_URL"] = label_studio.url
@@ -360,5 +360,5 @@ def test_label_studio_gone_in_the_middle_loses_nothing(
     backend.wait_until_up()
     label_studio.start_training(model)
     time.sleep(0.1)
-    backend.wait_for_job(project, 120)
+    backend.wait_for_job(project, 300)
     assert len(label_studio.tasks(project)) == 16
