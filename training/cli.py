@@ -271,6 +271,11 @@ def _texts(given: dict[str, Any], name: str, default: list[str]) -> list[str]:
     """A list of names; `--models a,b` and `--models a --models b` are the same."""
     value = default if given.get(name) is None else given[name]
     entries = [str(entry) for entry in (value if isinstance(value, list) else [value])]
+    return listed(*entries)
+
+
+def listed(*entries: str) -> list[str]:
+    """`a,b` or `a` and `b` → each."""
     return [part.strip() for entry in entries for part in entry.split(",") if part.strip()]
 
 

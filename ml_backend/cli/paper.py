@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from
 from ml_backend.errors import ConfigError
+from training.cli import listed
 
 
 def rehearse(
@@ -32,7 +33,8 @@ def rehearse(
 
     settings = load_settings()
     parameters = parameters_from(settings, [*(option or []), f"seed={seed}"])
-    numbers = rehearsal.parse_components(components)
+    numbers = listed(components)
+    rehearsal.check_components(numbers)
     annotator = rehearsal.Annotator(as_in_paper, rehearsal.parse_error(error), seed)
     checked, _ = usable_recordings(folder, parameters)
     with bars() as progress:
@@ -111,10 +113,10 @@ def reproduce(
                 settings, dataset = LoopSettings(epochs=epochs), replace(dataset, missing_values="interpolate")
             else:
                 settings = LoopSettings(epochs=epochs, paper_exact=True, precision="float32")
-            wanted = [model.strip() for model in models.split(",")]
             own = target / ("table-3-ours" if ours else "table-3")
-            counts = paper.parse_counts(components)
-            tables = list(paper.training_tables(dataset, name, counts, wanted, settings, own, way, progress))
+            counts = listed(components)
+            paper.check_counts(counts)
+            tables = list(paper.training_tables(dataset, name, counts, listed(models), settings, own, way, progress))
         elif ablation is not None:
             outcome, stem = paper.ablation(dataset, name, ablation, way, progress), ablation
         elif figure is not None:

@@ -60,11 +60,17 @@ class Clustering:
         return np.bincount(self.clusters, minlength=len(self.centroids))
 
     @property
+    def first_of_recordings(self) -> npt.NDArray[np.bool_]:
+        """True for the first clip of each recording; `(n_clips,)`."""
+        first: npt.NDArray[np.bool_] = np.ones(len(self.starts), dtype=bool)
+        first[1:] = np.diff(self.recording_of_clip) != 0
+        return first
+
+    @property
     def begins(self) -> npt.NDArray[np.bool_]:
         """True for every clip that does not follow the one before in time: of another recording, or after a gap."""
-        steps = np.diff(self.starts) > 1.5 * self.stride_seconds
-        begins: npt.NDArray[np.bool_] = np.ones(len(self.starts), dtype=bool)
-        begins[1:] = steps | (np.diff(self.recording_of_clip) != 0)
+        begins = self.first_of_recordings
+        begins[1:] |= np.diff(self.starts) > 1.5 * self.stride_seconds
         return begins
 
     def key(self, clip: int) -> str:

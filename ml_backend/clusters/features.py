@@ -42,7 +42,7 @@ def principal(vectors: npt.NDArray[np.floating]) -> tuple[Vectors, Vectors]:
 
 def reduced(vectors: npt.NDArray[np.floating]) -> Vectors:
     """The principal components alone, `(n_clips, m)`."""
-    return _fitted(vectors)[1]
+    return principal(vectors)[0]
 
 
 def frames_in_directions_of_clips(recordings: Iterable[FramesOfRecording], clip_means: Vectors) -> Frames:

@@ -144,7 +144,8 @@ def load_clustering(folder: Path, participant: str) -> Clustering:
     """A participant's clusters as the job left them."""
     with np.load(participant_folder(folder, participant) / "clustering.npz") as arrays:
         fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-    fields.pop("components", None)  # what 0.1 called principal_components
+    if "components" in fields:  # what 0.1 called them
+        fields["principal_components"] = fields.pop("components")
     features = participant_folder(folder, participant) / FEATURES
     if features.is_file():
         with np.load(features) as arrays:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import f1_score
 
 from ml_backend.labels.answers import UNLABELLED
 
@@ -26,8 +27,6 @@ def macro_f1(truth: Ints, predicted: Ints) -> float:
     """
     kept = predicted != UNLABELLED
     truth, predicted = truth[kept], predicted[kept]
-    scores = []
-    for c in np.unique(truth):
-        hits, named, there = ((truth == c) & (predicted == c)).sum(), (predicted == c).sum(), (truth == c).sum()
-        scores.append(2 * float(hits) / float(named + there))
-    return float(np.mean(scores)) if scores else float("nan")
+    if not len(truth):
+        return float("nan")
+    return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro"))

@@ -23,7 +23,7 @@ def halfway_borders(clustering: Clustering) -> Floats:
     centre of the clip before; the first clip of a recording from its start."""
     borders = clustering.starts.astype(np.float64)
     borders[1:] = (clustering.starts[1:] + clustering.starts[:-1] + clustering.clip_seconds) / 2
-    first = _first_of_recordings(clustering)
+    first = clustering.first_of_recordings
     borders[first] = clustering.starts[first]
     return borders
 
@@ -39,7 +39,7 @@ def borders_by_frames(clustering: Clustering, labels: Ints, posterior: Floats) -
         return borders
     moments = Moments.of(np.asarray(frames.of_clips, dtype=np.float64), posterior)
     directions, offsets = moments.discriminant()
-    reach, first = clustering.clip_seconds / 2, _first_of_recordings(clustering)
+    reach, first = clustering.clip_seconds / 2, clustering.first_of_recordings
     for clip, earliest, latest in _changes(clustering, labels, borders, reach):
         before, after = labels[clip - 1], labels[clip]
         own = _frames_between(frames, int(clustering.recording_of_clip[clip]), earliest, latest)
@@ -48,13 +48,6 @@ def borders_by_frames(clustering: Clustering, labels: Ints, posterior: Floats) -
         if change is not None:
             _move(borders, clip, change, first)
     return borders
-
-
-def _first_of_recordings(clustering: Clustering) -> npt.NDArray[np.bool_]:
-    """True for the first clip of each recording."""
-    first = np.ones(len(clustering.starts), dtype=bool)
-    first[1:] = np.diff(clustering.recording_of_clip) != 0
-    return first
 
 
 def _changes(

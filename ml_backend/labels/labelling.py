@@ -90,8 +90,7 @@ def participant_labels(
     other clips, given before another clustering say, count for the clips that they cover. With `others` the model of
     time also heeds what they say.
     """
-    given = {clip: verdict(choices, classes) for clip, choices in answers_by_clip(clustering, answers).items()}
-    said = _said(given, len(clustering.clusters), classes)
+    given, said = _given(clustering, answers, classes)
     wanted: list[tuple[int, int]] = []
     found: list[tuple[int, int]] = []
     for cluster in map(int, np.argsort(-clustering.sizes, kind="stable")):
@@ -145,8 +144,7 @@ def others_of(
         own = answers.get(clustering.participant, [])
         if values is None or not own:
             continue
-        given = {clip: verdict(choices, classes) for clip, choices in answers_by_clip(clustering, own).items()}
-        said = _said(given, len(clustering.clusters), classes)
+        _, said = _given(clustering, own, classes)
         if (answered := np.flatnonzero(said != UNLABELLED)).size:
             posterior = _reached(clustering, answered)[:, None] * _posterior(
                 clustering, said, len(classes.names), None
@@ -155,13 +153,15 @@ def others_of(
     return Others(basis, known)
 
 
-def _said(given: Mapping[int, str | None], n_clips: int, classes: Classes) -> Ints:
-    """The class that people gave each clip itself, `(n_clips,)`, else -1."""
+def _given(clustering: Clustering, answers: Iterable[Answer], classes: Classes) -> tuple[dict[int, str | None], Ints]:
+    """The verdict on each clip that was answered; and the class that people gave each clip itself, `(n_clips,)`, else
+    -1."""
+    given = {clip: verdict(choices, classes) for clip, choices in answers_by_clip(clustering, answers).items()}
     index = {name: number for number, name in enumerate(classes.names)}
-    said = np.full(n_clips, UNLABELLED, dtype=np.int64)
+    said = np.full(len(clustering.clusters), UNLABELLED, dtype=np.int64)
     for clip, what in given.items():
         said[clip] = index.get(str(what), UNLABELLED)
-    return said
+    return given, said
 
 
 def _by_time(

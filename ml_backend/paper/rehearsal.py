@@ -6,7 +6,8 @@ each one sees those before it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.clusters import Clustering, load_clustering, participants_of
+from ml_backend.clusters import Clustering, components_for, load_clustering, participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.jobs import embed_and_cluster
@@ -31,6 +32,7 @@ from ml_backend.labels import (
 )
 from ml_backend.recordings import (
     CheckedRecording,
+    Imu,
     clip_of_samples,
     clip_of_samples_by_borders,
     last_sample_of_clips,
@@ -76,6 +78,10 @@ class Figures:
     from_others: float
 
 
+AVERAGED = tuple(field.name for field in fields(Figures) if field.name != "from_others")
+"""What a row of the table holds the mean of."""
+
+
 @dataclass(frozen=True)
 class Truth:
     """One participant's recordings with their true classes; `checked` in the order of the clustering's recordings."""
@@ -110,20 +116,20 @@ def rehearse(
 
 def _truths(checked: list[CheckedRecording]) -> tuple[Classes, dict[str, Truth]]:
     """All classes that occur, and the truth of each participant."""
-    names: set[str] = set()
+    labelled: list[tuple[CheckedRecording, list[str]]] = []
     for result in checked:
         if result.imu is None or result.imu.labels is None:
             raise RecordingError(
                 f"{result.recording.imu}: has no column of labels; a rehearsal needs recordings whose truth is known"
             )
-        names |= set(result.imu.labels.tolist())
-    classes = Classes(tuple(sorted(names)))
+        labelled.append((result, result.imu.labels.tolist()))
+    classes = Classes(tuple(sorted({name for _, names in labelled for name in names})))
     index = {name: number for number, name in enumerate(classes.names)}
     found: dict[str, Truth] = {}
-    for result in checked:
+    for result, names in labelled:
         truth = found.setdefault(result.recording.participant, Truth([], []))
         truth.checked.append(result)
-        truth.classes.append(np.array([index[label] for label in _imu(result).labels.tolist()]))
+        truth.classes.append(np.array([index[name] for name in names]))
     return classes, found
 
 
@@ -144,12 +150,8 @@ def _played(
     for number, name in enumerate(participants_of(folder)):
         clustering, truth = load_clustering(folder, name), truths[name]
         answers = list(_answers(clustering, truth, classes, annotator, number))
-        before = list(given)
-
-        def others_before(before: list[str] = before) -> Iterator[Clustering]:
-            return (load_clustering(folder, other) for other in before)
-
-        others = others_of(others_before, given, classes) if across and before else None
+        before = partial(map, partial(load_clustering, folder), list(given))
+        others = others_of(before, given, classes) if across and given else None
         labels = participant_labels(clustering, answers, classes, parameters.propagation, others)
         yield name, _figures(labels, truth, parameters, answers)
         given[name] = answers
@@ -247,36 +249,20 @@ def _watched(answers: list[Answer]) -> float:
 
 def _row(components: str, method: str, parameters: Parameters, found: Mapping[str, Figures]) -> dict[str, Any]:
     """The mean over participants of every figure, with the standard deviation of the two scores."""
-    figures = list(found.values())
-
-    def mean(of: Callable[[Figures], float | None], statistic: Any = np.mean) -> float | None:
-        known = [value for value in map(of, figures) if value is not None and np.isfinite(value)]
-        return float(statistic(known)) if known else None
-
+    own = {name: [getattr(one, name) for one in found.values()] for name in AVERAGED}
     return {
         "components": int(components) if components.isdigit() else components,
         "method": method,
-        **{name: mean(lambda one, name=name: getattr(one, name)) for name in MEANS},  # type: ignore[misc]
-        "macro_recall_std": mean(lambda one: one.macro_recall, np.std),
-        "macro_f1_std": mean(lambda one: one.macro_f1, np.std),
+        **{name: _over_participants(np.mean, values) for name, values in own.items()},
+        **{f"{name}_std": _over_participants(np.std, own[name]) for name in ("macro_recall", "macro_f1")},
         "across_participants": method == "temporal" and parameters.across_participants and len(found) > 1,
         "participants": {name: _finite(asdict(one)) for name, one in found.items()},
     }
 
 
-MEANS = (
-    "macro_recall",
-    "macro_f1",
-    "accuracy",
-    "coverage",
-    "change_seconds_median",
-    "change_seconds_p90",
-    "changes_per_true",
-    "watched",
-    "minutes",
-    "answers",
-    "expected_accuracy",
-)
+def _over_participants(statistic: Callable[[list[float]], Any], values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(statistic(known)) if known else None
 
 
 def _finite(figures: dict[str, Any]) -> dict[str, Any]:
@@ -287,21 +273,20 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _imu(result: CheckedRecording) -> Any:
+def _imu(result: CheckedRecording) -> Imu:
     assert result.imu is not None
     return result.imu
 
 
-def parse_components(text: str) -> list[str]:
-    """`20,50,10%` → each number of clusters; ConfigError quotes what is none."""
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    for part in found:
-        number = part.removesuffix("%")
-        if not number.replace(".", "", 1).isdigit() or float(number) <= 0 or ("%" not in part and "." in part):
-            raise ConfigError(f"--components {text}: '{part}' is neither a count nor a share such as 10%")
-    if not found:
+def check_components(components: list[str]) -> None:
+    """ConfigError if one is neither a count nor a share, or none is named."""
+    if not components:
         raise ConfigError("--components: name at least one number of clusters, such as 20,50,100")
-    return found
+    for number in components:
+        try:
+            components_for(number, 1)
+        except ValueError:
+            raise ConfigError(f"--components: '{number}' is neither a count nor a share such as 10%") from None
 
 
 def parse_error(text: str) -> float:

@@ -169,14 +169,11 @@ def training_tables(
         yield count, trained_on, rows
 
 
-def parse_counts(text: str) -> list[str]:
-    """`classes,50,100` → each; ConfigError quotes what the paper's Table 3 does not have."""
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    unknown = [part for part in found if part not in TABLE_3_COMPONENTS]
-    if unknown or not found:
+def check_counts(counts: list[str]) -> None:
+    """ConfigError if the paper's Table 3 does not have one of them, or none is named."""
+    if not counts or not set(counts) <= set(TABLE_3_COMPONENTS):
         known = ", ".join(TABLE_3_COMPONENTS)
-        raise ConfigError(f"--components '{text}': table 3 is for {known}; name one or more of them")
-    return found
+        raise ConfigError(f"--components '{','.join(counts)}': table 3 is for {known}; name one or more of them")
 
 
 def _write_exports(

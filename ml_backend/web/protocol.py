@@ -79,9 +79,12 @@ def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[
     }
 
     def suggest(task: dict[str, Any]) -> Prediction:
-        labels, clip = by_key.get(clip_of_task(task) or ("", ""), (None, 0))
-        likely = likely_classes(labels, clip, 1) if labels is not None else []
-        if labels is None or labels.posterior is None or not likely:
+        place = clip_of_task(task)
+        if place is None or place not in by_key:
+            return {}
+        labels, clip = by_key[place]
+        likely = likely_classes(labels, clip, 1)
+        if labels.posterior is None or not likely:
             return {}
         score = float(labels.posterior[clip, likely[0]])
         choice = {
