@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Rows
-from ml_backend.clusters import cluster, reduced
+from benchmarks.people import Person, answers_to, classes_of, clustering_of, labelled
+from ml_backend.clusters import cluster
 from ml_backend.embeddings import embedders
 from ml_backend.jobs import usable_recordings
-from ml_backend.labels import clip_posterior, discriminant_labels, macro_recall
+from ml_backend.labels import macro_recall
 from ml_backend.paper import Track, annotate
-from ml_backend.recordings import CheckedRecording, mostly_in_clips, nearest_clip_of_samples, recording_clips
+from ml_backend.recordings import CheckedRecording, recording_clips
 from ml_backend.sample import CLASSES, write_sample
 from ml_backend.settings import Parameters, Settings
 
@@ -52,42 +53,33 @@ def accuracy(track: Track, vectors: np.ndarray, components: int) -> float:
     return float(np.mean([annotate(track, cluster(vectors, components, seed)).accuracy(track) for seed in SEEDS]))
 
 
-def labelled(track: Track, vectors: np.ndarray, features: np.ndarray, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Class of every sample by each way."""
-    found = cluster(vectors, count, seed)
-    asked = np.sort(found.centroids_[found.centroids_ >= 0])
-    shown = mostly_in_clips(track.times, track.truth, track.starts, track.clip_seconds)
-    spread = shown[found.centroids_][found.labels_]
-    begins = np.zeros(len(spread), dtype=bool)
-    begins[0] = True
-    classes = int(track.truth.max()) + 1
-    posterior = clip_posterior(features, found.labels_, begins, asked, shown[asked], classes)
-    centre = nearest_clip_of_samples(track.times, track.starts, track.clip_seconds, np.inf)
-    return {
-        "paper": track.answers[found.centroids_][found.labels_][track.clip_of_sample],
-        "cluster": spread[centre],
-        "discriminant": discriminant_labels(features, spread)[centre],
-        "temporal": posterior.argmax(axis=1)[centre],
-        "every clip": shown[centre],
-    }
+def sample_people() -> list[Person]:
+    """The sample recordings with the vectors of their clips and frames."""
+    parameters = Parameters()
+    (embedder,) = embedders(Settings(model_dir=FOLDER), parameters)
+    found = []
+    for result in sample_recordings(parameters):
+        track, video = track_of(result, parameters), result.recording.video
+        _, times, frames = embedder.stored(video)
+        found.append(Person(track, embedder.of_clips(video, track.starts), times, np.asarray(frames)))
+    return found
 
 
 def measure() -> Rows:
-    parameters = Parameters()
-    (embedder,) = embedders(Settings(model_dir=FOLDER), parameters)
-    participants = []
-    for result in sample_recordings(parameters):
-        track = track_of(result, parameters)
-        vectors = np.asarray(embedder.of_clips(result.recording.video, track.starts))
-        participants.append((track, vectors, reduced(vectors)))
+    people = sample_people()
+    classes = classes_of(people)
     rows = []
     for components in COMPONENTS:
         found: dict[str, list[float]] = defaultdict(list)
-        for track, vectors, features in participants:
-            runs = [labelled(track, vectors, features, components, seed) for seed in SEEDS]
+        for person in people:
+            runs = []
+            for seed in SEEDS:
+                clustering = clustering_of("p", person, components, seed)
+                answers = answers_to(clustering, person.track, classes)
+                runs.append(labelled(person, clustering, answers, classes)[1])
             for way in SHOWN:
-                found[way].append(float(np.mean([macro_recall(track.truth, run[way]) for run in runs])))
-        watched = components * parameters.clip_seconds / (MINUTES * 60)
+                found[way].append(float(np.mean([macro_recall(person.track.truth, run[way]) for run in runs])))
+        watched = components * people[0].track.clip_seconds / (MINUTES * 60)
         row = {"clusters a participant": str(components), "share of the video watched": f"{watched:.0%}"}
         for way, title in SHOWN.items():
             row[title] = f"{np.mean(found[way]):.3f} ± {np.std(found[way]):.3f}"

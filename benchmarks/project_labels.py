@@ -12,10 +12,19 @@ from shutil import rmtree
 import numpy as np
 
 from benchmarks.harness import Rows, in_child
-from ml_backend.clusters import Clustering, cluster, list_participants, load_clustering, participant_folder, principal
+from ml_backend.clusters import (
+    Clustering,
+    ParticipantWork,
+    cluster_participant,
+    list_participants,
+    load_clustering,
+    participant_folder,
+    write_features,
+)
 from ml_backend.jobs import open_store, project_labels
 from ml_backend.labelstudio import TaskAnswer
-from ml_backend.settings import Settings
+from ml_backend.recordings import CheckedRecording, ImuFormat, Recording, VideoInfo
+from ml_backend.settings import Parameters, Settings
 
 FOLDER = Path("build/benchmarks/project_labels")
 PARTICIPANTS, CLIPS, CLUSTERS, CLASSES, DIM = 20, 2400, 54, 20, 1280
@@ -38,7 +47,7 @@ def prepare() -> None:
     for number, name in enumerate(names):
         truth = np.repeat(random.integers(0, CLASSES, CLIPS // 15), 15)
         vectors = looks[truth] + random.normal(size=(CLIPS, DIM)).astype(np.float32)
-        clustering = written(folder, name, vectors)
+        clustering = clustered(folder, name, vectors)
         asked = clustering.centroids[clustering.centroids >= 0]
         tasks = [(1000 * number + int(clip), name, clustering.key(clip)) for clip in asked]
         store.add_tasks(1, tasks)
@@ -47,26 +56,15 @@ def prepare() -> None:
     list_participants(folder, names)
 
 
-def written(folder: Path, name: str, vectors: np.ndarray) -> Clustering:
+def clustered(folder: Path, name: str, vectors: np.ndarray) -> Clustering:
     """A participant's clusters as the job writes them, without frames."""
-    found, own = cluster(vectors, CLUSTERS, seed=1, method="ward"), participant_folder(folder, name)
-    own.mkdir(parents=True)
-    components, directions = principal(vectors)
-    np.savez(own / "features.npz", principal_components=components, principal_directions=directions)
-    np.savez(
-        own / "clustering.npz",
-        participant=np.array(name),
-        recordings=np.array(["r"]),
-        durations=np.array([len(vectors) + 3.0]),
-        recording_of_clip=np.zeros(len(vectors), np.int64),
-        starts=np.arange(len(vectors), dtype=float),
-        clusters=found.labels_,
-        distances=found.distances_,
-        log_density=found.log_density_,
-        centroids=found.centroids_,
-        clip_seconds=4.0,
-        stride_seconds=1.0,
-    )
+    recording = Recording(name, "r", Path("r.mp4"), Path("r.csv"), ImuFormat())
+    video = VideoInfo(len(vectors) + 3.0, 640, 480, 25.0, "h264")
+    checked = CheckedRecording(recording, video, None, len(vectors), video.duration)
+    starts = np.arange(len(vectors), dtype=float)
+    work = ParticipantWork(participant_folder(folder, name), [checked], [starts], {})
+    cluster_participant(Parameters(components=CLUSTERS, clustering="ward"), work, vectors)
+    write_features(work, None, None)
     return load_clustering(folder, name)
 
 

@@ -28,46 +28,19 @@ import torch
 
 from benchmarks.clustering_methods import FOLDER, SYNTHETIC, composed, synthetic
 from benchmarks.harness import SHARED_DATA, Rows
-from benchmarks.labelling_accuracy import sample_recordings, track_of
-from ml_backend.clusters import Clustering, cluster, frames_in_directions_of_clips, principal
-from ml_backend.embeddings import embedders
-from ml_backend.embeddings.backbone import clip_vectors
+from benchmarks.labelling_accuracy import sample_people
+from benchmarks.people import Person, answers_to, classes_of, clustering_of, labelled, shown_in
+from ml_backend.embeddings import clip_vectors, embedders
 from ml_backend.embeddings.frames import NetworkOnFrames
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-from ml_backend.labels import (
-    UNLABELLED,
-    Answer,
-    Classes,
-    ParticipantLabels,
-    macro_recall,
-    others_of,
-    participant_labels,
-)
+from ml_backend.labels import UNLABELLED, macro_recall, others_of
 from ml_backend.paper import Track
 from ml_backend.paper.rehearsal import changes, to_nearest
-from ml_backend.recordings import (
-    check_dataset,
-    clip_of_samples_by_borders,
-    mostly_in_clips,
-    nearest_clip_of_samples,
-    recording_clips,
-)
+from ml_backend.recordings import check_dataset, recording_clips
 from ml_backend.settings import Parameters, Settings
 
 SEEDS = (1, 2)
-WAYS = ("cluster", "discriminant", "temporal", "others")
 UTD_MHAD = SHARED_DATA / "utd_mhad"
-
-
-@dataclass(frozen=True)
-class Person:
-    """One participant: truth, clip vectors `(n_clips, dim)`, and times and vectors of single frames where there are
-    any."""
-
-    track: Track
-    vectors: np.ndarray
-    frame_times: np.ndarray | None = None
-    frames: np.ndarray | None = None
 
 
 def utd_mhad(random_weights: bool = False) -> list[Person]:
@@ -124,17 +97,6 @@ def halved(person: Person, seed: int) -> Person:
     return Person(moved, clip_vectors(frame_times, vectors, starts, 4.0), frame_times, vectors)
 
 
-def sample() -> list[Person]:
-    parameters = Parameters()
-    (embedder,) = embedders(Settings(model_dir=FOLDER), parameters)
-    found = []
-    for result in sample_recordings(parameters):
-        track, video = track_of(result, parameters), result.recording.video
-        _, times, frames = embedder.stored(video)
-        found.append(Person(track, embedder.of_clips(video, track.starts), times, np.asarray(frames)))
-    return found
-
-
 def composed_real() -> list[Person]:
     (embedder,) = embedders(Settings(model_dir=FOLDER), Parameters())
     found = []
@@ -150,64 +112,13 @@ def synthetic_people(kind: str) -> list[Person]:
 
 
 DATA: dict[str, tuple[Callable[[], list[Person]], tuple[int, ...]]] = {
-    "sample": (sample, (5, 9, 20, 40)),
+    "sample": (sample_people, (5, 9, 20, 40)),
     "composed real": (composed_real, (4, 8, 16, 32)),
     "UTD-MHAD": (utd_mhad, (10, 27, 54, 100)),
     "UTD-MHAD, 7 s": (lambda: [halved(person, number) for number, person in enumerate(utd_mhad())], (27, 54, 100)),
     "UTD-MHAD, random weights": (lambda: utd_mhad(random_weights=True), (27, 54, 100)),
     **{kind: (partial(synthetic_people, kind), (classes, 50, 100)) for kind, (classes, *_) in SYNTHETIC.items()},
 }
-
-
-def clustering_of(number: int, person: Person, count: int, seed: int) -> Clustering:
-    """A participant's clusters as the job makes them."""
-    track, vectors = person.track, np.asarray(person.vectors, dtype=np.float32)
-    found = cluster(vectors, count, seed)
-    components, directions = principal(vectors)
-    frames = None
-    if person.frame_times is not None and person.frames is not None:
-        frames = frames_in_directions_of_clips([(person.frame_times, [person.frames])], vectors)
-    return Clustering(
-        participant=str(number),
-        recordings=("r",),
-        durations=np.array([track.times[-1] + 1]),
-        recording_of_clip=np.zeros(len(vectors), np.int64),
-        starts=track.starts,
-        clusters=found.labels_,
-        distances=found.distances_,
-        log_density=found.log_density_,
-        centroids=found.centroids_,
-        clip_seconds=track.clip_seconds,
-        stride_seconds=track.stride_seconds,
-        principal_components=components,
-        principal_directions=directions,
-        frames=frames,
-    )
-
-
-def shown_in(track: Track) -> np.ndarray:
-    """What each clip mostly shows."""
-    return mostly_in_clips(track.times, track.truth, track.starts, track.clip_seconds)
-
-
-def answers_to(clustering: Clustering, shown: np.ndarray, classes: Classes) -> list[Answer]:
-    return [
-        Answer(
-            clustering.participant,
-            "r",
-            clustering.starts[clip],
-            clustering.starts[clip] + 4,
-            classes.names[shown[clip]],
-        )
-        for clip in clustering.centroids
-        if clip >= 0
-    ]
-
-
-def of_samples(track: Track, labels: ParticipantLabels) -> np.ndarray:
-    clip = clip_of_samples_by_borders(track.times, labels.borders, np.inf)
-    found: np.ndarray = labels.propagated[np.maximum(clip, 0)]
-    return found
 
 
 @dataclass
@@ -223,30 +134,25 @@ class Place:
 
 def measure_place(people: Sequence[Person], count: int) -> Place:
     place = Place(defaultdict(lambda: [[] for _ in people]), defaultdict(list), [], [], [])
-    classes = Classes(tuple(map(str, range(max(int(person.track.truth.max()) for person in people) + 1))))
+    classes = classes_of(people)
     for seed in SEEDS:
-        clusterings = [clustering_of(number, person, count, seed) for number, person in enumerate(people)]
-        shown = [shown_in(person.track) for person in people]
-        given = {c.participant: answers_to(c, of, classes) for c, of in zip(clusterings, shown, strict=True)}
+        clusterings = [clustering_of(str(number), person, count, seed) for number, person in enumerate(people)]
+        given = {c.participant: answers_to(c, p.track, classes) for c, p in zip(clusterings, people, strict=True)}
         others = others_of(lambda own=clusterings: own, given, classes)  # type: ignore[misc]
         for number, (person, clustering) in enumerate(zip(people, clusterings, strict=True)):
-            track, answers = person.track, given[clustering.participant]
-            labels = {way: participant_labels(clustering, answers, classes, way) for way in WAYS[:3]}
-            labels["others"] = participant_labels(clustering, answers, classes, "temporal", others)
-            found = {way: of_samples(track, own) for way, own in labels.items()}
-            found["paper"] = track.answers[clustering.centroids][clustering.clusters][track.clip_of_sample]
-            centre = nearest_clip_of_samples(track.times, track.starts, track.clip_seconds, np.inf)
-            found["every clip"] = shown[number][centre]
+            track = person.track
+            labels, found = labelled(person, clustering, given[clustering.participant], classes, others)
             for way, own in found.items():
                 place.accuracy[way][number].append(100 * macro_recall(track.truth, own))
             true = changes(track.times, track.truth)
             for way in ("paper", "temporal"):
                 place.changes[way] += to_nearest(true, changes(track.times, found[way])).tolist()
             place.changes_per_true.append(len(changes(track.times, found["temporal"])) / len(true))
-            asked_nobody = ~labels["temporal"].annotated & (labels["temporal"].propagated != UNLABELLED)
-            if labels["temporal"].temperature is not None:
-                place.confidence.append(labels["temporal"].confidence[asked_nobody])
-                place.right.append((labels["temporal"].propagated == shown[number])[asked_nobody])
+            temporal = labels["temporal"]
+            asked_nobody = ~temporal.annotated & (temporal.propagated != UNLABELLED)
+            if temporal.temperature is not None:
+                place.confidence.append(temporal.confidence[asked_nobody])
+                place.right.append((temporal.propagated == shown_in(track))[asked_nobody])
     return place
 
 

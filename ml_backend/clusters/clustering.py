@@ -4,7 +4,7 @@ The paper's way is the Gaussian mixture (section 3). Clips come in order of time
 `segments` uses. docs/clustering.md compares them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +53,32 @@ class Clustering:
     principal_components: npt.NDArray[np.floating] | None = None
     principal_directions: npt.NDArray[np.floating] | None = None
     frames: Frames | None = None
+
+    @classmethod
+    def of(
+        cls,
+        participant: str,
+        recordings: Mapping[str, tuple[float, Floats]],
+        found: FittedClustering,
+        clip_seconds: float = 4.0,
+        stride_seconds: float = 1.0,
+    ) -> "Clustering":
+        """Of a participant whose recordings have a duration and the starts `(n,)` of their clips, in seconds, and of
+        what was fitted on the vectors of all these clips in order."""
+        durations, starts = zip(*recordings.values(), strict=True)
+        return cls(
+            participant=participant,
+            recordings=tuple(recordings),
+            durations=np.array(durations),
+            recording_of_clip=np.repeat(np.arange(len(starts)), [len(own) for own in starts]),
+            starts=np.concatenate(starts),
+            clusters=found.labels_,
+            distances=found.distances_,
+            log_density=found.log_density_,
+            centroids=found.centroids_,
+            clip_seconds=clip_seconds,
+            stride_seconds=stride_seconds,
+        )
 
     @property
     def sizes(self) -> Ints:

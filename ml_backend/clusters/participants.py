@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ MADE_OF = (
 )
 """Parameters on which clusters depend."""
 FEATURES = "features.npz"
+SAVED = tuple(
+    field.name
+    for field in fields(Clustering)
+    if field.name not in ("principal_components", "principal_directions", "frames")
+)
+"""Fields in `clustering.npz`; the others are in `features.npz`."""
 _one_at_a_time = threading.Lock()
 
 
@@ -80,24 +86,20 @@ def participants_work(
 def cluster_participant(parameters: Parameters, work: ParticipantWork, vectors: npt.NDArray[np.float32]) -> None:
     """Cluster `vectors (n_clips, dim)` of all the participant's clips, and write the folder, whole or not at all."""
     components = components_for(parameters.components, len(vectors))
-    found = cluster(vectors, components, parameters.seed, parameters.clustering, parameters.paper_exact)
+    clustering = Clustering.of(
+        work.results[0].recording.participant,
+        {
+            result.recording.name: (result.video.duration if result.video else 0.0, own)
+            for result, own in zip(work.results, work.starts, strict=True)
+        },
+        cluster(vectors, components, parameters.seed, parameters.clustering, parameters.paper_exact),
+        parameters.clip_seconds,
+        parameters.stride_seconds,
+    )
     with written_atomically(work.folder) as temporary:
         temporary.mkdir(parents=True)
         np.save(temporary / "vectors.npy", vectors)
-        np.savez(
-            temporary / "clustering.npz",
-            participant=np.array(work.results[0].recording.participant),
-            recordings=np.array([result.recording.name for result in work.results]),
-            durations=np.array([result.video.duration for result in work.results if result.video]),
-            recording_of_clip=np.repeat(np.arange(len(work.results)), [len(own) for own in work.starts]),
-            starts=np.concatenate(work.starts),
-            clusters=found.labels_,
-            distances=found.distances_,
-            log_density=found.log_density_,
-            centroids=found.centroids_,
-            clip_seconds=parameters.clip_seconds,
-            stride_seconds=parameters.stride_seconds,
-        )
+        np.savez(temporary / "clustering.npz", **{name: getattr(clustering, name) for name in SAVED})
         (temporary / "made_of.json").write_text(json.dumps(work.made_of, indent=1))
 
 
@@ -143,20 +145,20 @@ def clustering_stamp(folder: Path, participant: str) -> tuple[str, int, int]:
 def load_clustering(folder: Path, participant: str) -> Clustering:
     """A participant's clusters as the job left them."""
     with np.load(participant_folder(folder, participant) / "clustering.npz") as arrays:
-        fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-    if "components" in fields:  # what 0.1 called them
-        fields["principal_components"] = fields.pop("components")
+        saved: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    if "components" in saved:  # what 0.1 called them
+        saved["principal_components"] = saved.pop("components")
     features = participant_folder(folder, participant) / FEATURES
     if features.is_file():
         with np.load(features) as arrays:
             own = {name: arrays[name] for name in arrays.files}
         frames = {name.removeprefix("frame_"): own.pop(name) for name in list(own) if name.startswith("frame_")}
-        fields |= {**own, "frames": Frames(**frames) if frames else None}
-    elif "principal_components" not in fields:
+        saved |= {**own, "frames": Frames(**frames) if frames else None}
+    elif "principal_components" not in saved:
         components, directions = principal(load_vectors(folder, participant))
-        fields |= {"principal_components": components, "principal_directions": directions}
-    fields |= {name: fields[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
-    return Clustering(**{**fields, "recordings": tuple(map(str, fields["recordings"]))})
+        saved |= {"principal_components": components, "principal_directions": directions}
+    saved |= {name: saved[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
+    return Clustering(**{**saved, "recordings": tuple(map(str, saved["recordings"]))})
 
 
 def load_vectors(folder: Path, participant: str) -> npt.NDArray[np.float32]:

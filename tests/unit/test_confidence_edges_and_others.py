@@ -36,21 +36,10 @@ def person(
     starts = np.arange(seconds - 3, dtype=float)
     first = (starts * FRAMES_A_SECOND).astype(int)
     vectors = np.stack([frames[begin : begin + 8].mean(axis=0) for begin in first])
-    found = cluster(vectors, components, seed=1)
     values, directions = principal(vectors)
     return (
-        Clustering(
-            participant=name,
-            recordings=("r",),
-            durations=np.array([float(seconds)]),
-            recording_of_clip=np.zeros(len(starts), np.int64),
-            starts=starts,
-            clusters=found.labels_,
-            distances=found.distances_,
-            log_density=found.log_density_,
-            centroids=found.centroids_,
-            clip_seconds=4.0,
-            stride_seconds=1.0,
+        replace(
+            Clustering.of(name, {"r": (float(seconds), starts)}, cluster(vectors, components, seed=1)),
             principal_components=values,
             principal_directions=directions,
             frames=frames_in_directions_of_clips([(times, [frames])], vectors),
