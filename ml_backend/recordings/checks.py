@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ml_backend.errors import WeakHARError
 from ml_backend.recordings.clips import clip_starts
+from ml_backend.recordings.clocks import is_clock_name
 from ml_backend.recordings.imu import CAMERA_SUFFIXES, Imu, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings
 from ml_backend.recordings.video import VideoInfo, probe
@@ -92,6 +93,10 @@ def _assumed(recording: Recording, imu: Imu, parameters: Parameters) -> list[Pro
         named = ", ".join(f"'{name}'" for name in imu.set_aside)
         found.append(
             f"{recording.imu}: {named} taken for no channel (a clock, counter or number); imu_columns settles it"
+        )
+    if imu.clock is not None and recording.imu_format.time_column is None and not is_clock_name(imu.clock):
+        found.append(
+            f"{recording.imu}: column '{imu.clock}' taken for the clock, since it alone rises; or set time_column"
         )
     by_default = "sampling_rate" not in parameters.model_fields_set
     by_default = by_default and recording.imu_format.sampling_rate == parameters.sampling_rate

@@ -13,34 +13,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
+from ml_backend.recordings.clocks import clock_by_content, is_clock_name, rises, sample_seconds
 from ml_backend.recordings.gopro import CHANNELS, camera_motion
 from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, sampling_rate_of
 
 Floats = npt.NDArray[np.float64]
 
 CAMERA_SUFFIXES = (".mp4", ".mov", ".m4v")
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-CLOCK_NAMES = {
-    *("time", "timestamp", "timestamps", "t", "seconds", "sec", "secs", "elapsed", "elapsed_time", "time_elapsed"),
-    *(
-        "seconds_elapsed",
-        "epoch",
-        "unix",
-        "unixtime",
-        "unix_time",
-        "datetime",
-        "sampletimefine",
-        "zeit",
-        "zeitstempel",
-    ),
-    *("temps", "tiempo", "tempo", "tid", "tijd", "czas", "sampletime", "sample_time", "system_time", "time_stamp"),
-}
-"""What a clock's column may be called, without its unit and in small letters."""
-CLOCK_NAME = re.compile(
-    r"(?P<name>.*?)[\s_]*[(\[]?(?P<unit>s|secs?|seconds|ms|msec|millis|milliseconds|us|µs|μs|micros|microseconds|ns|nanos"
-    r"|nanoseconds)?[)\]]?"
-)
-UNIT_NAMES = {"s": "s", "m": "ms", "u": "us", "µ": "us", "μ": "us", "n": "ns"}
 NO_CHANNEL_NAMES = re.compile(
     r"(.*[\s_])?(activity|label|class|subject|participant|user|person|session|trial|battery|packet|counter|count|index|id|no"
     r"|nr|sample|samples|frame|frames|row|seq|sequence|date)([\s_](id|no|nr|number|index|counter|count|level|name))?"
@@ -50,10 +29,6 @@ SENSOR_NAMES = re.compile(
     r"|.*(acc|gyr|mag|quat|roll|pitch|yaw|press|temp|hum|emg|ecg|ppg|eda|heart).*"
 )
 """What a sensor's axes and quantities are called: a signal of that name may rise as it likes."""
-FEWEST_TO_JUDGE = 20
-"""A signal may rise for a few samples, but not without a break for so many."""
-LEAST_RATE = 5.0
-"""Samples a second below which a clock's unit must be another one."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +81,10 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
     label_column = _named(path, table, how.label_column, ("label",), "labels")
     time_column = _clock(path, table, how, label_column)
     channels, set_aside = _channels(path, table, how, label_column, time_column)
-    seconds = _sample_seconds(path, table, time_column, how)
+    if time_column is None:
+        seconds = np.arange(table.num_rows) / how.sampling_rate
+    else:
+        seconds = sample_seconds(path, time_column, table[time_column], how.time_unit)
     rate = sampling_rate_of(np.diff(seconds))
     return Imu(
         times=how.offset_seconds + seconds * (1 + how.drift_ppm * 1e-6),
@@ -172,44 +150,15 @@ def _check_header(path: Path, table: pa.Table) -> None:
 
 
 def _clock(path: Path, table: pa.Table, how: ImuFormat, label: str | None) -> str | None:
-    """The column of the samples' times: the one that is named, called as clocks are, or without a name, as pandas
-    writes its index, if it rises; None where there is none."""
+    """The column of the samples' times, None where there is none."""
     if how.time_column is not None:
         return _named(path, table, how.time_column, (), "time_column")
-    wanted = how.columns or ()
-    others = [name for name in table.column_names if name != label and name not in wanted]
-    for name in others:
-        if _clock_name(name)[0]:
-            return name
-    return next(
-        (name for name in others if not name.strip() and _rises(table[name]) and not _counts(table[name])), None
+    others = [name for name in table.column_names if name != label and name not in (how.columns or ())]
+    if called := next((name for name in others if is_clock_name(name)), None):
+        return called
+    return clock_by_content(
+        path, table, [name for name in others if not SENSOR_NAMES.fullmatch(name.strip().lower())]
     )
-
-
-def _clock_name(name: str) -> tuple[bool, str | None]:
-    """Whether a column is called as clocks are, and the unit that its name gives."""
-    text = name.strip().lower()
-    if text in CLOCK_NAMES:
-        return True, {"sampletimefine": "us", "seconds": "s", "seconds_elapsed": "s"}.get(text)
-    found = CLOCK_NAME.fullmatch(text)
-    if found and found["name"] in CLOCK_NAMES:
-        return True, UNIT_NAMES[found["unit"][0]] if found["unit"] and found["unit"] != "ms" else found["unit"]
-    return False, None
-
-
-def _rises(column: pa.ChunkedArray) -> bool:
-    """True for numbers or timestamps that rise from each sample to the next."""
-    if pa.types.is_timestamp(column.type):
-        return True
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
-        return False
-    values = column.to_numpy()
-    return len(values) >= FEWEST_TO_JUDGE and bool((np.diff(values) > 0).all())
-
-
-def _counts(column: pa.ChunkedArray) -> bool:
-    """True for the numbers of rows: 0, 1, 2, …"""
-    return bool((np.diff(column.to_numpy()) == 1).all())
 
 
 def _named(path: Path, table: pa.Table, wanted: str | None, usual: Sequence[str], field: str) -> str | None:
@@ -244,9 +193,9 @@ def _channels(
 def _is_no_channel(name: str, column: pa.ChunkedArray) -> bool:
     """True for what is called, or rises, as no signal of a sensor does."""
     text = name.strip().lower()
-    if NO_CHANNEL_NAMES.fullmatch(text) or _clock_name(name)[0]:
+    if NO_CHANNEL_NAMES.fullmatch(text) or is_clock_name(name):
         return True
-    return not SENSOR_NAMES.fullmatch(text) and _rises(column)
+    return not SENSOR_NAMES.fullmatch(text) and rises(column)
 
 
 def _refuse_export_names(path: Path, channels: list[str]) -> list[str]:
@@ -291,48 +240,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _sample_seconds(path: Path, table: pa.Table, name: str | None, how: ImuFormat) -> Floats:
-    """Seconds since the first sample `(n_samples,)`, strictly increasing."""
-    if name is None:
-        return np.arange(table.num_rows) / how.sampling_rate
-    column = table[name]
-    if pa.types.is_timestamp(column.type):
-        column, unit = pc.cast(pc.cast(column, pa.timestamp("ns")), pa.int64()), "ns"
-    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        unit = how.time_unit or _clock_name(name)[1] or _unit_of_epoch(column)
-    else:
-        raise RecordingError(
-            f"{path}: column '{name}' holds {column.type} such as '{column[0].as_py()}'; "
-            "expected seconds or timestamps such as 2024-05-01 12:00:00.02"
-        )
-    if column.null_count:
-        raise RecordingError(
-            f"{path}: column '{name}' has {column.null_count} empty cells; every sample needs a time"
-        )
-    clock = column.to_numpy()
-    # Differences first: nanoseconds since 1970 do not fit a float.
-    seconds = np.asarray((clock - clock[0]) * UNITS[unit], dtype=np.float64)
-    steps = np.diff(seconds)
-    if not (steps > 0).all():
-        row = int((~(steps > 0)).argmax())
-        raise RecordingError(
-            f"{path}: the clock in column '{name}' does not increase at sample {row + 2} "
-            f"({clock[row]} is followed by {clock[row + 1]}); sort the samples, or give each of a packet its own time"
-        )
-    if (rate := sampling_rate_of(steps)) < LEAST_RATE:
-        raise RecordingError(
-            f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not seconds? "
-            "Set time_unit (ms, us, ns) in dataset.yaml"
-        )
-    return seconds
-
-
-def _unit_of_epoch(column: pa.ChunkedArray) -> str:
-    """The unit of a clock that counts from 1970, told by its magnitude; seconds for any other."""
-    first = float(column[0].as_py() or 0)
-    return next((unit for least, unit in ((1e17, "ns"), (1e14, "us"), (1e11, "ms")) if first >= least), "s")
 
 
 def _labels(table: pa.Table, name: str) -> npt.NDArray[np.object_]:

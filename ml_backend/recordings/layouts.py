@@ -84,6 +84,12 @@ class _ManifestEntry(BaseModel):
         return name
 
 
+class _TextLoader(yaml.SafeLoader):
+    """YAML whose scalars are all text, so that 010, no and 1e3 stay what is written; `<<` still merges."""
+
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012 - PyYAML's own way
+
+
 def find_recordings(root: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
     """All recordings under `root`, sorted by participant and name, and what is wrong with the listing."""
     if not root.is_dir():
@@ -143,7 +149,7 @@ def _split(found: list[Recording | Problem]) -> tuple[list[Recording], list[Prob
 def _from_manifest(path: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
     try:
         # Text stays text: YAML would make 8 of the participant 010, and no of nobody.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return [], [Problem(f"{path}: not valid YAML ({' '.join(str(error).split())})")]
     entries = content.get("recordings") if isinstance(content, dict) else None

@@ -32,6 +32,14 @@ def signals(count: int) -> dict[str, np.ndarray]:
     [
         *[("Time (s)", 1.0), ("time [ms]", 1e3), ("timestamp_ms", 1e3), ("Timestamp (us)", 1e6), ("t", 1.0)],
         *[("SampleTimeFine", 1e6), ("seconds_elapsed", 1.0), ("epoch", 1.0), ("Zeit (ms)", 1e3), ("time_ns", 1e9)],
+        *[
+            ("time (microseconds)", 1e6),
+            ("Elapsed Time (s)", 1.0),
+            ("elapsed time", 1.0),
+            ("ts", 1.0),
+            ("time_sec", 1.0),
+        ],
+        *[("Local timestamp (ms)", 1e3), ("Date time", 1.0), ("TimeStamp [nanoseconds]", 1e9), ("time.ms", 1e3)],
         *[("elapsed (s)", 1.0), ("TIMESTAMP", 1.0), ("temps (s)", 1.0), ("", 1.0), ("time (µs)", 1e6)],
     ],
 )
@@ -42,6 +50,27 @@ def test_a_clock_is_known_by_its_name_with_its_unit(tmp_path: Path, name: str, u
     np.testing.assert_allclose(imu.times, times, atol=1e-3)
     assert imu.channels == ("ax", "ay", "az")
     assert imu.clock == name
+
+
+def test_a_clock_in_minutes_is_none_in_seconds(tmp_path: Path) -> None:
+    times = np.arange(300) / 50
+    imu = read_imu(write(tmp_path / "imu.csv", {"Time (min)": times / 60, **signals(300)}), ImuFormat())
+    assert imu.sampling_rate == pytest.approx(50, rel=1e-3)
+
+
+def test_what_alone_rises_is_the_clock_whatever_it_is_called(tmp_path: Path) -> None:
+    columns = {"row": np.arange(300), "unix_ms_utc": 1_700_000_000_000 + 20 * np.arange(300), **signals(300)}
+    imu = read_imu(write(tmp_path / "imu.csv", columns), ImuFormat())
+    assert (imu.clock, imu.sampling_rate, imu.set_aside) == ("unix_ms_utc", 50, ("row",))
+    path = write(tmp_path / "two.csv", {**columns, "device": 3 + np.arange(300) / 50})
+    with pytest.raises(
+        RecordingError, match="'unix_ms_utc' and 'device' may each be the clock; name one in time_column"
+    ):
+        read_imu(path, ImuFormat())
+    assert read_imu(path, ImuFormat(time_column="device")).sampling_rate == 50
+    milliseconds = write(tmp_path / "ms.csv", {"tick": 20 * np.arange(300), **signals(300)})
+    with pytest.raises(RecordingError, match=r"'tick' gives 0\.05 samples a second; is its unit not seconds"):
+        read_imu(milliseconds, ImuFormat())
 
 
 @pytest.mark.parametrize("per_second", [1, 10**3, 10**6, 10**9])
@@ -132,6 +161,20 @@ def test_participants_in_yaml_stay_what_is_written(tmp_path: Path) -> None:
     found, problems = find_recordings(tmp_path, Parameters())
     assert sorted(recording.participant for recording in found) == sorted(names)
     assert problems == []
+
+
+def test_yaml_merges_and_fields_left_empty_are_as_in_yaml(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(
+        "wrist: &wrist {imu_columns: [ax, ay], sampling_rate: 104}\n"
+        "recordings:\n"
+        "  - {participant: 010, video: v.mp4, imu: v.csv, offset_seconds: 2.5, <<: *wrist}\n"
+        "  - {participant: 011, recording: , video: w.mp4, imu: w.csv, labels: ~, drift_ppm: null}\n"
+    )
+    (first, second), problems = find_recordings(tmp_path, Parameters())
+    assert problems == []
+    assert first.imu_format == ImuFormat(sampling_rate=104, offset_seconds=2.5, columns=("ax", "ay"))
+    assert second.name == "w"
+    assert second.imu_format == ImuFormat()
 
 
 def test_check_says_what_it_assumed(tmp_path: Path) -> None:
