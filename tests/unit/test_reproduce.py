@@ -1,5 +1,6 @@
 """Published downloads in their own layout, the simulated annotator, and the paper's tables made from them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,11 @@ def test_the_papers_name_is_found_in_the_folders(published: Path) -> None:
     assert paper_name(dataset, None) == "WEAR"
     assert paper_name(dataset, "wetlab") == "Wetlab"
     assert paper_name(dataset, "mine") == "mine"
+
+
+def test_gaps_of_a_published_imu_are_zero_as_in_the_papers_code(published: Path) -> None:
+    dataset = read_published(published)
+    assert dataset.imu("sbj_0").values[7, 0] == 0  # left empty in the file
+    assert replace(dataset, missing_values="interpolate").imu("sbj_0").values[7, 0] != 0
+    assert dataset.first(2).participants == ("sbj_0", "sbj_1")
+    assert dataset.first(2).splits == (("sbj_0",), ("sbj_1",))

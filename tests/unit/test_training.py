@@ -26,7 +26,7 @@ from ml_backend.labels import parse_threshold
 from training import PHGCELoss, ShallowDeepConvLSTM, TinyHAR, WeightedCrossEntropy
 from training.approaches import Approach, parse_approaches, training_labels
 from training.cli import cli
-from training.dataset import Dataset, read_dataset, read_recording, window_starts
+from training.dataset import UNLABELLED, Dataset, read_dataset, read_recording, window_starts
 from training.errors import TrainingError
 from training.evaluate import make_jobs, run_grid, scores
 from training.loop import Settings, _training_windows, predict, predicted_classes, train
@@ -356,6 +356,45 @@ def test_paper_exact_windows_span_gaps(dataset: Dataset) -> None:
         [participant.annotated for participant in participants if participant.annotated is not None]
     )
     np.testing.assert_array_equal(values, dataset.values[annotated])
+
+
+def test_paper_exact_labels_random_clips_as_their_clusters(dataset: Dataset) -> None:
+    for participant in dataset.participants:
+        ours, published = (
+            training_labels(dataset, participant, Approach("random-ce"), 3, as_published)
+            for as_published in (False, True)
+        )
+        np.testing.assert_array_equal(ours == UNLABELLED, published == UNLABELLED)  # the same clips
+        drawn = published != UNLABELLED
+        assert drawn.any()
+        weak = training_labels(dataset, participant, Approach("weak-ce"), 3)
+        np.testing.assert_array_equal(published[drawn], weak[drawn])
+    assert (ours != published).any()
+
+
+def test_f1_by_subject_counts_classes_that_a_subject_lacks_as_zero(dataset: Dataset, tmp_path: Path) -> None:
+    """As the authors average: what a participant does not do costs, where the pooled score does not see it."""
+    first = dataset.participants[0]
+    assert first.truth is not None
+    one_class = replace(first, truth=np.full(len(first.truth), 1))
+    lacking = replace(dataset, participants=(one_class, *dataset.participants[1:]))
+    jobs = make_jobs(lacking, ["tinyhar"], [Approach("full")], [1], [])
+    for number, (job, participant) in enumerate(zip(jobs, lacking.participants, strict=True)):
+        (tmp_path / job.folder).mkdir(parents=True)
+        (tmp_path / job.folder / "result.json").write_text("{}")
+        assert participant.truth is not None
+        np.save(tmp_path / job.folder / f"{number}.npy", participant.truth.astype(np.int16))  # all right
+    (score,) = scores(lacking, jobs, tmp_path)
+    assert score.macro_f1[0] == pytest.approx(100)
+    others = len(lacking.participants) - 1
+    assert score.subject_f1[0] == pytest.approx(100 * (1 / len(dataset.labels) + others) / (1 + others))
+
+
+def test_three_periods_are_no_gap_and_more_are(tmp_path: Path) -> None:
+    for steps, segments in ((2.9, 1), (3.1, 2)):
+        times = np.r_[np.arange(100), np.arange(100) + 99 + steps] / 50
+        pa.parquet.write_table(pa.table({"time": times, "x": np.zeros(200)}), tmp_path / "r.parquet")
+        assert read_recording(tmp_path / "r.parquet", ("x",), 50.0)[2].max() + 1 == segments
 
 
 def test_paper_exact_weighs_classes_as_the_published_code(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,136 @@
+"""A project's labels as pages and exports ask for them: remembered, and made anew when anything of them changes."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml_backend.clusters import (
+    ParticipantWork,
+    cluster_participant,
+    list_participants,
+    load_clustering,
+    participant_folder,
+    write_features,
+)
+from ml_backend.jobs import Store, clusters_folder, project_labels
+from ml_backend.jobs import projects as remembering
+from ml_backend.labelstudio import TaskAnswer
+from ml_backend.recordings import CheckedRecording, ImuFormat, Recording, VideoInfo
+from ml_backend.settings import Parameters, Settings
+from ml_backend.web.report import project_report
+
+CLASSES = ("walking", "jogging", "squats")
+CLIPS = 120
+
+
+@pytest.fixture
+def project(store: Store, settings: Settings) -> list[TaskAnswer]:
+    """Two participants alike, whose clusters are all answered; returns the answers."""
+    choices = "".join(f"<Choice value='{name}'/>" for name in CLASSES)
+    config = f"<View><HyperText name='clip' value='$html'/><Choices name='a' toName='clip'>{choices}</Choices></View>"
+    store.save_project(1, label_config=config, parameters="{}")
+    folder, looks = clusters_folder(settings, 1), 0.7 * np.random.default_rng(0).normal(size=(3, 16))
+    answers = []
+    for number, name in enumerate(("p1", "p2")):
+        random = np.random.default_rng(number)
+        truth = np.repeat(random.permutation(np.arange(12) % 3), CLIPS // 12)
+        vectors = (looks[truth] + random.normal(size=(CLIPS, 16))).astype(np.float32)
+        recording = Recording(name, "r", Path("r.mp4"), Path("r.csv"), ImuFormat())
+        checked = CheckedRecording(recording, VideoInfo(CLIPS + 3.0, 640, 480, 25.0, "h264"), None, CLIPS, 0.0)
+        work = ParticipantWork(participant_folder(folder, name), [checked], [np.arange(float(CLIPS))], {})
+        cluster_participant(Parameters(components=15), work, vectors)
+        write_features(work, None, None)
+        clustering = load_clustering(folder, name)
+        asked = [int(clip) for clip in clustering.centroids if clip >= 0]
+        tasks = [(1000 * number + clip, name, clustering.key(clip)) for clip in asked]
+        store.add_tasks(1, tasks)
+        answers += [
+            TaskAnswer(task, task, CLASSES[truth[clip]], skipped=False, updated_at=1.0)
+            for (task, _, _), clip in zip(tasks, asked, strict=True)
+        ]
+    for one in answers:
+        store.upsert_annotation(1, one)
+    list_participants(folder, ("p1", "p2"))
+    return answers
+
+
+def propagated(store: Store, settings: Settings) -> list[list[int]]:
+    return [labels.propagated.tolist() for labels in project_labels(store, settings, 1)]
+
+
+def test_labels_are_remembered_until_an_answer_changes(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    really = remembering.participant_labels
+    monkeypatch.setattr(remembering, "participant_labels", lambda *given: made.append(1) or really(*given))
+    before = propagated(store, settings)
+    assert propagated(store, settings) == before
+    assert len(made) == 2  # once a participant, not once a call
+    other = CLASSES[1] if project[0].choice == CLASSES[0] else CLASSES[0]
+    store.upsert_annotation(1, replace(project[0], choice=other, updated_at=2.0))
+    assert propagated(store, settings) != before
+    assert len(made) == 4
+
+
+@pytest.mark.usefixtures("project")
+def test_a_class_a_parameter_or_new_clusters_make_labels_anew(store: Store, settings: Settings) -> None:
+    first = project_labels(store, settings, 1)
+    assert first[0].from_others > 0
+    store.save_project(1, parameters=json.dumps({"across_participants": False}))
+    alone = project_labels(store, settings, 1)
+    assert alone[0].from_others == 0
+    config = store.project(1).label_config
+    store.save_project(1, label_config=config.replace("'walking'", "'strolling'"))
+    renamed = project_labels(store, settings, 1)
+    assert renamed[0].answered < alone[0].answered
+    store.save_project(1, label_config=config)
+    features = participant_folder(clusters_folder(settings, 1), "p1") / "features.npz"
+    os.utime(features, ns=(1, 1))
+    held = project_labels(store, settings, 1)[0]
+    assert held is not alone[0]
+    assert project_labels(store, settings, 1)[0] is held
+
+
+def test_a_temperature_is_found_once_for_the_same_answers(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = project_labels(store, settings, 1)
+    kept = participant_folder(clusters_folder(settings, 1), "p1") / "temperature.json"
+    assert json.loads(kept.read_text())["temperature"] == found[0].temperature
+    assert found[0].temperature is not None
+    remembering._remembered.clear()  # as in another process
+
+    def never(*_: object) -> float:
+        raise AssertionError("the temperature is known")
+
+    monkeypatch.setattr("ml_backend.labels.labelling.temperature", never)
+    assert [labels.temperature for labels in project_labels(store, settings, 1)] == [one.temperature for one in found]
+    store.upsert_annotation(1, replace(project[0], choice=None, skipped=True, updated_at=2.0))
+    with pytest.raises(AssertionError, match="the temperature is known"):
+        project_labels(store, settings, 1)
+
+
+def test_the_page_says_how_many_labels_should_be_right(
+    store: Store, settings: Settings, project: list[TaskAnswer]
+) -> None:
+    page = project_report(store, settings, store.project(1)).participants[0]
+    labels = project_labels(store, settings, 1)[0]
+    assert page.calibrated
+    assert page.expected == pytest.approx(labels.confidence.mean())
+    assert page.mark is not None
+    curve = np.array([point.split(",") for point in page.curve.split()], dtype=float)
+    assert curve[-1] == pytest.approx(page.mark, abs=0.1)  # without a threshold all clips are kept
+    assert (np.diff(curve[:, 1]) >= -0.11).all()  # further down, the more are kept
+    store.save_project(1, parameters=json.dumps({"threshold": "p0.999"}))
+    strict = project_report(store, settings, store.project(1)).participants[0]
+    assert strict.coverage < page.coverage
+    assert strict.expected is not None
+    assert strict.expected >= 0.999
+    for one in project[:12]:  # three answers are too few to calibrate by
+        store.upsert_annotation(1, replace(one, choice=None, skipped=True, updated_at=2.0))
+    assert not project_report(store, settings, store.project(1)).participants[0].calibrated
