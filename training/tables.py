@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.table import Column, Table
 
 from training.dataset import Dataset
@@ -26,7 +27,8 @@ PAPER_MODELS = {"shallow_deepconvlstm": 0, "tinyhar": 2}
 
 
 def write_tables(dataset: Dataset, scores: list[Score], folder: Path, components: str = "100") -> None:
-    """Write table.md, table.csv, table.tex, results.json, and for each row its classes and confusion matrix.
+    """Write table.md, table.csv, table.tex, results.json, for each row its classes and confusion matrix, and for each
+    model those of all its rows side by side, as the paper's Figure 3.
 
     components: beside which of the paper's columns, `classes` (as many clusters as classes), `50` or `100`.
     """
@@ -49,6 +51,9 @@ def write_tables(dataset: Dataset, scores: list[Score], folder: Path, components
         ]
         write_text(folder / "classes" / f"{name}.csv", _csv(table))
         _confusion(score, dataset.labels, folder / "confusion" / name)
+    for model in dict.fromkeys(score.model for score in scores):
+        own = [score for score in scores if score.model == model]
+        _confusions_side_by_side(own, dataset.labels, folder / "confusion" / f"{model}.png")
 
 
 def terminal_table(dataset: Dataset, scores: list[Score], components: str = "100") -> Table:
@@ -117,20 +122,17 @@ def _latex(header: list[str], rows: list[list[str]]) -> str:
 
 def _confusion(score: Score, labels: tuple[str, ...], path: Path) -> None:
     """Row-normalised, in percent."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    sums = score.confusion.sum(axis=1, keepdims=True)
-    shares = 100 * score.confusion / np.where(sums > 0, sums, 1)
+    shares = _shares(score)
     rows = [
         ["truth \\ predicted", *labels],
         *[[label, *map("{:.2f}".format, row)] for label, row in zip(labels, shares, strict=True)],
     ]
     write_text(path.with_suffix(".csv"), _csv(rows))
     size = 2.5 + 0.55 * len(labels)
-    figure, axes = plt.subplots(figsize=(size, size), layout="constrained")
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="truth")
     axes.set_xticklabels(labels, rotation=90)
@@ -147,4 +149,32 @@ def _confusion(score: Score, labels: tuple[str, ...], path: Path) -> None:
             color="white" if share > 50 else "black",
         )
     figure.savefig(path.with_suffix(".png"), dpi=120)
-    plt.close(figure)
+
+
+def _confusions_side_by_side(scores: list[Score], labels: tuple[str, ...], path: Path) -> None:
+    """One model's confusion matrices in four columns, row-normalised."""
+    from matplotlib.figure import Figure
+
+    across = min(4, len(scores))
+    down = -(-len(scores) // across)
+    size = 1.8 + 0.14 * len(labels)
+    figure = Figure(figsize=(size * across + 1.5, size * down + 1.5), layout="constrained")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(scores) :]:
+        axes.set_axis_off()
+    for axes, score in zip(grid.flat, scores, strict=False):
+        image = axes.imshow(_shares(score), cmap="Blues", vmin=0, vmax=100)
+        axes.set_title(str(score.approach), fontsize=9)
+        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=6)
+        axes.set_yticks(range(len(labels)), labels, fontsize=6)
+        axes.tick_params(labelbottom=True)
+    figure.colorbar(image, ax=grid, label="recall, percent", shrink=0.6)
+    figure.suptitle(scores[0].model)
+    figure.savefig(path, dpi=120)
+
+
+def _shares(score: Score) -> npt.NDArray[np.float64]:
+    """The confusion matrix in percent of each row."""
+    sums = score.confusion.sum(axis=1, keepdims=True)
+    shares: npt.NDArray[np.float64] = 100 * score.confusion / np.where(sums > 0, sums, 1)
+    return shares

@@ -132,7 +132,7 @@ def reproduce(
         paper.write_outcome(dataset, outcome, target, stem)
         header, lines = paper.table_rows(outcome)
         columns = (Column(name, no_wrap=True) for name in header)
-        shown = Table(*columns, title=outcome.title, box=None, pad_edge=False)
+        shown = Table(*columns, title=f"{outcome.title}; percent", box=None, padding=(0, 1, 0, 0))
         for line in lines:
             shown.add_row(*line)
         out.print(shown)

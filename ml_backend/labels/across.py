@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
+from scipy.special import log_softmax
 
 from ml_backend.clusters import Clustering
 from ml_backend.labels.discriminant import Moments
@@ -107,8 +107,7 @@ def in_common(clustering: Clustering, basis: Floats) -> Floats | None:
 def _log_posterior(moments: Moments, values: Floats) -> Floats:
     """`(n, K)`, all classes alike beforehand; -inf for those that nobody has."""
     directions, offsets = moments.discriminant()
-    scores = values @ directions + offsets
-    result: Floats = scores - logsumexp(scores, axis=1, keepdims=True)
+    result: Floats = log_softmax(values @ directions + offsets, axis=1)
     return result
 
 

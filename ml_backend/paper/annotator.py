@@ -1,7 +1,6 @@
 """An annotator who knows the ground truth, in a person's place, as the paper simulates one (section 4): for
 experiments on labelled recordings."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,7 +70,8 @@ def annotate(
 ) -> WeakLabels:
     """Answer for each cluster's centroid clip, or for more of its clips, nearest first, by majority.
 
-    On a tie the nearest of the tied clips decides. With `components (n_clips, m)` a discriminant corrects the labels.
+    On a tie the class that comes first among the dataset's wins, as in the published code. With `components
+    (n_clips, m)` a discriminant corrects the labels.
     """
     answers = track.answers
     labels = np.full(len(clusters.centroids_), UNLABELLED, dtype=np.int64)
@@ -79,9 +79,7 @@ def annotate(
     for cluster in np.unique(clusters.labels_):
         own = np.flatnonzero(clusters.labels_ == cluster)
         nearest = own[np.argsort(clusters.distances_[own], kind="stable")][:answers_per_cluster]
-        votes = Counter(answers[nearest].tolist())
-        most = max(votes.values())
-        labels[cluster] = next(answer for answer in answers[nearest] if votes[answer] == most)
+        labels[cluster] = np.bincount(answers[nearest]).argmax()
         answered.append(nearest)
     clips, asked = labels[clusters.labels_], np.concatenate(answered)
     if components is not None:

@@ -83,11 +83,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; `paper` is (mean, std) where the paper gives it."""
+    """A line of a table; where the paper gives them, `paper` is (mean, std) and `paper_watched` the share of the data
+    that was annotated, in percent."""
 
     name: str
     case: Case
     paper: tuple[float, float] | None = None
+    paper_watched: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def embeddings_table(dataset: PublishedDataset, name: str, way: Way, progress: P
     for backbone in BACKBONES:
         title = _title(backbone)
         value = None if column is None else _pair(paper[title][column])
-        rows.append(Row(title, way(backbone=backbone), value))
+        rows.append(Row(title, way(backbone=backbone), value, _watched_of_paper(name)))
     return _measured(dataset, f"{name}: labelling accuracy by embedding, 100 clusters", rows, progress)
 
 
@@ -116,33 +118,38 @@ def clusters_figure(dataset: PublishedDataset, name: str, way: Way, progress: Pr
     answers = _answers_of_paper(name)
     rows = []
     for backbone in BACKBONES:
-        for components in (len(dataset.labels), *COMPONENTS):
+        for components in _counts(dataset):
+            case = way(backbone=backbone, components=components)
             value = answers.get((1, components)) if backbone == "clip+raft" else None
-            rows.append(
-                Row(f"{_title(backbone)}, {components}", way(backbone=backbone, components=components), value)
-            )
+            rows.append(Row(f"{_title(backbone)}, {components}", case, value, _watched_of_case(name, case)))
     return _measured(dataset, f"{name}: labelling accuracy by number of clusters", rows, progress)
 
 
 def ablation(dataset: PublishedDataset, name: str, which: str, way: Way, progress: Progress) -> Outcome:
     """One of the supplement's: `clip-length`, `answers` a cluster, `thresholds`; CLIP+RAFT."""
+    answers = _answers_of_paper(name)
     if which == "clip-length":
-        paper = _paper("clip_length_seconds_c100")
-        of_dataset = paper.get(name, {})
+        of_dataset = _paper("clip_length_seconds_c100").get(name, {})
         rows = [
-            Row(f"{seconds} s", way(clip_seconds=seconds), _pair(of_dataset.get(str(seconds))))
+            Row(f"{seconds} s", way(clip_seconds=seconds), _pair(own), own[2] if own else None)
             for seconds in CLIP_SECONDS
+            for own in [of_dataset.get(str(seconds))]
         ]
     elif which == "answers":
-        answers = _answers_of_paper(name)
         rows = [
-            Row(f"{components} clusters, {count} clips each", case, answers.get((count, components)))
-            for components in (len(dataset.labels), *COMPONENTS)
+            Row(f"C = {components}, answers = {count}", case, answers.get((count, components)))
+            for components in _counts(dataset)
             for count in ANSWERS
             for case in [way(components=components, answers=count)]
         ]
     elif which == "thresholds":
-        rows = [Row(f"T = {threshold}", way(threshold=threshold)) for threshold in THRESHOLDS]
+        rows = [
+            Row(f"C = {components}, T = {threshold}", case, value, _watched_of_case(name, case))
+            for components in _counts(dataset)
+            for threshold in THRESHOLDS
+            for case in [way(components=components, threshold=threshold)]
+            for value in [answers.get((1, components)) if threshold == "none" else None]
+        ]
     else:
         raise ConfigError(f"ablation '{which}' is not known; known are {', '.join(ABLATIONS)}")
     return _measured(dataset, f"{name}: labelling accuracy by {which}", rows, progress)
@@ -267,15 +274,17 @@ def sample_table(
 
 
 def table_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
-    """Header and rows as text: ours, the paper's and the difference, the share watched and the share kept."""
-    header = ["", "ours", "paper", "difference", "% watched", "% kept"]
+    """Header and rows as text: ours, the paper's and the difference, the share watched and the paper's, and
+    the share kept, all in percent."""
+    header = ["", "ours", "paper", "differs", "watched (paper)", "kept"]
     rows = []
     for row, result in outcome.rows:
         mean, std = result.of_participants.mean(), result.of_participants.std()
         paper = f"{row.paper[0]:.2f} ± {row.paper[1]:.2f}" if row.paper else "-"
         difference = f"{mean - row.paper[0]:+.2f}" if row.paper else "-"
-        shares = [f"{result.watched.mean():.2f}", f"{100 * result.coverage.mean():.1f}"]
-        rows.append([row.name, f"{mean:.2f} ± {std:.2f}", paper, difference, *shares])
+        watched = f"{result.watched.mean():.2f}" + (f" ({row.paper_watched:.2f})" if row.paper_watched else "")
+        kept = f"{100 * result.coverage.mean():.1f}"
+        rows.append([row.name, f"{mean:.2f} ± {std:.2f}", paper, difference, watched, kept])
     return header, rows + [[row.name, "awaits its vectors", *["-"] * 4] for row in outcome.waiting]
 
 
@@ -296,7 +305,8 @@ def write_outcome(dataset: PublishedDataset, outcome: Outcome, folder: Path, ste
 
 
 def write_box_plots(outcome: Outcome, path: Path) -> None:
-    """Box plots over participants, a group an embedding, a box a number of clusters; PNG."""
+    """The paper's Figure 2, PNG: box plots over participants, a group an embedding, a box a number of clusters, and
+    under them bars of the share watched."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -304,13 +314,15 @@ def write_box_plots(outcome: Outcome, path: Path) -> None:
 
     counts = sorted({row.case.components for row, _ in outcome.rows})
     names = list(dict.fromkeys(row.name.rpartition(",")[0] for row, _ in outcome.rows))
-    figure, axes = plt.subplots(figsize=(2.5 + 1.3 * len(names), 4.5), layout="constrained")
+    size = (2.5 + 1.3 * len(names), 6)
+    figure, (above, below) = plt.subplots(2, sharex=True, figsize=size, layout="constrained", height_ratios=[3, 1])
     for number, components in enumerate(counts):
         found = [(names.index(row.name.rpartition(",")[0]), result) for row, result in outcome.rows
                  if row.case.components == components]  # fmt: skip
-        boxes = axes.boxplot(
+        places = [place + (number - (len(counts) - 1) / 2) * 0.25 for place, _ in found]
+        boxes = above.boxplot(
             [result.of_participants for _, result in found],
-            positions=[place + (number - (len(counts) - 1) / 2) * 0.25 for place, _ in found],
+            positions=places,
             widths=0.2,
             patch_artist=True,
             medianprops={"color": "black"},
@@ -318,9 +330,13 @@ def write_box_plots(outcome: Outcome, path: Path) -> None:
         )
         for box in boxes["boxes"]:
             box.set_facecolor(f"C{number}")
-    axes.set_xticks(range(len(names)), names)
-    axes.set(ylabel="labelling accuracy, percent", title=outcome.title, ylim=(0, 100))
-    axes.legend(loc="lower right")
+        bars = below.bar(places, [result.watched.mean() for _, result in found], width=0.2, color=f"C{number}")
+        below.bar_label(bars, fmt="%.0f", fontsize=7)
+    above.set(ylabel="labelling accuracy, percent", title=outcome.title, ylim=(0, 100))
+    above.legend(loc="lower right")
+    below.set_xticks(range(len(names)), names)
+    below.set(ylabel="watched, percent")
+    below.margins(y=0.2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -428,6 +444,21 @@ def _paper(table: str) -> dict[str, Any]:
 
 def _title(backbone: str) -> str:
     return "+".join(PAPER_NAMES[part] for part in backbone.split("+"))
+
+
+def _counts(dataset: PublishedDataset) -> tuple[int, ...]:
+    """The paper's numbers of clusters: as many as classes, 50, 100."""
+    return len(dataset.labels), *COMPONENTS
+
+
+def _watched_of_paper(name: str) -> float | None:
+    """The share of the data that the paper's annotator sees with 100 clips of 4 s, in percent."""
+    row = _paper("clip_length_seconds_c100").get(name)
+    return float(row["4"][2]) if row else None
+
+
+def _watched_of_case(name: str, case: Case) -> float | None:
+    return _watched_of_paper(name) if case.components == 100 else None
 
 
 def _answers_of_paper(name: str) -> dict[tuple[int, int], tuple[float, float]]:

@@ -27,6 +27,7 @@ def test_table_3_trains_on_the_weak_labels_of_each_seed(published: Path, tmp_pat
         config = json.loads((own / "seed-1" / "config.json").read_text())
         assert config["settings"]["paper_exact"] is True
         assert config["settings"]["precision"] == "float32"
+    assert (own / "confusion" / "tinyhar.png").read_bytes().startswith(b"\x89PNG")
     rows = [line for line in shown.splitlines() if line.startswith("TinyHAR")]
     assert len(rows) == len(set(rows)) == 2 * 9  # told apart on 80 columns
     assert all(len(line) <= 80 for line in shown.splitlines() if "written to" not in line)

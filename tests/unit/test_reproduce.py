@@ -101,7 +101,7 @@ def test_the_annotator_answers_with_the_last_sample_and_labels_the_clips_first_s
     assert weak.accuracy(track) == pytest.approx((2 / 5 + 1) / 2)
 
 
-def test_several_answers_vote_and_the_nearest_of_a_tie_decides() -> None:
+def test_several_answers_vote_and_the_first_class_of_a_tie_decides() -> None:
     track = Track(np.arange(300) / 50, np.repeat([0, 1, 1, 2, 2, 0], 50), np.arange(6.0), 1.0, 1.0)
 
     class One:
@@ -113,6 +113,9 @@ def test_several_answers_vote_and_the_nearest_of_a_tie_decides() -> None:
         return int(annotate(track, One(), answers).samples[0])
 
     assert [label(1), label(3), label(5)] == [0, 1, 1]
+    # Answers 2, 0, 1, 2, 0: the classes 0 and 2 have two each, and 2 is the nearest clip's.
+    tied = Track(track.times, np.repeat([2, 0, 1, 2, 0, 1], 50), track.starts, 1.0, 1.0)
+    assert annotate(tied, One(), 5).samples[0] == 0
     assert len(annotate(track, One(), 5).answered) == 5
     kept = annotate(track, One(), 1, parse_threshold("3"))
     assert kept.coverage == 0.5
@@ -209,15 +212,16 @@ def test_figure_2_draws_box_plots_and_a_row_without_vectors_awaits_them(tmp_path
     assert "# WEAR: labelling accuracy by number of clusters" in table
 
 
-@pytest.mark.parametrize(("name", "rows"), [("clip-length", 3), ("answers", 6), ("thresholds", 4)])
+@pytest.mark.parametrize(("name", "rows"), [("clip-length", 3), ("answers", 6), ("thresholds", 12)])
 def test_the_supplements_ablations(published: Path, tmp_path: Path, name: str, rows: int) -> None:
     run(published, "--ablation", name, "--propagation", "discriminant", "--clustering", "ward", "--out", tmp_path)
     lines = (tmp_path / f"{name}.csv").read_text().splitlines()
     assert len(lines) == 1 + rows
     if name == "thresholds":
-        kept = [float(line.split(",")[-1]) for line in lines[1:]]
-        assert kept == sorted(kept, reverse=True)
-        assert kept[0] == 100
+        kept = np.array([float(line.split(",")[-1]) for line in lines[1:]]).reshape(3, 4)
+        assert (kept == np.sort(kept, axis=1)[:, ::-1]).all()
+        assert (kept[:, 0] == 100).all()
+        assert [line.split(",")[0] for line in lines[1::4]] == [f'"C = {count}' for count in (4, 50, 100)]
 
 
 @pytest.mark.parametrize(
