@@ -83,7 +83,7 @@ def clip_embeddings(
 
 
 def main(folder: Path) -> None:
-    real = read_dataset(SHARED_DATA / "hawthorne")
+    real = read_dataset(SHARED_DATA / "hawthorne", sampling_rate=50.0)
     datasets = []
     for noise in (NOISE, HIGH_NOISE):
         right = simulate_export(real, noise, folder / f"export-{noise}")

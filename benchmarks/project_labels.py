@@ -23,7 +23,7 @@ from ml_backend.clusters import (
 )
 from ml_backend.jobs import open_store, project_labels
 from ml_backend.labelstudio import TaskAnswer
-from ml_backend.recordings import CheckedRecording, ImuFormat, Recording, VideoInfo
+from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
 
 FOLDER = Path("build/benchmarks/project_labels")
@@ -58,7 +58,7 @@ def prepare() -> None:
 
 def clustered(folder: Path, name: str, vectors: np.ndarray) -> Clustering:
     """A participant's clusters as the job writes them, without frames."""
-    recording = Recording(name, "r", Path("r.mp4"), Path("r.csv"), ImuFormat())
+    recording = Recording(name, "r", Path("r.mp4"), (ImuFile(Path("r.csv"), ImuFormat()),))
     video = VideoInfo(len(vectors) + 3.0, 640, 480, 25.0, "h264")
     checked = CheckedRecording(recording, video, None, len(vectors), video.duration)
     starts = np.arange(len(vectors), dtype=float)

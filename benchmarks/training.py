@@ -84,6 +84,10 @@ def textbook(model_name: str, dataset: Dataset) -> float:
     return 100 * float(recall_score(np.concatenate(truths), np.concatenate(predictions), average="macro"))
 
 
+def read_hawthorne(folder: Path) -> Dataset:
+    return read_dataset(folder, sampling_rate=50.0)
+
+
 def ours(model_name: str, settings: Settings, dataset: Dataset) -> float:
     jobs = make_jobs(dataset, [model_name], [Approach("full")], [1], [])
     with TemporaryDirectory() as folder:
@@ -127,10 +131,10 @@ def long_training(folder: Path) -> float:
 def measure() -> Rows:
     rows: Rows = []
     for model in MODELS:
-        slow = in_child(read_dataset, partial(textbook, model), SHARED_DATA / "hawthorne")
+        slow = in_child(read_hawthorne, partial(textbook, model), SHARED_DATA / "hawthorne")
         for precision in ("float32", "auto"):
             settings = replace(SETTINGS, precision=precision)
-            fast = in_child(read_dataset, partial(ours, model, settings), SHARED_DATA / "hawthorne")
+            fast = in_child(read_hawthorne, partial(ours, model, settings), SHARED_DATA / "hawthorne")
             rows.append(
                 {
                     "model, precision": f"{model}, {precision}",

@@ -58,8 +58,10 @@ class Parameters(BaseModel):
         False,
         description="As the paper's code: its centroid clips, cluster propagation, labels at a clip's first stride",
     )
-    sampling_rate: float = Field(50.0, gt=0, description="Rate (Hz) of IMU files that have no time column")
+    sampling_rate: float | None = Field(None, gt=0, description="Rate (Hz) of IMU files that have no clock")
     missing_values: str = Field("error", description="What to do with gaps in a channel: `error` or `interpolate`")
+    duplicate_stamps: str = Field("error", description="Samples that share a time: `error`, or `spread` them evenly")
+    strict: bool = Field(False, description="Stop where a recording cannot be used, instead of leaving it out")
     suggest: bool = Field(False, description="Pre-select the likeliest class of a clip, by all participants' answers")
 
     @field_validator("backbone")

@@ -18,20 +18,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from training.dataset import Dataset
-    from training.loop import Settings
+    from training.loop import Settings, Trained
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out, err = Console(), Console(stderr=True)
 
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="An export of weakhar, or a folder of WEAR-style CSV")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that train wrote")]
+Labels = Annotated[Path | None, typer.Option("--out", help="CSV to write; else RECORDING.labels.csv here")]
 Config = Annotated[Path | None, typer.Option(help="A YAML file with any of the options")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to")]
 Setting = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="NAME=VALUE", help="epochs=30, batch_size=100, normalise=true …"),
 ]
+Rate = Annotated[float | None, typer.Option("--sampling-rate", min=1, help="Hz, of CSV files without a column time")]
 Exact = Annotated[bool | None, typer.Option("--paper-exact", help="With the oddities of the published code")]
 
 
@@ -61,6 +66,7 @@ def train(
     threshold: Annotated[str | None, typer.Option(help="none, a distance (6), a share (90%) or p0.9")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     hold_out: Annotated[list[str] | None, typer.Option(help="Participant not to train on; may be repeated")] = None,
+    sampling_rate: Rate = None,
     option: Setting = None,
     paper_exact: Exact = None,
     config: Config = None,
@@ -73,12 +79,20 @@ def train(
     from training.loop import train as train_model
     from training.saved import save_model
 
-    given = _merged(config, model=model, approach=approach, threshold=threshold, seed=seed, hold_out=hold_out)
+    given = _merged(
+        config,
+        model=model,
+        approach=approach,
+        threshold=threshold,
+        seed=seed,
+        hold_out=hold_out,
+        sampling_rate=sampling_rate,
+    )
     settings = _settings(given, option, paper_exact)
     name, chosen = str(given.get("model", "tinyhar")), str(given.get("approach", "weak-phgce"))
     if not chosen.startswith("weak") and str(given.get("threshold", "none")) != "none":
         raise TrainingError(f"approach '{chosen}' takes no threshold; use weak-ce or weak-phgce")
-    dataset = read_dataset(export)
+    dataset = read_dataset(export, _rate(given))
     _check_exact(dataset, settings)
     asked: Approach = parse_approaches([chosen], [str(given.get("threshold", dataset.threshold))])[0]
     left_out = [dataset.participant(entry).name for entry in _texts(given, "hold_out", [])]
@@ -114,6 +128,7 @@ def evaluate(
     split: Annotated[
         list[str] | None, typer.Option(help="Hold out together, such as p01,p02; may be repeated")
     ] = None,
+    sampling_rate: Rate = None,
     option: Setting = None,
     paper_exact: Exact = None,
     config: Config = None,
@@ -135,9 +150,10 @@ def evaluate(
         seeds=seeds,
         splits=split,
         processes=processes,
+        sampling_rate=sampling_rate,
     )
     settings = _settings(given, option, paper_exact)
-    dataset = read_dataset(export)
+    dataset = read_dataset(export, _rate(given))
     _check_exact(dataset, settings)
     weak = dataset.participants[0].weak is not None
     default = ["full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce"] if weak else ["full"]
@@ -157,16 +173,31 @@ def evaluate(
 def predict(
     model: Model,
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="CSV or Parquet with the model's channels")],
-    target: Annotated[Path | None, typer.Option("--out", help="CSV to write; else RECORDING.labels.csv here")] = None,
+    target: Labels = None,
+    sampling_rate: Rate = None,
 ) -> None:
     """Label new IMU data: a CSV with time, label and probability of every sample."""
     from training.dataset import read_recording
-    from training.loop import predict as predict_samples
-    from training.loop import predicted_classes
     from training.saved import load_model
 
     trained = load_model(model)
-    times, values, segment = read_recording(recording, trained.channels, trained.sampling_rate)
+    samples = read_recording(recording, trained.channels, trained.sampling_rate, sampling_rate)
+    write_labels(trained, recording, *samples, target)
+
+
+def write_labels(
+    trained: "Trained",
+    recording: Path,
+    times: "npt.NDArray[np.float64]",
+    values: "npt.NDArray[np.float32]",
+    segment: "npt.NDArray[np.int64]",
+    target: Path | None,
+) -> None:
+    """Label the samples `values (n, channels)` of a recording, with their times and gapless segments `(n,)`, into a
+    CSV."""
+    from training.loop import predict as predict_samples
+    from training.loop import predicted_classes
+
     probabilities = predict_samples(trained, values, segment)
     classes = predicted_classes(probabilities)
     if (classes < 0).all():
@@ -193,6 +224,18 @@ def onnx(
     file = target or model / "model.onnx"
     difference = export_onnx(load_model(model), file)
     out.print(f"{file}: onnxruntime and torch differ by {difference:.1e} at most", highlight=False, soft_wrap=True)
+
+
+def _rate(given: dict[str, Any]) -> float | None:
+    """The sampling rate that was given, if any."""
+    value = given.get("sampling_rate")
+    try:
+        rate = None if value is None else float(value)
+    except (TypeError, ValueError):
+        rate = 0.0
+    if rate is not None and rate <= 0:
+        raise TrainingError(f"sampling_rate: '{value}' is no number above 0; write Hz, such as 50")
+    return rate
 
 
 def _merged(config: Path | None, **options: Any) -> dict[str, Any]:

@@ -35,6 +35,8 @@ COLUMNS = {
 """What an export holds besides the channels, and what each column means."""
 GAP_STEPS = 3.0
 """A step between two samples of more than so many sampling periods is a gap."""
+FEWEST_PACKETS = 5
+"""Of fewer packets of samples nobody can say that they come regularly."""
 SAMPLES_FOLDER, CLIPS_FILE, README_FILE = "samples", "clips.parquet", "README.md"
 PARTICIPANT_COLUMNS = ("sbj_id", "subject", "participant")
 """Columns that name the participant, as in WEAR's files: they are no channels."""
@@ -80,15 +82,43 @@ class Threshold:
 def sampling_rate_of(steps: npt.NDArray[np.floating]) -> float:
     """Samples a second of a clock with these steps between its samples, `(n,)` seconds: samples by duration, without
     the gaps. Rounded stamps, bursts and packets change single steps and their median, not how many samples there
-    are."""
+    are: where steps are long as a rule, they are no gaps."""
     kept = np.ones(len(steps), dtype=bool)
     while True:
         period = float(steps[kept].mean())
         longer = kept & (steps > GAP_STEPS * period)
-        # Where many steps are long, they are no gaps, but what the short ones wait for.
-        if not longer.any() or longer.sum() > 0.05 * kept.sum():
+        if not longer.any():
             return _as_round_as_known(1 / period, steps[kept])
+        if _are_waits(steps, longer, kept):
+            wait = float(np.median(steps[longer]))
+            counted = np.where(steps > GAP_STEPS * wait, wait, steps)
+            return _as_round_as_known(1 / float(counted.mean()), counted)
         kept &= ~longer
+
+
+def gap_seconds(steps: npt.NDArray[np.floating]) -> float:
+    """A step between two samples that is longer, in seconds, is a gap. steps: `(n,)`, within recordings.
+
+    Where samples come in packets, what is usual between two of those is none.
+    """
+    usual = 1 / sampling_rate_of(steps)
+    longer = steps > GAP_STEPS * usual
+    if longer.any() and _are_waits(steps, longer, np.ones(len(steps), dtype=bool)):
+        usual = float(np.median(steps[longer]))
+    return GAP_STEPS * usual
+
+
+def _are_waits(steps: npt.NDArray[np.floating], longer: npt.NDArray[np.bool_], kept: npt.NDArray[np.bool_]) -> bool:
+    """True where long steps are no gaps, but what the short ones of a packet wait for: they are many, or as long as
+    each other and as many samples apart."""
+    if longer.sum() > 0.05 * kept.sum():
+        return True
+    places, lengths = np.flatnonzero(longer), steps[longer]
+    if len(places) < FEWEST_PACKETS:
+        return False
+    apart = np.diff(places)
+    alike = [np.quantile(values, 0.9) < 1.5 * np.quantile(values, 0.1) for values in (apart, lengths)]
+    return bool(all(alike))
 
 
 def _as_round_as_known(rate: float, steps: npt.NDArray[np.floating]) -> float:

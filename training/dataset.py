@@ -22,6 +22,7 @@ from training.contract import (
     NULL_CLASS,
     PROPAGATED_LABEL,
     SCHEMA_VERSION,
+    gap_seconds,
     sampling_rate_of,
 )
 from training.errors import TrainingError
@@ -31,7 +32,6 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NOT_CHANNELS = (*COLUMNS, "sbj_id")
-DEFAULT_SAMPLING_RATE = 50.0
 UNLABELLED = -1
 
 
@@ -87,8 +87,11 @@ class Dataset:
         raise TrainingError(f"{self.path}: has no participant '{name}'; it has {known}")
 
 
-def read_dataset(path: Path) -> Dataset:
-    """An export's folder or a folder of WEAR-style CSV; TrainingError names the file, the column and the remedy."""
+def read_dataset(path: Path, sampling_rate: float | None = None) -> Dataset:
+    """An export's folder or a folder of WEAR-style CSV; TrainingError names the file, the column and the remedy.
+
+    sampling_rate: Hz, of CSV files that have no column `time`.
+    """
     if not path.is_dir():
         raise TrainingError(f"{path}: no such folder; name an export of weakhar or a folder of WEAR-style CSV files")
     if (path / "dataset.json").is_file():
@@ -96,7 +99,7 @@ def read_dataset(path: Path) -> Dataset:
     files = sorted(path.glob("*.csv"), key=lambda file: (len(file.stem), file.stem))
     if not files:
         raise TrainingError(f"{path}: holds neither dataset.json nor CSV files; name an export of weakhar")
-    return _read_csv_folder(path, files)
+    return _read_csv_folder(path, files, sampling_rate)
 
 
 def window_starts(segment: Ints, usable: Bools, length: int, step: int) -> Ints:
@@ -115,14 +118,25 @@ def window_starts(segment: Ints, usable: Bools, length: int, step: int) -> Ints:
 
 
 def read_recording(
-    path: Path, channels: tuple[str, ...], sampling_rate: float
+    path: Path, channels: tuple[str, ...], sampling_rate: float, given: float | None = None
 ) -> tuple[npt.NDArray[np.float64], Floats, Ints]:
-    """Times `(n,)` in seconds, the named channels `(n, channels)` and gapless segments `(n,)` of CSV or Parquet."""
+    """Times `(n,)` in seconds, the named channels `(n, channels)` and gapless segments `(n,)` of a file with a column
+    `time`, or of one `given` its rate; CSV or Parquet. TrainingError if that is not `sampling_rate`, all in Hz."""
     table = _read_table(path)
-    segment = _segments(path, table, sampling_rate, 1.0)[0]
-    counted = np.arange(table.num_rows) / sampling_rate
-    times = table["time"].to_numpy() if "time" in table.column_names else counted
-    return times, _values(path, table, channels), segment
+    values = _values(path, table, channels)
+    if "time" in table.column_names:
+        return table["time"].to_numpy(), values, _segments(path, table, sampling_rate, 1.0)[0]
+    rate = _sampling_rate(path, table, given)
+    check_rate(path, rate, sampling_rate)
+    return np.arange(table.num_rows) / rate, values, _segments(path, table, rate, 1.0)[0]
+
+
+def check_rate(path: Path, rate: float, expected: float) -> None:
+    """TrainingError if two sampling rates (Hz) are not alike."""
+    if abs(rate / expected - 1) > 0.05:
+        raise TrainingError(
+            f"{path}: has {rate:.4g} samples a second, expected {expected:g}; resample it, or write times in seconds"
+        )
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -203,7 +217,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
     )
 
 
-def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
+def _read_csv_folder(path: Path, files: list[Path], sampling_rate: float | None) -> Dataset:
     tables = {file: _read_table(file) for file in files}
     channels: tuple[str, ...] | None = None
     found: set[str] = set()
@@ -219,7 +233,7 @@ def _read_csv_folder(path: Path, files: list[Path]) -> Dataset:
         found |= {str(value or NULL_CLASS) for value in pc.unique(table["label"]).to_pylist()}
     assert channels is not None
     labels = [NULL_CLASS] * (NULL_CLASS in found) + sorted(found - {NULL_CLASS})
-    sampling_rate = _sampling_rate(tables[files[0]])
+    sampling_rate = _sampling_rate(files[0], tables[files[0]], sampling_rate)
     participants, values, begin = [], [], 0
     for file, table in tables.items():
         segment, clip = _segments(file, table, sampling_rate, 1.0)
@@ -325,11 +339,16 @@ def _confidence(file: Path, table: pa.Table) -> npt.NDArray[np.float64] | None:
     return found
 
 
-def _sampling_rate(table: pa.Table) -> float:
-    """By the clock in column `time`, or the usual rate where there is none; Hz."""
-    if "time" not in table.column_names or not pa.types.is_floating(table["time"].type) or table.num_rows < 2:
-        return DEFAULT_SAMPLING_RATE
-    return round(sampling_rate_of(np.diff(table["time"].to_numpy())), 3)
+def _sampling_rate(file: Path, table: pa.Table, given: float | None) -> float:
+    """By the clock in column `time`, else as given; Hz."""
+    if "time" in table.column_names:
+        if not pa.types.is_floating(table["time"].type) and not pa.types.is_integer(table["time"].type):
+            raise TrainingError(f"{file}: column 'time' holds {table['time'].type}, expected seconds")
+        steps = np.diff(table["time"].to_numpy())
+        return round(sampling_rate_of(steps), 3) if len(steps) and steps.sum() > 0 else (given or 1.0)
+    if given is None:
+        raise TrainingError(f"{file}: has no column 'time' in seconds; add one, or give --sampling-rate (Hz)")
+    return given
 
 
 def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds: float) -> tuple[Ints, Ints]:
@@ -349,12 +368,9 @@ def _segments(file: Path, table: pa.Table, sampling_rate: float, stride_seconds:
         if (steps[~other] <= 0).any():
             raise TrainingError(f"{file}: column 'time' does not increase within a recording; sort the samples")
         rate = sampling_rate_of(steps[~other]) if (~other).any() else sampling_rate
-        if abs(rate / sampling_rate - 1) > 0.05:
-            raise TrainingError(
-                f"{file}: column 'time' gives {rate:.4g} samples a second, expected {sampling_rate:g}; "
-                "resample it, or write times in seconds"
-            )
-        gaps = other | (steps > GAP_STEPS / sampling_rate)
+        check_rate(file, rate, sampling_rate)
+        longest = gap_seconds(steps[~other]) if (~other).any() else np.inf
+        gaps = other | (steps > max(longest, GAP_STEPS / sampling_rate))
         stride = np.floor(time / stride_seconds + 1e-6).astype(np.int64)
     else:
         gaps = other

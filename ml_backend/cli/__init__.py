@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from ml_backend import __version__
-from ml_backend.cli.data import align, check, ingest, sample
+from ml_backend.cli.data import align, check, ingest, predict, sample
 from ml_backend.cli.paper import rehearse, reproduce
 from ml_backend.cli.project import export, run, sync
 from ml_backend.cli.server import demo, serve, worker
 from ml_backend.errors import WeakHARError
-from training.cli import evaluate, onnx, predict, run_command, train
+from training.cli import evaluate, onnx, run_command, train
 from training.errors import TrainingError
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)

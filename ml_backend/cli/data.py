@@ -1,4 +1,4 @@
-"""Commands on recordings: `sample`, `check`, `align`, `ingest`."""
+"""Commands on recordings: `sample`, `check`, `align`, `ingest`, `predict`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from
+from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from, usable
+from ml_backend.errors import ConfigError
+from training.cli import Labels, Model, write_labels
 
 if TYPE_CHECKING:
     from ml_backend.recordings import CheckedRecording
@@ -29,14 +31,22 @@ def sample(
     out.print(f"{participants} recordings of {minutes:g} minutes in {folder}", highlight=False)
 
 
-def check(folder: Dataset, option: Option = None) -> None:
-    """Show all recordings of a dataset folder and every problem found; exit status 1 if there is an error."""
+def check(
+    folder: Dataset,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every video as a whole")] = False,
+    option: Option = None,
+) -> None:
+    """Show all recordings of a dataset folder, how each is read, and every problem; exit status 1 if there is an
+    error."""
     from ml_backend.jobs import check_study
     from ml_backend.settings import load_settings
 
-    checked, problems = check_study(folder, parameters_from(load_settings(), option))
+    checked, problems = check_study(folder, parameters_from(load_settings(), option), deep)
     if checked:
         out.print(_recordings_table(checked))
+    for how, names in _read_alike(checked).items():
+        whose = names[0] if len(names) == 1 else f"{len(names)} recordings" if len(names) < len(checked) else "all"
+        out.print(f"{whose}: {how}", markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
         style = "red" if problem.error else "yellow"
         kind = "error" if problem.error else "warning"
@@ -50,7 +60,7 @@ def check(folder: Dataset, option: Option = None) -> None:
 def align(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Of a GoPro, which holds what the camera measured")],
     imu: Annotated[Path, typer.Argument(metavar="IMU", help="CSV or Parquet of a body-worn IMU")],
-    sampling_rate: Annotated[float, typer.Option(min=1, help="Hz, where the IMU file has no time column")] = 50.0,
+    sampling_rate: Annotated[float | None, typer.Option(min=1, help="Hz, where the IMU file has no clock")] = None,
 ) -> None:
     """Find when a body-worn IMU was started, by the motion it shares with the camera."""
     from ml_backend.recordings import ImuFormat, read_imu
@@ -67,19 +77,58 @@ def align(
     )
 
 
+def predict(
+    model: Model,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="An IMU file with the model's channels")],
+    target: Labels = None,
+    sampling_rate: Annotated[float | None, typer.Option(min=1, help="Hz, where the file has no clock")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Its clock, where no name says so")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="min, s, ms, 100us, us or ns")] = None,
+) -> None:
+    """Label new IMU data: a CSV with time, label and probability of every sample."""
+    import numpy as np
+
+    from ml_backend.recordings import TIME_UNITS, ImuFormat, read_imu
+    from training.dataset import check_rate, read_recording
+    from training.saved import load_model
+
+    trained = load_model(model)
+    if any((folder / "dataset.json").is_file() for folder in (recording.parent, recording.parent.parent)):
+        samples = read_recording(recording, trained.channels, trained.sampling_rate)  # several recordings in one
+    else:
+        if time_unit is not None and time_unit not in TIME_UNITS:
+            raise ConfigError(f"--time-unit '{time_unit}' is not known; known are {', '.join(TIME_UNITS)}")
+        how = ImuFormat(sampling_rate, time_column=time_column, time_unit=time_unit, columns=trained.channels)
+        imu = read_imu(recording, how)
+        check_rate(recording, imu.sampling_rate, trained.sampling_rate)
+        segment = np.searchsorted(imu.gaps[:, 1], imu.times, side="right")
+        samples = imu.times, imu.values.astype(np.float32), segment.astype(np.int64)
+    write_labels(trained, recording, *samples, target)
+
+
 def ingest(folder: Dataset, option: Option = None) -> None:
     """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
     from ml_backend.embeddings import embed_all, embedders
-    from ml_backend.jobs import usable_recordings
     from ml_backend.settings import load_settings
 
     settings = load_settings()
     parameters = parameters_from(settings, option)
-    checked, _ = usable_recordings(folder, parameters)
+    checked = usable(folder, parameters)
     with bars() as progress:
         embed_all(embedders(settings, parameters), checked, progress)
     vectors = settings.model_dir / "vectors"
     out.print(f"vectors of {len(checked)} recordings in {vectors}", highlight=False, soft_wrap=True)
+
+
+def _read_alike(checked: "list[CheckedRecording]") -> dict[str, list[str]]:
+    """How IMU files are read → the recordings of which that is so."""
+    from ml_backend.recordings import described
+
+    found: dict[str, list[str]] = {}
+    for result in checked:
+        if result.imu is not None:
+            found.setdefault(described(result), []).append(str(result.recording))
+    return found
 
 
 def _recordings_table(checked: "list[CheckedRecording]") -> Table:

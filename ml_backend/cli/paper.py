@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from
+from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from, usable
 from ml_backend.errors import ConfigError
 from training.cli import listed
 
@@ -27,7 +27,6 @@ def rehearse(
     option: Option = None,
 ) -> None:
     """How many clips must we label? Plays an annotator on recordings that bring labels, and compares."""
-    from ml_backend.jobs import usable_recordings
     from ml_backend.paper import rehearsal
     from ml_backend.settings import load_settings
 
@@ -36,7 +35,7 @@ def rehearse(
     numbers = listed(components)
     rehearsal.check_components(numbers)
     annotator = rehearsal.Annotator(as_in_paper, rehearsal.parse_error(error), seed)
-    checked, _ = usable_recordings(folder, parameters)
+    checked = usable(folder, parameters)
     with bars() as progress:
         rows = rehearsal.rehearse(settings, parameters, checked, numbers, annotator, progress)
     if rows_file is not None:

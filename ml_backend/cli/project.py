@@ -26,13 +26,17 @@ def run(folder: Dataset, project: ProjectNumber, option: Option = None) -> None:
     store.save_project(project, title=title, parameters=changed)
     try:
         with bars() as progress:
-            created = run_project(store, settings, client, project, progress, folder)
+            result = run_project(store, settings, client, project, progress, folder)
     except WeakHARError as error:
         store.set_job(project, FAILED, message=str(error))
         raise
-    store.set_job(project, DONE, message=f"{created} tasks created", done=1, total=1)
+    store.set_job(project, DONE, message=str(result), done=1, total=1)
+    for reason in result.left_out:
+        out.print(f"left out: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     out.print(
-        f"{created} tasks created; label them at {client.url}/projects/{project}", highlight=False, soft_wrap=True
+        f"{result.tasks_created} tasks created; label them at {client.url}/projects/{project}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

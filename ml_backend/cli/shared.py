@@ -13,6 +13,7 @@ from ml_backend.errors import ConfigError
 
 if TYPE_CHECKING:
     from ml_backend.jobs import Store
+    from ml_backend.recordings import CheckedRecording
     from ml_backend.settings import Parameters, Settings
 
 out, err = Console(), Console(stderr=True)
@@ -63,6 +64,17 @@ def parameters_from(
             raise ConfigError(f"--set {option}: expected NAME=VALUE, such as components=50")
         merged[name.strip()] = value.strip()
     return checked_parameters(settings, merged, where="--set")
+
+
+def usable(folder: Path, parameters: "Parameters") -> "list[CheckedRecording]":
+    """The recordings of a folder that can be used; says which are left out, and why."""
+    from ml_backend.jobs import usable_recordings
+
+    checked, problems = usable_recordings(folder, parameters)
+    for problem in problems:
+        if problem.error:
+            err.print(f"left out: {problem.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return checked
 
 
 @contextmanager

@@ -129,6 +129,19 @@ def participants_of(folder: Path) -> list[str]:
     return names
 
 
+def participants_clustered_with(folder: Path, recordings: Iterable[str | None]) -> set[str]:
+    """Of the participants that were clustered under `folder`, those of whom one of `recordings` (participant/name)
+    is a part."""
+    found = set()
+    for recording in filter(None, recordings):
+        participant, _, name = recording.partition("/")
+        made_of = participant_folder(folder, participant) / "made_of.json"
+        if participant in participants_of(folder) and made_of.is_file():
+            names = {entry["name"] for entry in json.loads(made_of.read_text())["recordings"]}
+            found |= {participant} if name in names or not name else set()
+    return found
+
+
 def participant_folder(folder: Path, participant: str) -> Path:
     """Where a participant's clusters lie."""
     return folder / safe_name(participant)

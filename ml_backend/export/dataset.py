@@ -27,7 +27,7 @@ from ml_backend.recordings import (
     clip_of_samples,
     clip_of_samples_by_borders,
     nearest_clip_of_samples,
-    read_imu,
+    read_imus,
 )
 from training.contract import (
     ANNOTATED,
@@ -151,7 +151,7 @@ def participant_samples(
         recording = recordings.get(f"{clustering.participant}/{name}")
         if recording is None:
             raise RecordingError(f"recording {clustering.participant}/{name} is gone; restore it or run again")
-        imu = read_imu(recording.imu, recording.imu_format)
+        imu = read_imus(recording.imus, recording.span)
         own = np.flatnonzero(clustering.recording_of_clip == number)
         end = float(clustering.durations[number])
         starts = clustering.starts[own]

@@ -23,17 +23,24 @@ def checked_parameters(settings: Settings, overrides: Any = None, where: str = "
     return parameters
 
 
-def check_study(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
+def check_study(
+    root: Path, parameters: Parameters, deep: bool = False
+) -> tuple[list[CheckedRecording], list[Problem]]:
     """All recordings under `root` and every problem with them, also those that only show when they are clustered."""
-    checked, problems = recordings.check_dataset(root, parameters)
+    checked, problems = recordings.check_dataset(root, parameters, deep)
     return checked, problems + clusters.capped_components(parameters, checked)
 
 
 def usable_recordings(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
-    """The checked recordings and the warnings; RecordingError with the first problem if any is an error."""
+    """The recordings that can be used, and all problems: those that are errors say what is left out.
+
+    RecordingError with the first problem if nothing can be used; with `strict` if any is an error.
+    """
     checked, problems = check_study(root, parameters)
-    errors = [problem.message for problem in problems if problem.error]
-    if errors:
+    errors = [problem for problem in problems if problem.error]
+    left_out = {problem.recording for problem in errors}
+    usable = [result for result in checked if str(result.recording) not in left_out]
+    if errors and (parameters.strict or not usable):
         more = f" (and {len(errors) - 1} more: `weakhar check` lists all)" if len(errors) > 1 else ""
-        raise RecordingError(errors[0] + more)
-    return checked, problems
+        raise RecordingError(errors[0].message + more)
+    return usable, problems

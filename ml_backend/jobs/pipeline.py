@@ -4,6 +4,8 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 """
 
 import logging
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ from ml_backend.clusters import (
     ParticipantWork,
     cluster_participant,
     list_participants,
+    participants_clustered_with,
     participants_work,
     side_by_side,
     write_features,
@@ -39,27 +42,47 @@ from ml_backend.settings import Parameters, Settings
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class JobResult:
+    """How many tasks a job created, and what it left out, with the reason."""
+
+    tasks_created: int
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        created = f"{self.tasks_created} tasks created"
+        return "; left out: ".join([created, " | ".join(self.left_out)]) if self.left_out else created
+
+
 def run_project(
     store: Store, settings: Settings, client: Client, project_id: int, progress: Progress, root: Path | None = None
-) -> int:
-    """The whole job for one project; returns the number of tasks it created. Holds the project's lease."""
+) -> JobResult:
+    """The whole job for one project. Holds the project's lease.
+
+    Recordings that cannot be read are left out; a participant that was clustered with one of them stays as it is.
+    """
     with store.lease(project_id):
         parameters = project_parameters(settings, store.project(project_id))
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
         parse_label_config(client.project(project_id)["label_config"])
-        checked, warnings = usable_recordings(root, parameters)
-        for warning in warnings:
-            log.warning("project %s: %s", project_id, warning.message)
+        checked, problems = usable_recordings(root, parameters)
+        for problem in problems:
+            log.warning("project %s: %s", project_id, problem.message)
         store.save_project(project_id, dataset=str(root.absolute()))
-        embed_and_cluster(settings, clusters_folder(settings, project_id), parameters, checked, progress)
+        folder = clusters_folder(settings, project_id)
+        kept = participants_clustered_with(folder, {problem.recording for problem in problems if problem.error})
+        checked = [result for result in checked if result.recording.participant not in kept]
+        embed_and_cluster(settings, folder, parameters, checked, progress, kept)
         tasks = reconcile(store, client, project_id).tasks
         offers = _offers(store, settings, project_id)
         wanted = {(offer.participant, offer.key): offer for offer in offers}
-        existing = {clip_of_task(task): task for task in tasks}
+        existing = {clip: task for task in tasks if (clip := clip_of_task(task)) and clip[0] not in kept}
         drop_stale(client, existing, wanted)
         refresh(client, existing, wanted)
-        return _create_missing(store, settings, client, project_id, offers, progress)
+        offers = [offer for offer in offers if offer.participant not in kept]
+        created = _create_missing(store, settings, client, project_id, offers, progress)
+        return JobResult(created, tuple(problem.message for problem in problems if problem.error))
 
 
 def sync_project(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
@@ -78,10 +101,15 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
 
 
 def embed_and_cluster(
-    settings: Settings, folder: Path, parameters: Parameters, checked: list[CheckedRecording], progress: Progress
+    settings: Settings,
+    folder: Path,
+    parameters: Parameters,
+    checked: list[CheckedRecording],
+    progress: Progress,
+    kept: Collection[str] = (),
 ) -> None:
     """Embed every recording, one after another with all cores, then cluster participants side by side, into
-    `folder`."""
+    `folder`; those `kept` stay as they lie there."""
     parts = embedders(settings, parameters)
     works = participants_work(folder, parameters, [part.weights for part in parts], checked)
     missing = [work for work in works if not (work.is_done() and work.has_features())]
@@ -89,7 +117,7 @@ def embed_and_cluster(
     with side_by_side() as run:
         for number, _ in enumerate(run(partial(_cluster, parameters, parts), missing), start=1):
             progress("clustering participants", number, len(missing))
-    list_participants(folder, {result.recording.participant for result in checked})
+    list_participants(folder, {*kept, *(result.recording.participant for result in checked)})
 
 
 def _cluster(parameters: Parameters, parts: list[Embedder], work: ParticipantWork) -> None:

@@ -84,9 +84,9 @@ class Jobs:
             project = self.store.project(project_id)
             client = client_for(self.settings, project)
             progress = StoredProgress(self.store, project_id)
-            created = run_project(self.store, self.settings, client, project_id, progress)
-            self.store.set_job(project_id, DONE, message=f"{created} tasks created", step="", done=1, total=1)
-            log.info("project %s: job done, %d tasks created", project_id, created)
+            result = run_project(self.store, self.settings, client, project_id, progress)
+            self.store.set_job(project_id, DONE, message=str(result), step="", done=1, total=1)
+            log.info("project %s: job done, %s", project_id, result)
         except BusyError as error:
             log.info("%s", error)
         except WeakHARError as error:

@@ -1,10 +1,11 @@
 """A dataset folder → checked recordings. In comes a folder as labs keep it; out comes, for each participant, which
 video and which IMU belong together, on one clock, with every problem named file by file.
 
-Other rooms use `find_recordings` and `check_dataset` with `Recording`, `CheckedRecording` and `Problem`;
-`recording_clips` and the other time windows of clips, with `clip_key`, their names; `read_imu` with `Imu` and
-`ImuFormat`; `probe`, `sample_frames`, `cut_clip` and `VideoWriter` for videos; `align` for a body-worn IMU. A new
-layout is a function in `layouts.py`, a new video container or IMU dialect is handled in `video.py` or `imu.py`.
+Other rooms use `find_recordings`, `check_dataset` and `described` with `Recording`, `CheckedRecording` and `Problem`;
+`recording_clips` and the other time windows of clips, with `clip_key`, their names; `read_imu` and, for all files of
+a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip` and
+`VideoWriter` for videos; `align` for a body-worn IMU. A new layout is a function in `layouts.py`, a new video
+container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
 Times are seconds on the video's clock.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ml_backend.recordings.alignment import Alignment, align
-from ml_backend.recordings.checks import CheckedRecording, check_dataset, recording_clips
+from ml_backend.recordings.checks import CheckedRecording, check_dataset, described, recording_clips
 from ml_backend.recordings.clips import (
     clip_key,
     clip_of_samples,
@@ -24,16 +25,20 @@ from ml_backend.recordings.clips import (
     nearest_clip_of_samples,
     stretch_of_key,
 )
+from ml_backend.recordings.clocks import UNITS as TIME_UNITS
 from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings
+from ml_backend.recordings.sensors import ImuFile, read_imus
 from ml_backend.recordings.video import CLOCK_TOLERANCE, VideoInfo, VideoWriter, cut_clip, probe, sample_frames
 
 __all__ = [
     "CHECKS",
     "CLOCK_TOLERANCE",
+    "TIME_UNITS",
     "Alignment",
     "CheckedRecording",
     "Imu",
+    "ImuFile",
     "ImuFormat",
     "Problem",
     "Recording",
@@ -46,6 +51,7 @@ __all__ = [
     "clip_of_samples_by_borders",
     "clip_starts",
     "cut_clip",
+    "described",
     "find_recordings",
     "frames_of_clips",
     "last_sample_of_clips",
@@ -53,6 +59,7 @@ __all__ = [
     "nearest_clip_of_samples",
     "probe",
     "read_imu",
+    "read_imus",
     "recording_clips",
     "sample_frames",
     "stretch_of_key",
@@ -64,5 +71,21 @@ def _check_missing_values(value: str) -> None:
         raise ValueError(f"'{value}' is not known; known are error and interpolate")
 
 
-CHECKS: dict[str, Callable[[Any], object]] = {"missing_values": _check_missing_values}
+def _check_duplicate_stamps(value: str) -> None:
+    if value not in ("error", "spread"):
+        raise ValueError(f"'{value}' is not known; known are error and spread")
+
+
+def _check_stride(value: float) -> None:
+    if value < LEAST_STRIDE:
+        raise ValueError(f"a clip starts every {LEAST_STRIDE:g} s at most")
+
+
+LEAST_STRIDE = 0.04
+"""Seconds: a frame of a usual video; with less an hour has clips without number."""
+CHECKS: dict[str, Callable[[Any], object]] = {
+    "missing_values": _check_missing_values,
+    "duplicate_stamps": _check_duplicate_stamps,
+    "stride_seconds": _check_stride,
+}
 """Parameter → what raises ValueError for a value that is not allowed."""

@@ -2,11 +2,15 @@
 
 A column is a clock by its name, or where none is called so by its content: it is the only one that rises from each
 sample to the next, and is not the number of the row. What is a clock only by content is said by `check`.
+
+Stamps may be text: what can be read in one way only is read, whether it has a date, a zone, both or none.
 """
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +21,9 @@ from ml_backend.errors import RecordingError
 from training.contract import sampling_rate_of
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
-UNITS = {"min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+UNITS = {"min": 60.0, "s": 1.0, "ms": 1e-3, "100us": 1e-4, "us": 1e-6, "ns": 1e-9}
 UNIT_NAMES = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sek", "sekunden"), "s"),
@@ -47,8 +52,26 @@ _UNITS = "|".join(sorted(UNIT_NAMES, key=len, reverse=True))
 CLOCK_NAME = re.compile(rf"(?P<name>.+?)(?:_*[(\[](?P<bracketed>{_UNITS})[)\]]|_(?P<behind>{_UNITS}))?")
 FEWEST_TO_JUDGE = 20
 """A signal may rise for a few samples, but not without a break for so many."""
-LEAST_RATE = 5.0
-"""Samples a second below which a clock's unit must be another one."""
+LEAST_RATE, MOST_RATE = 5.0, 20_000.0
+"""Samples a second below and above which a clock's unit must be another one."""
+
+
+STEPS_BACK = "sort the samples, or set duplicate_stamps: spread where those of a packet share a stamp"
+STAMP = (
+    r"^\s*(?:(?P<a>\d{1,4})(?P<by>[-./])(?P<b>\d{1,2})[-./](?P<c>\d{1,4})(?:[Tt ,]\s*|$))?"
+    r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9})|:(?P<millis>\d{3}))?)?)?"
+    r"\s*(?:(?P<half>[AaPp])\.?[Mm]\.?)?\s*(?P<zone>[Zz]|UTC|[+-]\d{2}:?\d{2})?\s*$"
+)
+DAY, HOUR = 86_400 * 10**9, 3600 * 10**9
+
+
+@dataclass(frozen=True)
+class Clock:
+    """seconds: since the first sample `(n_samples,)`, strictly increasing; started: when that was taken, in seconds
+    since 1970 (UTC), None where the clock does not say."""
+
+    seconds: Floats
+    started: float | None = None
 
 
 def clock_by_content(path: Path, table: pa.Table, names: Iterable[str]) -> str | None:
@@ -69,7 +92,7 @@ def is_clock_name(name: str) -> bool:
 
 def rises(column: pa.ChunkedArray) -> bool:
     """True for timestamps, and for numbers that rise from each sample to the next."""
-    if pa.types.is_timestamp(column.type):
+    if pa.types.is_timestamp(column.type) or _holds_stamps(column):
         return True
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
         return False
@@ -77,46 +100,192 @@ def rises(column: pa.ChunkedArray) -> bool:
     return len(values) >= FEWEST_TO_JUDGE and bool((np.diff(values) > 0).all())
 
 
-def sample_seconds(path: Path, name: str, column: pa.ChunkedArray, unit: str | None = None) -> Floats:
-    """Seconds since the first sample `(n_samples,)`, strictly increasing, by the clock `column` called `name`.
+def sample_clock(
+    path: Path, name: str, column: pa.ChunkedArray, unit: str | None = None, spread: bool = False
+) -> Clock:
+    """When each sample was taken, by the clock `column` called `name`.
 
-    `unit` is what the user says; else the name or the magnitude tells it, else seconds. RecordingError where the
-    clock does not rise, or too slowly for any IMU."""
+    `unit` is what the user or the file says; else the name or the magnitude tells it, else seconds. With `spread`
+    samples that share a stamp go evenly to the next one. RecordingError where the clock does not rise, is not to be
+    read in one way only, or gives a rate that no IMU has.
+    """
+    if column.null_count:
+        row = next(number for number, value in enumerate(column.to_pylist()) if value is None)
+        raise RecordingError(
+            f"{path}: column '{name}' has {column.null_count} empty cells, the first in sample {row + 1}; every "
+            "sample needs a time"
+        )
+    ticks, unit, absolute = _ticks(path, name, column, unit)
+    # Differences first: nanoseconds since 1970 do not fit a float.
+    seconds = np.asarray((ticks - ticks[0]) * UNITS[unit], dtype=np.float64)
+    steps = np.diff(seconds)
+    if spread and (steps >= 0).all():
+        seconds = _spread(seconds)
+        steps = np.diff(seconds)
+    wrong = steps < 0 if spread else ~(steps > 0)
+    if wrong.any():
+        row = int(wrong.argmax())
+        shown = f"{column[row].as_py()} is followed by {column[row + 1].as_py()}"
+        remedy = STEPS_BACK if abs(steps[row] + 3600) > 60 else "at a change of daylight-saving time? Write the zone"
+        raise RecordingError(
+            f"{path}: the clock in column '{name}' does not increase at sample {row + 2} ({shown}); {remedy}"
+        )
+    rate = sampling_rate_of(steps)
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise RecordingError(
+            f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not {unit}? "
+            f"Set time_unit ({', '.join(UNITS)}) in dataset.yaml"
+        )
+    return Clock(seconds, float(ticks[0]) * UNITS[unit] if absolute else None)
+
+
+def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> tuple[npt.NDArray[Any], str, bool]:
+    """The clock's numbers, their unit, and whether they count from 1970 in UTC."""
     if pa.types.is_timestamp(column.type):
-        column, unit = pc.cast(pc.cast(column, pa.timestamp("ns")), pa.int64()), "ns"
-    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        unit = unit or _name_and_unit(name)[1] or _unit_of_epoch(column)
+        zone = column.type.tz is not None
+        return pc.cast(pc.cast(column, pa.timestamp("ns", column.type.tz)), pa.int64()).to_numpy(), "ns", zone
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        known = unit or _name_and_unit(name)[1]
+        by_magnitude = _unit_of_epoch(column)
+        unit = known or by_magnitude or "s"
+        first = float(column[0].as_py()) * UNITS[unit]
+        return column.to_numpy(), unit, 1e9 <= first < 4e9
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        nanoseconds, zone = _stamps(path, name, column)
+        return nanoseconds, "ns", zone
+    raise RecordingError(f"{path}: column '{name}' holds {column.type}, expected seconds or timestamps")
+
+
+def _stamps(path: Path, name: str, column: pa.ChunkedArray) -> tuple[Ints, bool]:
+    """Nanoseconds `(n,)` of stamps that are text, and whether they are since 1970 in UTC."""
+    parts = pc.extract_regex(column, STAMP).combine_chunks()
+    found = {part: parts.field(part) for part in ("a", "by", "b", "c", "hour", "half", "zone")}
+    if parts.null_count or pc.any(pc.equal(found["hour"], "")).as_py():
+        row = next(n for n, one in enumerate(parts.to_pylist()) if one is None or not one["hour"])
+        raise RecordingError(
+            f"{path}: column '{name}' holds '{column[row].as_py()}' in sample {row + 1}, which is no time; expected "
+            "seconds or stamps such as 2024-05-01T12:00:00.020+02:00"
+        )
+    nanoseconds = _time_of_day(parts)
+    dated, zoned = _all_or_none(path, name, column, found["a"]), _all_or_none(path, name, column, found["zone"])
+    known = False
+    if dated:
+        days, known = _days(path, name, column, found)
+        nanoseconds += days * DAY
+    else:  # past midnight
+        nanoseconds += DAY * np.concatenate([[0], np.cumsum(np.diff(nanoseconds) < -DAY // 2)])
+    if zoned:
+        nanoseconds -= _zone_minutes(found["zone"]) * 60 * 10**9
+    else:
+        _refuse_saved_daylight(path, name, column, nanoseconds)
+    return nanoseconds, known and zoned
+
+
+def _time_of_day(parts: pa.StructArray) -> Ints:
+    hour, minute, second = (_numbers(parts.field(part)) for part in ("hour", "minute", "second"))
+    half = np.char.lower(np.asarray(parts.field("half").to_pylist(), dtype=str))
+    hour = np.where(half == "", hour, hour % 12 + 12 * (half == "p"))
+    fraction = _numbers(pc.utf8_rpad(parts.field("fraction"), 9, "0")) + _numbers(parts.field("millis")) * 10**6
+    result: Ints = ((hour * 60 + minute) * 60 + second) * 10**9 + fraction
+    return result
+
+
+def _numbers(text: pa.Array) -> Ints:
+    """Whole numbers, 0 for nothing."""
+    filled = pc.if_else(pc.equal(text, ""), "0", text)
+    return np.asarray(pc.cast(filled, pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _all_or_none(path: Path, name: str, column: pa.ChunkedArray, part: pa.Array) -> bool:
+    """Whether the stamps have a part; RecordingError if only some have it."""
+    has = pc.not_equal(part, "").to_numpy(zero_copy_only=False)
+    if has.any() and not has.all():
+        row = int((has != has[0]).argmax())
+        raise RecordingError(
+            f"{path}: column '{name}' holds '{column[0].as_py()}' and '{column[row].as_py()}' (sample {row + 1}); "
+            "write all stamps alike, with date and zone"
+        )
+    return bool(has[0])
+
+
+def _days(path: Path, name: str, column: pa.ChunkedArray, found: dict[str, pa.Array]) -> tuple[Ints, bool]:
+    """Days since 1970 `(n,)`; else, with False, only days of which all are the same, of an unknown date."""
+    a, b, c = (_numbers(found[part]) for part in ("a", "b", "c"))
+    if min(pc.min(pc.utf8_length(found["a"])).as_py(), 4) == 4:
+        year, month, day = a, b, c
+    elif pc.min(pc.utf8_length(found["c"])).as_py() == 4 and _day_first(found, a, b) is not None:
+        year, month, day = (c, b, a) if _day_first(found, a, b) else (c, a, b)
+    elif (a == a[0]).all() and (b == b[0]).all() and (c == c[0]).all():
+        return np.zeros(len(a), dtype=np.int64), False  # the order does not matter within a day
     else:
         raise RecordingError(
-            f"{path}: column '{name}' holds {column.type} such as '{column[0].as_py()}'; "
-            "expected seconds or timestamps such as 2024-05-01 12:00:00.02"
+            f"{path}: column '{name}' holds dates such as '{column[0].as_py()}', of which day and month cannot be "
+            "told apart; write them as 2024-05-01"
         )
-    if column.null_count:
-        raise RecordingError(
-            f"{path}: column '{name}' has {column.null_count} empty cells; every sample needs a time"
-        )
-    clock = column.to_numpy()
-    # Differences first: nanoseconds since 1970 do not fit a float.
-    seconds = np.asarray((clock - clock[0]) * UNITS[unit], dtype=np.float64)
-    steps = np.diff(seconds)
-    if not (steps > 0).all():
-        row = int((~(steps > 0)).argmax())
-        raise RecordingError(
-            f"{path}: the clock in column '{name}' does not increase at sample {row + 2} "
-            f"({clock[row]} is followed by {clock[row + 1]}); sort the samples, or give each of a packet its own time"
-        )
-    if (rate := sampling_rate_of(steps)) < LEAST_RATE:
-        raise RecordingError(
-            f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not seconds? "
-            "Set time_unit (ms, us, ns) in dataset.yaml"
-        )
-    return seconds
+    dates = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
+    days = dates.astype("datetime64[D]") + (day - 1)
+    wrong = (month < 1) | (month > 12) | (day < 1) | (days.astype("datetime64[M]") != dates)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise RecordingError(f"{path}: column '{name}' holds no date in sample {row + 1}: '{column[row].as_py()}'")
+    return days.astype(np.int64), True
 
 
-def _unit_of_epoch(column: pa.ChunkedArray) -> str:
-    """The unit of a clock that counts from 1970, told by its magnitude; seconds for any other."""
-    first = float(column[0].as_py() or 0)
-    return next((unit for least, unit in ((1e17, "ns"), (1e14, "us"), (1e11, "ms")) if first >= least), "s")
+def _day_first(found: dict[str, pa.Array], a: Ints, b: Ints) -> bool | None:
+    """True for day, month, year; False for month, day, year; None where nothing tells."""
+    if (a > 12).any() or (b > 12).any():
+        return bool((a > 12).any())
+    return True if found["by"][0].as_py() == "." else None
+
+
+def _zone_minutes(zone: pa.Array) -> Ints:
+    known = {text: _minutes_east(text) for text in pc.unique(zone).to_pylist()}
+    return np.array([known[text] for text in zone.to_pylist()], dtype=np.int64)
+
+
+def _minutes_east(zone: str) -> int:
+    digits = re.sub(r"\D", "", zone)
+    return (-1 if zone[0] == "-" else 1) * (60 * int(digits[:2]) + int(digits[2:])) if digits else 0
+
+
+def _refuse_saved_daylight(path: Path, name: str, column: pa.ChunkedArray, nanoseconds: Ints) -> None:
+    """RecordingError where local time jumps ahead from the end of an hour by one, as it does in spring."""
+    steps = np.diff(nanoseconds)
+    jumps = (np.abs(steps - HOUR) < HOUR // 360) & (nanoseconds[:-1] % HOUR > HOUR - HOUR // 360)
+    if jumps.any():
+        row = int(jumps.argmax())
+        raise RecordingError(
+            f"{path}: the clock in column '{name}' jumps by an hour at sample {row + 2} ({column[row].as_py()} is "
+            f"followed by {column[row + 1].as_py()}); at a change of daylight-saving time? Write the zone"
+        )
+
+
+def _spread(seconds: Floats) -> Floats:
+    """Samples that share a stamp, evenly up to the next stamp; over a gap as densely as elsewhere."""
+    begins = np.flatnonzero(np.r_[True, np.diff(seconds) != 0])
+    sizes = np.diff(np.r_[begins, len(seconds)])
+    lengths = np.diff(seconds[begins])
+    usual = float(np.median(lengths / sizes[:-1])) if len(lengths) else 0.0
+    steps = np.append(np.minimum(lengths / sizes[:-1], 1.5 * usual), usual)
+    place = np.arange(len(seconds)) - np.repeat(begins, sizes)
+    result: Floats = seconds + place * np.repeat(steps, sizes)
+    return result
+
+
+def _holds_stamps(column: pa.ChunkedArray) -> bool:
+    """True for text that looks like times; judged by the first cells."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    first = [text for text in column[:FEWEST_TO_JUDGE].to_pylist() if text]
+    return bool(first) and all(
+        re.match(r"\s*(\d{1,4}[-./]\d{1,2}[-./]\d{1,4}[Tt ,]\s*)?\d{1,2}:\d{2}", text) for text in first
+    )
+
+
+def _unit_of_epoch(column: pa.ChunkedArray) -> str | None:
+    """The unit of a clock that counts from 1970, told by its magnitude; None for any other."""
+    first = float(column[0].as_py())
+    return next((unit for least, unit in ((1e17, "ns"), (1e14, "us"), (1e11, "ms")) if first >= least), None)
 
 
 def _name_and_unit(name: str) -> tuple[str, str | None]:
@@ -132,4 +301,5 @@ def _name_and_unit(name: str) -> tuple[str, str | None]:
 
 def _counts(column: pa.ChunkedArray) -> bool:
     """True for the numbers of rows: 0, 1, 2, …"""
-    return not pa.types.is_timestamp(column.type) and bool((np.diff(column.to_numpy()) == 1).all())
+    numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    return numbers and bool((np.diff(column.to_numpy()) == 1).all())

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,10 +43,32 @@ def camera_motion(video: Path) -> tuple[Floats, Floats]:
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise RecordingError(f"{video}: holds no camera telemetry ({reason}); name an IMU file") from None
-    whole = [sample for sample in samples if sample.get("accl") and sample.get("gyro")]
-    if len(whole) < 2:
+    clock = np.array([sample["timestamp_ms"] for sample in samples]) / 1000
+    acceleration, rotation = (_stream(clock, samples, name) for name in ("accl", "gyro"))
+    if acceleration is None or rotation is None:
         raise RecordingError(f"{video}: holds no accelerometer and gyroscope of the camera; name an IMU file")
-    times = np.array([sample["timestamp_ms"] for sample in whole]) / 1000
-    values = np.array([[*sample["accl"], *sample["gyro"]] for sample in whole], dtype=np.float64)
-    kept = np.concatenate([[True], np.diff(times) > 0])
-    return times[kept], values[kept]
+    times, accelerations = acceleration
+    turned = np.stack([np.interp(times, rotation[0], axis) for axis in rotation[1].T], axis=1)
+    return times, np.concatenate([accelerations, turned], axis=1)
+
+
+def _stream(clock: Floats, samples: list[dict[str, Any]], name: str) -> tuple[Floats, Floats] | None:
+    """Times `(n,)` and values `(n, 3)` of one sensor, None where there are fewer than two.
+
+    A sensor with half the samples of another stands beside the first half of them in each packet of a second: its
+    samples are spread evenly over the packet.
+    """
+    there = np.array([bool(sample.get(name)) for sample in samples])
+    if there.sum() < 2:
+        return None
+    begins = np.flatnonzero(there & ~np.append(False, there[:-1]))
+    ends = np.append(begins[1:], len(samples))
+    step = float(np.median(np.diff(clock)))
+    times = []
+    for begin, end in zip(begins, ends, strict=True):
+        count = int(there[begin:end].sum())
+        times.append(clock[begin] + (clock[end - 1] + step - clock[begin]) / count * np.arange(count))
+    values = np.array([sample[name] for sample, own in zip(samples, there, strict=True) if own], dtype=np.float64)
+    found = np.concatenate(times)
+    rising = np.append(True, np.diff(found) > 0)
+    return found[rising], values[rising]

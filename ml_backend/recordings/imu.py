@@ -1,4 +1,4 @@
-"""Read the IMU of a recording (CSV or Parquet) and put its samples on the video's clock."""
+"""Read the IMU of a recording and put its samples on the video's clock: the one reader of IMU files."""
 
 import re
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
-from ml_backend.recordings.clocks import clock_by_content, is_clock_name, rises, sample_seconds
+from ml_backend.recordings.clocks import UNIT_NAMES, Clock, clock_by_content, is_clock_name, rises, sample_clock
 from ml_backend.recordings.gopro import CHANNELS, camera_motion
-from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, sampling_rate_of
+from ml_backend.recordings.tables import SampleTable, read_table
+from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, gap_seconds, sampling_rate_of
 
 Floats = npt.NDArray[np.float64]
 
+RATE_IN_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*Hz", re.IGNORECASE)
 CAMERA_SUFFIXES = (".mp4", ".mov", ".m4v")
 NO_CHANNEL_NAMES = re.compile(
     r"(.*[\s_])?(activity|label|class|subject|participant|user|person|session|trial|battery|packet|counter|count|index|id|no"
@@ -34,23 +34,28 @@ SENSOR_NAMES = re.compile(
 @dataclass(frozen=True)
 class ImuFormat:
     """How to read an IMU file. A sample taken t seconds after the file's first lies at
-    `offset_seconds + t·(1 + drift_ppm/10⁶)` on the video's clock."""
+    `offset_seconds + t·(1 + drift_ppm/10⁶)` on the video's clock; with video_created, seconds since 1970 (UTC), the
+    offset is by the file's own absolute times. sampling_rate is for files without a clock."""
 
-    sampling_rate: float = 50.0
+    sampling_rate: float | None = None
     offset_seconds: float = 0.0
     drift_ppm: float = 0.0
+    video_created: float | None = None
     time_column: str | None = None
     time_unit: str | None = None
     columns: tuple[str, ...] | None = None
     label_column: str | None = None
     missing_values: str = "error"
+    duplicate_stamps: str = "error"
 
 
 @dataclass(frozen=True)
 class Imu:
     """times `(n_samples,)` seconds on the video's clock; values `(n_samples, n_channels)` in the file's units;
     labels `(n_samples,)` ground truth as text, None where the file has none; sampling_rate in Hz; clock: the column
-    that gave the times, None where the rate did; set_aside: columns that are no channels."""
+    that gave the times, None where the rate did; set_aside: columns that are no channels; label_column: that of the
+    ground truth; filled: how many missing values were filled in; started: when the first sample was taken, in
+    seconds since 1970 (UTC), None where the file does not say."""
 
     times: Floats
     values: Floats
@@ -59,6 +64,16 @@ class Imu:
     sampling_rate: float
     clock: str | None = None
     set_aside: tuple[str, ...] = ()
+    label_column: str | None = None
+    filled: int = 0
+    started: float | None = None
+
+    @property
+    def gaps(self) -> Floats:
+        """Where samples are missing: start and end in seconds, `(n_gaps, 2)`."""
+        steps = np.diff(self.times)
+        after = np.flatnonzero(steps > gap_seconds(steps))
+        return np.stack([self.times[after], self.times[after + 1]], axis=1)
 
     @property
     def start(self) -> float:
@@ -75,26 +90,65 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
     """Read `path`, or what a GoPro wrote into its video; RecordingError names the file, column and first bad row."""
     if path.suffix.lower() in CAMERA_SUFFIXES:
         return _camera_imu(path, how)
-    table = _read_table(path, how)
+    found = read_table(path, how.label_column)
+    table = found.samples
     if table.num_rows < 2:
         raise RecordingError(f"{path}: holds {table.num_rows} samples; an IMU recording needs at least two")
     label_column = _named(path, table, how.label_column, ("label",), "labels")
     time_column = _clock(path, table, how, label_column)
     channels, set_aside = _channels(path, table, how, label_column, time_column)
-    if time_column is None:
-        seconds = np.arange(table.num_rows) / how.sampling_rate
-    else:
-        seconds = sample_seconds(path, time_column, table[time_column], how.time_unit)
-    rate = sampling_rate_of(np.diff(seconds))
+    clock = _seconds(path, found, how, time_column)
+    offset = _offset(path, clock, how)
+    labels = _labels(table, label_column) if label_column else None
+    columns = {name: table[name] for name in channels}
+    del found, table
+    values, filled = _values(path, columns, how)
     return Imu(
-        times=how.offset_seconds + seconds * (1 + how.drift_ppm * 1e-6),
-        values=np.stack([_channel(path, table, name, how) for name in channels], axis=1),
+        times=offset + clock.seconds * (1 + how.drift_ppm * 1e-6),
+        values=values,
         channels=tuple(channels),
-        labels=_labels(table, label_column) if label_column else None,
-        sampling_rate=round(rate, 3),
+        labels=labels,
+        sampling_rate=round(sampling_rate_of(np.diff(clock.seconds)), 3),
         clock=time_column,
         set_aside=tuple(set_aside),
+        label_column=label_column,
+        filled=filled,
+        started=clock.started,
     )
+
+
+def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None) -> Clock:
+    """When each sample was taken: by the clock, else by the rate that the user gave."""
+    heads = (RATE_IN_WORDS.search(line) for line in found.above)
+    said = next((rate for rate in heads if rate), None)
+    if column is None:
+        if how.sampling_rate is None:
+            hint = f"; its head says '{said[0]}'" if said else ""
+            raise RecordingError(
+                f"{path}: has no clock (a column of times); set sampling_rate (Hz), or name its clock in time_column "
+                f"of dataset.yaml{hint}"
+            )
+        return Clock(np.arange(found.samples.num_rows) / how.sampling_rate)
+    unit = how.time_unit or UNIT_NAMES.get(found.units.get(column, "").lower())
+    clock = sample_clock(path, column, found.samples[column], unit, how.duplicate_stamps == "spread")
+    rate = sampling_rate_of(np.diff(clock.seconds))
+    if said and how.time_unit is None and not 0.2 < rate / float(said[1]) < 5:
+        raise RecordingError(
+            f"{path}: column '{column}' gives {rate:.4g} samples a second, its head says '{said[0]}'; set time_unit "
+            "in dataset.yaml"
+        )
+    return clock
+
+
+def _offset(path: Path, clock: Clock, how: ImuFormat) -> float:
+    if how.video_created is None:
+        return how.offset_seconds
+    if clock.started is None:
+        raise RecordingError(
+            f"{path}: its clock does not say when it was taken (no date, or no zone), as `clock: absolute` needs; "
+            "write offset_seconds instead"
+        )
+    return how.offset_seconds + clock.started - how.video_created
 
 
 def _camera_imu(path: Path, how: ImuFormat) -> Imu:
@@ -112,41 +166,6 @@ def _camera_imu(path: Path, how: ImuFormat) -> Imu:
         labels=None,
         sampling_rate=round(sampling_rate_of(np.diff(seconds)), 3),
     )
-
-
-def _read_table(path: Path, how: ImuFormat) -> pa.Table:
-    if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pa.parquet.read_table(path)
-        # Labels stay text even where a chunk looks like numbers or holds only empty cells.
-        types = {how.label_column or "label": pa.string()}
-        options = pa.csv.ConvertOptions(
-            column_types=types, strings_can_be_null=True, null_values=["", "NaN", "nan", "NA"]
-        )
-        table = pa.csv.read_csv(path, convert_options=options)
-        _check_header(path, table)
-        return table
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
-        first_line = str(error).splitlines()[0]
-        kind = "Parquet" if path.suffix.lower() == ".parquet" else "CSV"
-        raise RecordingError(f"{path}: cannot be read as {kind}: {first_line}") from None
-
-
-def _check_header(path: Path, table: pa.Table) -> None:
-    """RecordingError if the first line holds no names, or one twice."""
-    names = [name.strip() for name in table.column_names]
-    if len(names) > 1 and all(_is_number(name) for name in names):
-        raise RecordingError(
-            f"{path}: its first line holds numbers ({', '.join(names[:3])}, …), no names; write a header "
-            "with the names of the columns above it"
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecordingError(f"{path}: has the column '{twice[0]}' twice; rename one of them in the header")
 
 
 def _clock(path: Path, table: pa.Table, how: ImuFormat, label: str | None) -> str | None:
@@ -208,8 +227,17 @@ def _refuse_export_names(path: Path, channels: list[str]) -> list[str]:
     return channels
 
 
-def _channel(path: Path, table: pa.Table, name: str, how: ImuFormat) -> Floats:
-    column = table[name]
+def _values(path: Path, columns: dict[str, pa.ChunkedArray], how: ImuFormat) -> tuple[Floats, int]:
+    """The channels `(n_samples, n_channels)`, and how many values were missing and filled in; empties `columns`, so
+    that they are in memory once."""
+    values, filled = np.empty((len(next(iter(columns.values()))), len(columns)), order="F"), 0
+    for number, name in enumerate(list(columns)):
+        values[:, number] = _numbers(path, name, columns.pop(name))
+        filled += _fill(path, name, values[:, number], how.missing_values)
+    return values, filled
+
+
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> Floats:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         row = next(i for i, text in enumerate(column.to_pylist()) if text is not None and not _is_number(text))
         raise RecordingError(
@@ -217,21 +245,27 @@ def _channel(path: Path, table: pa.Table, name: str, how: ImuFormat) -> Floats:
             "correct it, or name the channels in imu_columns of dataset.yaml"
         )
     try:
-        values = np.asarray(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
+        return np.asarray(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise RecordingError(f"{path}: column '{name}' holds {column.type}, expected numbers") from None
+
+
+def _fill(path: Path, name: str, values: Floats, missing_values: str) -> int:
+    """Fill in what is missing in `values (n,)`, in place; how many there were."""
     bad = ~np.isfinite(values)
     if not bad.any():
-        return values
-    if how.missing_values == "zero":  # as the paper's code; of no use for anything else
-        return np.where(bad, 0.0, values)
-    if how.missing_values == "interpolate" and not bad.all():
+        return 0
+    if missing_values == "zero":  # as the paper's code; of no use for anything else
+        values[bad] = 0.0
+    elif missing_values == "interpolate" and not bad.all():
         rows = np.arange(len(values))
-        return np.interp(rows, rows[~bad], values[~bad])
-    raise RecordingError(
-        f"{path}: column '{name}' has {bad.sum()} missing or infinite values, the first in sample "
-        f"{int(bad.argmax()) + 1}; correct them or set missing_values to interpolate"
-    )
+        values[bad] = np.interp(rows[bad], rows[~bad], values[~bad])
+    else:
+        raise RecordingError(
+            f"{path}: column '{name}' has {bad.sum()} missing or infinite values, the first in sample "
+            f"{int(bad.argmax()) + 1}; correct them or set missing_values to interpolate"
+        )
+    return int(bad.sum())
 
 
 def _is_number(text: str) -> bool:

@@ -1,84 +1,151 @@
-"""Dataset folder → recordings: which video and which IMU file belong together, and whose they are.
+"""Dataset folder → recordings: which video and which IMU files belong together, and whose they are.
 
-Three layouts: `ROOT/<participant>/<recording>.mp4` with `<recording>.csv` beside it; WEAR's `ROOT/inertial/sbj_0.csv`
-with `ROOT/video/sbj_0.mp4`; a `ROOT/dataset.yaml` that lists recordings.
+Three layouts: `ROOT/<participant>/<recording>.mp4` with `<recording>.csv`, or a `<recording>.<sensor>.csv` for each
+sensor, beside it; WEAR's `ROOT/inertial/sbj_0.csv` with `ROOT/video/sbj_0.mp4`; a `ROOT/dataset.yaml` that lists
+recordings. Every file is part of a recording, or a problem, or named as ignored.
 """
 
+import re
+import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ml_backend.errors import RecordingError
 from ml_backend.recordings.gopro import has_telemetry
 from ml_backend.recordings.imu import ImuFormat
+from ml_backend.recordings.sensors import WHOLE, ImuFile
+from ml_backend.recordings.tables import SUFFIXES, suffix_of
+from ml_backend.recordings.video import created_at, holds_video, probe
 from ml_backend.settings import Parameters
 
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp"}
-IMU_SUFFIXES = {".csv", ".parquet"}
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".m2t", ".wmv"),
+    *(".3gp", ".insv", ".360", ".mxf", ".vob", ".ogv", ".flv", ".asf"),
+)
+NO_VIDEO_SUFFIXES = (
+    *(".lrv", ".thm", ".npy", ".npz", ".json", ".yaml", ".yml", ".md", ".pdf", ".doc", ".docx", ".png", ".jpg"),
+    *(".jpeg", ".gif", ".wav", ".mp3", ".m4a", ".aac", ".zip", ".log", ".py", ".html", ".eaf", ".srt", ".gpx"),
+    *(".xml", ".ini", ".db", ".mat", ".pkl", ".bin", ".cwa", ".gt3x"),
+)
+"""Files that are not opened to see whether they are videos; `.lrv` are a GoPro's previews of its own videos."""
+LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz")
+"""Tables of samples only where a video has their name: they may be notes."""
+CHAPTER = re.compile(r"(?:G[HX](?P<chapter>\d{2})|GP(?P<old>\d{2})|GOPR)(?P<number>\d{4})", re.IGNORECASE)
+SHOWN = 5
+"""So many ignored files are named."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One video with its IMU. `imu_format` says how to read the IMU file and how its clock relates to the video's."""
+    """One video with its IMU files. `span`: of one IMU for several videos the samples with times in it, in seconds on
+    this video's clock, are this recording's."""
 
     participant: str
     name: str
     video: Path
-    imu: Path
-    imu_format: ImuFormat
+    imus: tuple[ImuFile, ...]
     vectors: Path | None = None
+    span: tuple[float, float] = WHOLE
 
     def __str__(self) -> str:
         return f"{self.participant}/{self.name}"
 
+    @property
+    def imu(self) -> Path:
+        """The first IMU file."""
+        return self.imus[0].path
+
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a dataset; an `error` keeps the job from starting, otherwise it is a warning."""
+    """Something wrong with a dataset: an `error` leaves a recording out, otherwise it is a warning; recording: which
+    one, as participant/name, None if it is of the whole dataset."""
 
     message: str
     error: bool = True
+    recording: str | None = None
 
 
-class _ManifestEntry(BaseModel):
-    """One recording in `dataset.yaml`; paths are relative to it."""
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _text_or_nothing(values: Any) -> Any:
+    """All of YAML is read as text, and a field left empty, or null, is not given."""
+    if not isinstance(values, dict):
+        return values
+    nothing = ("", "~", "null", "Null", "NULL")
+    return {
+        name: value
+        for name, value in values.items()
+        if value not in (nothing[:1] if name == "participant" else nothing)
+    }
+
+
+class _HowToRead(BaseModel):
+    """How to read IMU files; see ImuFormat."""
 
     model_config = ConfigDict(extra="forbid")
 
-    participant: str
-    recording: str = ""
-    video: str
-    imu: str
-    vectors: str | None = None
     sampling_rate: float | None = Field(None, gt=0)
-    offset_seconds: float = 0.0
-    drift_ppm: float = Field(0.0, gt=-100_000, lt=100_000)
+    offset_seconds: float | None = None
+    drift_ppm: float | None = Field(None, gt=-100_000, lt=100_000)
     time_column: str | None = None
-    time_unit: str | None = Field(None, pattern="^(s|ms|us|ns)$")
+    time_unit: str | None = Field(None, pattern="^(min|s|ms|100us|us|ns)$")
     imu_columns: list[str] | None = None
     labels: str | None = None
     missing_values: str | None = Field(None, pattern="^(error|interpolate)$")
+    duplicate_stamps: str | None = Field(None, pattern="^(error|spread)$")
 
     @model_validator(mode="before")
     @classmethod
     def _nothing_is_none(cls, values: Any) -> Any:
-        """All of YAML is read as text, and a field left empty, or null, is not given."""
-        if not isinstance(values, dict):
-            return values
-        nothing = ("", "~", "null", "Null", "NULL")
-        return {
-            name: value
-            for name, value in values.items()
-            if value not in (nothing[:1] if name == "participant" else nothing)
+        return _text_or_nothing(values)
+
+    def over(self, how: ImuFormat) -> ImuFormat:
+        """`how`, with what is given here in place of its own."""
+        names = {"imu_columns": "columns", "labels": "label_column"}
+        given = self.model_dump(exclude_none=True, include=set(_HowToRead.model_fields))
+        changed: dict[str, Any] = {
+            names.get(name, name): tuple(value) if isinstance(value, list) else value for name, value in given.items()
         }
+        return replace(how, **changed)
+
+
+class _ImuEntry(_HowToRead):
+    """One IMU file of a recording in `dataset.yaml`."""
+
+    file: str
+    sensor: str = ""
+
+
+def _imu_entry(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class _ManifestEntry(_HowToRead):
+    """One recording in `dataset.yaml`; paths are relative to it."""
+
+    participant: str
+    recording: str = ""
+    video: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    imu: Annotated[
+        list[Annotated[_ImuEntry, BeforeValidator(_imu_entry)]], BeforeValidator(_listed), Field(min_length=1)
+    ]
+    vectors: str | None = None
+    clock: str | None = Field(None, pattern="^(offset|absolute)$")
 
     @field_validator("participant", "recording", mode="before")
     @classmethod
     def _file_name(cls, value: Any) -> str:
-        name = str(value)
+        name = unicodedata.normalize("NFC", str(value))
         if "/" in name or "\\" in name or name in (".", ".."):
             raise ValueError("must not hold a path separator")
         return name
@@ -90,63 +157,241 @@ class _TextLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012 - PyYAML's own way
 
 
-def find_recordings(root: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
+Found = tuple[list[Recording], list[Problem]]
+
+
+def find_recordings(root: Path, parameters: Parameters) -> Found:
     """All recordings under `root`, sorted by participant and name, and what is wrong with the listing."""
     if not root.is_dir():
         return [], [Problem(f"{root}: no such folder; name the folder that holds the recordings")]
+    how = ImuFormat(
+        sampling_rate=parameters.sampling_rate,
+        missing_values=parameters.missing_values,
+        duplicate_stamps=parameters.duplicate_stamps,
+    )
     if (root / "dataset.yaml").is_file():
-        recordings, problems = _from_manifest(root / "dataset.yaml", parameters)
+        recordings, problems = _from_manifest(root / "dataset.yaml", how)
     elif (root / "video").is_dir():
-        folders = [folder for folder in (root / "inertial", root / "video") if folder.is_dir()]
-        groups = _by_stem(file for folder in folders for file in folder.iterdir())
-        found = [_pair(stem, stem, files, parameters) for stem, files in groups.items()]
-        recordings, problems = _split(found)
+        recordings, problems = _flat(root, how)
     else:
-        found = []
-        for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            groups = _by_stem(folder.iterdir())
-            found += [_pair(folder.name, stem, files, parameters) for stem, files in groups.items()]
-        recordings, problems = _split(found)
-    if not recordings and not problems:
+        recordings, problems = _by_participant(root, how)
+    if not recordings and not any(problem.error for problem in problems):
         expected = (
             "ROOT/<participant>/<recording>.mp4 with a .csv beside it, ROOT/inertial + ROOT/video, or dataset.yaml"
         )
         problems.append(Problem(f"{root}: no recordings found; expected {expected}"))
-    problems += _duplicates(recordings)
+    recordings, clashes = _sharing(recordings)
+    problems += clashes + _duplicates(recordings)
     return sorted(recordings, key=lambda r: (r.participant, r.name)), problems
 
 
-def _by_stem(files: Any) -> dict[str, list[Path]]:
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted(files):
-        if file.suffix.lower() in VIDEO_SUFFIXES | IMU_SUFFIXES and not file.name.startswith("."):
-            groups[file.stem].append(file)
-    return groups
+def _by_participant(root: Path, how: ImuFormat) -> Found:
+    recordings: list[Recording] = []
+    problems = _ignored(root, [path for path in _entries(root) if path.is_file()])
+    problems += [_broken_link(path, f"{_plain(path.name)}/") for path in _entries(root) if not path.exists()]
+    for folder in (path for path in _entries(root) if path.is_dir()):
+        found, wrong = _in_folders([folder], how, _plain(folder.name))
+        recordings += found
+        problems += wrong
+    return recordings, problems
 
 
-def _pair(participant: str, name: str, files: list[Path], parameters: Parameters) -> Recording | Problem:
-    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    imus = [file for file in files if file.suffix.lower() in IMU_SUFFIXES]
-    if len(videos) == 1 and not imus and has_telemetry(videos[0]):
-        imus = videos  # a camera's own IMU
-    for kind, candidates in (("video", videos), ("IMU file", imus)):
-        if not candidates:
-            wanted = f"{name}.mp4" if kind == "video" else f"{name}.csv"
-            return Problem(f"{files[0]}: has no {kind} of the same name; add {wanted} or remove this file")
+def _flat(root: Path, how: ImuFormat) -> Found:
+    """WEAR's layout: a participant a video."""
+    folders = [folder for folder in (root / "inertial", root / "video") if folder.is_dir()]
+    recordings, problems = _in_folders(folders, how, None)
+    return recordings, problems + _ignored(root, [path for path in _entries(root) if path not in folders])
+
+
+def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None) -> Found:
+    """The recordings that lie in folders, together; without a `participant` each is one of its own."""
+    videos: dict[str, list[Path]] = defaultdict(list)
+    tables, others = [], []
+    for path in (path for folder in folders for path in _entries(folder)):
+        if path.is_file() and suffix_of(path) in SUFFIXES:
+            tables.append(path)
+        elif path.is_file() and _is_video(path):
+            videos[_plain(path.stem)].append(path)
+        else:
+            others.append(path)
+    imus: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    problems: list[Problem] = []
+    for path in tables:
+        stem, sensor = _video_of(path, videos)
+        if stem is not None:
+            imus[stem].append((sensor, path))
+        elif suffix_of(path) in LOOSE_SUFFIXES:
+            others.append(path)
+        else:
+            name = _plain(_stem(path))
+            message = f"{path}: has no video of the same name; add {name}.mp4 or remove this file"
+            problems.append(Problem(message, recording=f"{participant or name}/{name}"))
+    recordings: list[Recording] = []
+    for names in _chapters(videos, imus):
+        found, wrong = _recording(participant or names[0], names, videos, imus, how)
+        recordings += found
+        problems += wrong
+    for path in [path for path in others if path.is_symlink() and not path.exists()]:
+        others.remove(path)
+        problems.append(_broken_link(path, f"{participant or _plain(path.stem)}/{_plain(path.stem)}"))
+    for path in [path for path in others if path.is_dir() and _holds_recordings(path)]:
+        others.remove(path)
+        problems.append(
+            Problem(
+                f"{path}: its recordings lie a level deeper than ROOT/<participant>/<recording>.mp4; move them up, "
+                "or list them in dataset.yaml"
+            )
+        )
+    others = [path for path in others if not (path.suffix == ".npy" and _plain(path.stem) in videos)]
+    return recordings, problems + _ignored(folders[0], others)
+
+
+def _recording(
+    participant: str,
+    names: Sequence[str],
+    videos: dict[str, list[Path]],
+    imus: dict[str, list[tuple[str, Path]]],
+    how: ImuFormat,
+) -> Found:
+    """The recording of a video, or one for each of a camera's chapters."""
+    first, own = names[0], list(imus[names[0]])
+    video, whose = videos[first][0], f"{participant}/{first}"
+    if not own and has_telemetry(video):
+        own = [("", video)]  # a camera's own IMU
+    if not own:
+        message = f"{video}: has no IMU file of the same name; add {first}.csv or remove this file"
+        return [], [Problem(message, recording=whose)]
+    for kind, candidates in (
+        *(("video", videos[name]) for name in names),
+        *(("IMU file", [path for other, path in own if other == sensor]) for sensor in {sensor for sensor, _ in own}),
+    ):
         if len(candidates) > 1:
             named = " and ".join(str(path) for path in candidates)
-            return Problem(f"{named}: two {kind}s of one recording; remove one or name it in dataset.yaml")
-    imu_format = ImuFormat(sampling_rate=parameters.sampling_rate, missing_values=parameters.missing_values)
-    vectors = videos[0].with_suffix(".npy")
-    return Recording(participant, name, videos[0], imus[0], imu_format, vectors if vectors.is_file() else None)
+            message = f"{named}: two {kind}s of one recording; remove one or name it in dataset.yaml"
+            return [], [Problem(message, recording=whose)]
+    files = tuple(ImuFile(path, how, sensor) for sensor, path in own)
+    return _one_after_another(participant, [(name, videos[name][0], None) for name in names], files)
 
 
-def _split(found: list[Recording | Problem]) -> tuple[list[Recording], list[Problem]]:
-    recordings = [entry for entry in found if isinstance(entry, Recording)]
-    return recordings, [entry for entry in found if isinstance(entry, Problem)]
+def _one_after_another(
+    participant: str, videos: Sequence[tuple[str, Path, Path | None]], files: tuple[ImuFile, ...]
+) -> Found:
+    """A recording for each video (name, file, vectors), of which each begins where the one before it ends; `files`
+    are on the first one's clock."""
+    found, before = [], 0.0
+    for number, (name, video, vectors) in enumerate(videos):
+        shifted = tuple(
+            replace(file, how=replace(file.how, offset_seconds=file.how.offset_seconds - before)) for file in files
+        )
+        beside = video.with_suffix(".npy")
+        found.append(Recording(participant, name, video, shifted, vectors or (beside if beside.is_file() else None)))
+        if number < len(videos) - 1:
+            try:
+                before += probe(video).duration
+            except RecordingError as error:
+                message = f"{error} (the videos after it start where it ends)"
+                return [], [Problem(message, recording=f"{participant}/{name}")]
+    return found, []
 
 
-def _from_manifest(path: Path, parameters: Parameters) -> tuple[list[Recording], list[Problem]]:
+def _sharing(recordings: list[Recording]) -> Found:
+    """Of an IMU for several videos each recording gets the samples from its start up to the start of the next."""
+    groups: dict[tuple[Path, ...], list[int]] = defaultdict(list)
+    for number, recording in enumerate(recordings):
+        groups[tuple(file.path.resolve() for file in recording.imus)].append(number)
+    found, problems = list(recordings), []
+    for numbers in groups.values():
+        numbers = list(
+            {str(recordings[number]): number for number in numbers}.values()
+        )  # one listed twice is told below
+        own = sorted(numbers, key=lambda number: _start(recordings[number]))
+        for one, other in pairwise(own):
+            first, second = recordings[one], recordings[other]
+            apart = _start(second) - _start(first)
+            if first.participant != second.participant or apart <= 0:
+                why = "of another participant" if first.participant != second.participant else "that starts with it"
+                problems.append(
+                    Problem(
+                        f"{second.imu}: is the IMU of {first} too, {why}; each sample belongs to one recording, so "
+                        "remove one, or set offset_seconds of each",
+                        recording=str(second),
+                    )
+                )
+            found[one] = replace(found[one], span=(found[one].span[0], apart))
+            found[other] = replace(found[other], span=(0.0, found[other].span[1]))
+    return found, problems
+
+
+def _start(recording: Recording) -> float:
+    """When a video starts, on a clock that videos with the same IMU share."""
+    how = recording.imus[0].how
+    return (how.video_created or 0.0) - how.offset_seconds
+
+
+def _chapters(videos: dict[str, list[Path]], imus: dict[str, Any]) -> list[list[str]]:
+    """Names of videos; those of a camera that cut one recording into files go together, in order, unless each has an
+    IMU of its own."""
+    groups: dict[Any, list[tuple[int, str]]] = defaultdict(list)
+    for name in videos:
+        chapter = CHAPTER.fullmatch(name)
+        number = int(chapter["chapter"] or chapter["old"] or 0) if chapter else 0
+        groups[
+            (name[:2].upper() if chapter and chapter["chapter"] else "", chapter["number"]) if chapter else name
+        ].append((number, name))
+    result = []
+    for group in groups.values():
+        names = [name for _, name in sorted(group)]
+        with_imu = [name for name in names if imus.get(name)]
+        result += [names] if with_imu == names[:1] else [[name] for name in names]
+    return result
+
+
+def _video_of(path: Path, videos: dict[str, list[Path]]) -> tuple[str | None, str]:
+    """The video that an IMU file's name begins with, and the sensor behind it; an exact name wins."""
+    stem, sensor = _plain(_stem(path)), ""
+    while stem not in videos:
+        stem, dot, last = stem.rpartition(".")
+        if not dot:
+            return None, ""
+        sensor = f"{last}.{sensor}" if sensor else last
+    return stem, sensor
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(suffix_of(path))]
+
+
+def _plain(name: str) -> str:
+    """Names that look alike are one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_video(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES or (suffix not in NO_VIDEO_SUFFIXES and holds_video(path))
+
+
+def _broken_link(path: Path, recording: str) -> Problem:
+    return Problem(f"{path}: links to what is not there; is its disk offline?", recording=recording)
+
+
+def _holds_recordings(folder: Path) -> bool:
+    return any(path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in SUFFIXES for path in folder.rglob("*"))
+
+
+def _ignored(folder: Path, paths: Iterable[Path]) -> list[Problem]:
+    names = sorted(path.name + "/" * path.is_dir() for path in paths)
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [Problem(f"{folder}: ignored {', '.join(names[:SHOWN])}{more}: no part of a recording", error=False)]
+
+
+def _from_manifest(path: Path, how: ImuFormat) -> Found:
     try:
         # Text stays text: YAML would make 8 of the participant 010, and no of nobody.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
@@ -155,36 +400,74 @@ def _from_manifest(path: Path, parameters: Parameters) -> tuple[list[Recording],
     entries = content.get("recordings") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         return [], [Problem(f"{path}: expected a list under `recordings:`, each with participant, video and imu")]
-    found: list[Recording | Problem] = []
+    recordings: list[Recording] = []
+    problems: list[Problem] = []
     for number, entry in enumerate(entries, start=1):
         try:
-            found.append(_manifest_recording(path.parent, _ManifestEntry.model_validate(entry), parameters))
+            found, wrong = _manifest_recordings(path.parent, _ManifestEntry.model_validate(entry), how)
         except ValidationError as error:
             problem = error.errors()[0]
-            field = ".".join(str(part) for part in problem["loc"])
-            found.append(Problem(f"{path}: recording {number}, field {field or 'itself'}: {problem['msg']}"))
-    return _split(found)
+            field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+            found, wrong = [], [Problem(f"{path}: recording {number}, field {field or 'itself'}: {problem['msg']}")]
+        recordings += found
+        problems += wrong
+    listed = {file.resolve() for one in recordings for file in (one.video, *(imu.path for imu in one.imus))}
+    unlisted = [
+        file
+        for file in sorted(path.parent.rglob("*"))
+        if file.suffix.lower() in VIDEO_SUFFIXES and file.resolve() not in listed
+    ]
+    return recordings, problems + (_not_listed(path, unlisted) if not problems else [])
 
 
-def _manifest_recording(root: Path, entry: _ManifestEntry, parameters: Parameters) -> Recording:
-    video = root / entry.video
-    return Recording(
-        participant=entry.participant,
-        name=entry.recording or video.stem,
-        video=video,
-        imu=root / entry.imu,
-        imu_format=ImuFormat(
-            sampling_rate=entry.sampling_rate or parameters.sampling_rate,
-            offset_seconds=entry.offset_seconds,
-            drift_ppm=entry.drift_ppm,
-            time_column=entry.time_column,
-            time_unit=entry.time_unit,
-            columns=tuple(entry.imu_columns) if entry.imu_columns else None,
-            label_column=entry.labels,
-            missing_values=entry.missing_values or parameters.missing_values,
-        ),
-        vectors=root / entry.vectors if entry.vectors else None,
+def _not_listed(path: Path, files: list[Path]) -> list[Problem]:
+    if not files:
+        return []
+    names = ", ".join(str(file.relative_to(path.parent)) for file in files[:SHOWN])
+    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    return [Problem(f"{path}: does not list {names}{more}; ignored", error=False)]
+
+
+def _manifest_recordings(root: Path, entry: _ManifestEntry, how: ImuFormat) -> Found:
+    how = entry.over(how)
+    videos = [_present(root / video) for video in entry.video]
+    if entry.clock == "absolute":
+        try:
+            created = created_at(videos[0])
+        except RecordingError as error:
+            return [], [Problem(str(error))]
+        if created is None:
+            return [], [
+                Problem(
+                    f"{videos[0]}: does not say when it was taken, as `clock: absolute` needs; write offset_seconds"
+                )
+            ]
+        how = replace(how, video_created=created)
+    files = tuple(ImuFile(_present(root / imu.file), imu.over(how), imu.sensor) for imu in entry.imu)
+    if len(files) > 1:
+        files = tuple(file if file.sensor else replace(file, sensor=_stem(file.path)) for file in files)
+    if len(videos) == 1:
+        vectors = root / entry.vectors if entry.vectors else None
+        return [
+            Recording(entry.participant, entry.recording or _plain(videos[0].stem), videos[0], files, vectors)
+        ], []
+    if entry.vectors is not None:
+        return [], [Problem(f"{root / entry.vectors}: vectors are of one video; list the videos one by one")]
+    names = [
+        f"{entry.recording}-{number}" if entry.recording else _plain(video.stem)
+        for number, video in enumerate(videos, 1)
+    ]
+    return _one_after_another(
+        entry.participant, [(name, video, None) for name, video in zip(names, videos, strict=True)], files
     )
+
+
+def _present(path: Path) -> Path:
+    """The path, or where it does not exist the one that looks like it, with é in the other form."""
+    if path.exists():
+        return path
+    others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((other for other in others if other.exists()), path)
 
 
 def _duplicates(recordings: list[Recording]) -> list[Problem]:

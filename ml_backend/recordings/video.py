@@ -1,20 +1,29 @@
 """Decode, sample and cut videos with FFmpeg's libraries (PyAV). Times are seconds on the video's own clock.
 
 The clock starts with the first frame. Any frame rate works, also a variable one: a frame is used by its time, never
-by its index. Rotation metadata is applied, so that frames look as a player shows them.
+by its index, and is shown until the next one. Where a container's clock steps back, as in files that were joined, it
+goes on; where a packet is damaged, decoding goes on behind it. Frames look as a player shows them: of the stream that
+it shows, turned and mirrored as the metadata says.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -25,6 +34,16 @@ Image = npt.NDArray[np.uint8]
 TIME_BASE = Fraction(1, 90_000)
 CLOCK_TOLERANCE = 1e-4
 CLIP_MAX_WIDTH = 640
+SEEK_BACK = (0.0, 2.0, 10.0, 60.0)
+"""Seconds before the wanted time that are sought, one after another, until a frame at or before it is found."""
+CLOCK_RESTARTS, CLOCK_JUMPS = 0.5, 10.0
+"""A clock that steps back, or in a stream of packets ahead, by more seconds than that was started anew."""
+NO_VIDEO_FORMATS = ("image2", "tty", "gif", "srt", "subtitle", "_pipe", "mp3", "lrc", "ass")
+LONGEST_FREEZE, MOST_FRAME_RATE = 2.0, 120.0
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
+"""What says it was taken earlier, in seconds since 1970, does not know."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,22 +57,79 @@ class VideoInfo:
     codec: str
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """What all packets of a video say: its end in seconds since the first frame, and whether its clock restarts."""
+
+    end: float
+    restarts: bool
+
+
 def probe(path: Path) -> VideoInfo:
     """Read a video's header and end; RecordingError if it is no video, empty, or cut off."""
     with _opened(path) as (container, stream):
         first = next(_frames(path, container, stream), None)
         if first is None:
             raise RecordingError(f"{path}: no frame can be decoded; is the file damaged? Re-encode or remove it")
-        start, image = first.time, _upright(first)
-        end = _last_packet_end(container, stream) - start
-        declared = _declared_duration(container, stream)
-        if end <= 0 or (declared is not None and end < declared - max(2.0, 0.05 * declared)):
-            raise RecordingError(
-                f"{path}: the video is truncated: its header says {declared or 0:.1f} s, "
-                f"its frames end at {max(end, 0):.1f} s; copy the file again or re-encode it"
-            )
+        start, image = first[0], _upright(first[1])
+        if _is_stream_of_packets(container):
+            end = _timeline(path).end
+        else:
+            ends = _last_packet_ends(container, stream)
+            end = ends.get(stream.index, 0.0) - start
+            declared = _declared_duration(container, stream)
+            # Sound may run on behind the last frame: the file is whole if any stream is. Matroska counts from 0.
+            reached = end if stream.duration else max(ends.values(), default=0.0)
+            if end <= 0 or (declared is not None and reached < declared - max(2.0, 0.05 * declared)):
+                raise RecordingError(
+                    f"{path}: the video is truncated: its header says {declared or 0:.1f} s, "
+                    f"its frames end at {max(end, 0):.1f} s; copy the file again or re-encode it"
+                )
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         return VideoInfo(end, image.shape[1], image.shape[0], rate, stream.codec_context.name)
+
+
+def inspect(path: Path) -> list[str]:
+    """Decode the whole video and say what is wrong with it, or unusual."""
+    found = Counter[str]()
+    with _opened(path) as (container, stream):
+        last, longest, count = 0.0, (0.0, 0.0), 0
+        for time, _ in _frames(path, container, stream, found):
+            longest = max(longest, (time - last, last)) if count else longest
+            last, count = time, count + 1
+    says = []
+    if found["damaged"]:
+        says.append(f"{found['damaged']} packets are damaged, {count} frames can be decoded; re-encode the video")
+    if found["restarts"]:
+        says.append(f"its clock restarts {found['restarts']} times; taken for one film")
+    if longest[0] > LONGEST_FREEZE:
+        says.append(f"no new frame for {longest[0]:.1f} s from {longest[1]:.1f} s on; the picture stands")
+    return [f"{path}: {text}" for text in says]
+
+
+def holds_video(path: Path) -> bool:
+    """True if FFmpeg finds a film in the file: more than a picture, subtitles, or sound with a cover."""
+    try:
+        with av.open(str(path)) as container:
+            if any(name in container.format.name for name in NO_VIDEO_FORMATS):
+                return False
+            return any(not stream.disposition & Disposition.attached_pic for stream in container.streams.video)
+    except (av.FFmpegError, ValueError, OSError):
+        return False
+
+
+def created_at(path: Path) -> float | None:
+    """When the camera says that it started, in seconds since 1970 (UTC, whole seconds), None if it does not say."""
+    with _opened(path) as (container, stream):
+        text = stream.metadata.get("creation_time") or container.metadata.get("creation_time")
+    try:
+        created = datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+    except ValueError:
+        return None
+    if created is None:
+        return None
+    seconds = (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()
+    return seconds if seconds > EARLIEST else None
 
 
 def sample_frames(path: Path, per_second: float | None, after: float = -1.0) -> Iterator[tuple[float, Image]]:
@@ -63,39 +139,62 @@ def sample_frames(path: Path, per_second: float | None, after: float = -1.0) -> 
     frames later than that time, found by seeking: the continuation of a broken-off run.
     """
     next_slot = 0
-    with _opened(path) as (container, stream):
-        for time, frame in _frames_from(path, container, stream, after):
-            if per_second is not None:
-                if time < next_slot / per_second - CLOCK_TOLERANCE:
-                    continue
-                next_slot = int(np.floor((time + CLOCK_TOLERANCE) * per_second)) + 1
-            if time > after + CLOCK_TOLERANCE:
-                yield time, _upright(frame)
+    for time, frame in _frames_from(path, after):
+        if per_second is not None:
+            if time < next_slot / per_second - CLOCK_TOLERANCE:
+                continue
+            next_slot = int(np.floor((time + CLOCK_TOLERANCE) * per_second)) + 1
+        if time > after + CLOCK_TOLERANCE:
+            yield time, _upright(frame)
 
 
 def cut_clip(path: Path, start: float, end: float, target: Path) -> None:
     """Re-encode `[start, end)` to an H.264 MP4 that starts with the clip's first frame and streams at once.
 
-    At most 640 pixels wide, square pixels, no sound.
+    At most 640 pixels wide, square pixels, no sound. Where no new frame comes, the one before stands, from the clip's
+    start to its end.
     """
-    with _opened(path) as (container, stream):
-        writer, first_time = None, 0.0
-        try:
-            for time, frame in _frames_from(path, container, stream, start - 2 * CLOCK_TOLERANCE):
-                if time >= end - CLOCK_TOLERANCE:
-                    break
-                if time < start - CLOCK_TOLERANCE:
-                    continue
-                image = _upright(frame, CLIP_MAX_WIDTH)
-                if writer is None:
-                    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-                    writer, first_time = VideoWriter(target, image.shape[1], image.shape[0], float(rate)), time
-                writer.write(image, time - first_time)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
-            raise RecordingError(f"{path}: no frame between {start:.2f} s and {end:.2f} s; is the video damaged?")
+    rate = _frame_rate(path)
+    writer, image, last = None, None, 0.0
+    try:
+        for time, frame in _shown_between(path, start, end, 1.5 / rate):
+            image, last = _upright(frame, CLIP_MAX_WIDTH), time - start
+            if writer is None:
+                writer = VideoWriter(target, image.shape[1], image.shape[0], rate)
+            writer.write(image, last)
+        if writer is not None and image is not None and end - start - last > 2.5 / rate:
+            writer.write(image, end - start - 1 / rate)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise RecordingError(f"{path}: no frame between {start:.2f} s and {end:.2f} s; is the video damaged?")
+
+
+def _shown_between(path: Path, start: float, end: float, late: float) -> Iterator[tuple[float, VideoFrame]]:
+    """The frames of a clip, the first one at its start; where that is later by more than `late` seconds, the frame
+    before it comes first."""
+    before, begun = None, False
+    for time, frame in _frames_from(path, start - 2 * CLOCK_TOLERANCE):
+        if time >= end - CLOCK_TOLERANCE:
+            break
+        if time < start - CLOCK_TOLERANCE:
+            before = frame
+            continue
+        if not begun and before is not None and time - start > late:
+            yield start, before
+            begun = True
+        yield (time if begun else start), frame
+        begun = True
+    if not begun and before is not None:
+        yield start, before
+
+
+def _frame_rate(path: Path) -> float:
+    """Of a video that stands still at times, how fast frames come when they do."""
+    with _opened(path) as (_, stream):
+        average, base = float(stream.average_rate or 0), float(stream.base_rate or 0)
+    return base if average <= base <= MOST_FRAME_RATE else average or 25.0
 
 
 class VideoWriter:
@@ -145,73 +244,151 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path}: cannot be opened as a video ({error}); is it complete? Re-encode or remove it"
         ) from None
     with container:
-        if not container.streams.video:
+        streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+        if not streams:
             raise RecordingError(f"{path}: holds no video stream; remove it or name another file")
-        stream = container.streams.video[0]
+        # The stream that players show: the one marked as default, else the largest, as FFmpeg chooses.
+        stream = max(streams, key=lambda one: (bool(one.disposition & Disposition.default), one.width * one.height))
         stream.thread_type = "AUTO"
         yield container, stream
 
 
-def _frames(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decoded frames with a time; a damaged end stops with an error that says where."""
+def _frames(
+    path: Path, container: InputContainer, stream: VideoStream, found: Counter[str] | None = None
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Decoded frames with rising times; where the clock restarts it goes on by a frame. `found` counts `restarts`
+    and `damaged` packets."""
+    period, jumps = float(1 / (stream.average_rate or 25)), _is_stream_of_packets(container)
+    shift, last = 0.0, None
+    for frame in _decoded(path, container, stream, Counter() if found is None else found):
+        if frame.time is None:
+            continue
+        time = frame.time + shift
+        if last is not None and _is_to_count(container, stream, abs(time - last - period) / period):
+            time = last + period
+        if last is not None and _restarts(last, time, jumps):
+            shift += last + period - time
+            time = last + period
+            if found is not None:
+                found["restarts"] += 1
+        last = time if last is None or time > last else last + period
+        yield last, frame
+
+
+def _is_to_count(container: InputContainer, stream: VideoStream, off: float) -> bool:
+    """True where frames are to be counted, since a container does not say when each is shown: AVI with B-frames says
+    when it is decoded, and a program stream stamps few. off: how many frames the stamp lies beside the count."""
+    if container.format.name == "avi":
+        return bool(stream.codec_context.has_b_frames)
+    return container.format.name == "mpeg" and off < 1.5
+
+
+def _restarts(last: float, time: float, jumps: bool) -> bool:
+    """True where a clock steps back; and of a stream of packets, as FFmpeg takes it, where it jumps far ahead."""
+    return time < last - CLOCK_RESTARTS or (jumps and time > last + CLOCK_JUMPS)
+
+
+def _decoded(path: Path, container: InputContainer, stream: VideoStream, found: Counter[str]) -> Iterator[VideoFrame]:
+    """What can be decoded: a damaged packet costs what depends on it, and is counted."""
     last = 0.0
     try:
-        for frame in container.decode(stream):
-            if frame.time is not None:
-                last = frame.time
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                found["damaged"] += 1
+                continue
+            for frame in frames:
+                assert isinstance(frame, VideoFrame)
+                last = frame.time or last
                 yield frame
     except av.FFmpegError as error:
         raise RecordingError(f"{path}: decoding stops after {last:.1f} s ({error}); re-encode the video") from None
+    if found["damaged"]:
+        log.warning("%s: %s packets are damaged and left out; re-encode the video", path, found["damaged"])
 
 
-def _frames_from(
-    path: Path, container: InputContainer, stream: VideoStream, after: float
-) -> Iterator[tuple[float, VideoFrame]]:
-    """`(time, frame)` from the last key frame before `after` on, or from the start where seeking overshoots."""
-    first = next(_frames(path, container, stream), None)
+def _frames_from(path: Path, after: float) -> Iterator[tuple[float, VideoFrame]]:
+    """`(time, frame)` from a key frame at or before `after` on, or from the start where seeking does not find one."""
+    with _opened(path) as (container, stream):
+        first = next(_frames(path, container, stream), None)
+        # A program stream stamps few of its frames: where decoding begins in its middle, times are guessed.
+        seeks = container.format.name != "mpeg" and not (
+            _is_stream_of_packets(container) and _timeline(path).restarts
+        )
     if first is None:
         return
-    origin = first.time
-    reached = _seek(path, container, stream, origin, after) if after > 1 else None
-    if reached is None:
-        container.seek(stream.start_time or 0, stream=stream)
-        reached = next(_frames(path, container, stream), None)
-    if reached is None:
-        return
-    yield reached.time - origin, reached
-    for frame in _frames(path, container, stream):
-        yield frame.time - origin, frame
+    origin = first[0]
+    for back in SEEK_BACK if seeks else ():
+        if after - back <= 1:
+            break
+        # Opened anew each time: a demuxer that sought once may not find its way back.
+        with _opened(path) as (container, stream):
+            try:
+                container.seek(int((origin + after - back) / _time_base(stream)), stream=stream, backward=True)
+                frames = _frames(path, container, stream)
+                reached = next(frames, None)
+            except (av.FFmpegError, RecordingError):
+                continue
+            if reached is not None and reached[1].key_frame and reached[0] - origin <= after + CLOCK_TOLERANCE:
+                yield reached[0] - origin, reached[1]
+                for time, frame in frames:
+                    yield time - origin, frame
+                return
+    with _opened(path) as (container, stream):
+        for time, frame in _frames(path, container, stream):
+            yield time - origin, frame
 
 
-def _seek(
-    path: Path, container: InputContainer, stream: VideoStream, origin: float, after: float
-) -> VideoFrame | None:
-    """The key frame that decoding can start from, None if the container cannot find one before `after`."""
-    try:
-        container.seek(int((origin + after) / _time_base(stream)), stream=stream, backward=True)
-        frame = next(_frames(path, container, stream), None)
-    except (av.FFmpegError, RecordingError):
-        return None
-    return frame if frame is not None and frame.time - origin <= after else None
+def _is_stream_of_packets(container: InputContainer) -> bool:
+    """True for formats without an index, which may be cut and joined anywhere: their header does not know the end."""
+    return container.format.name in ("mpegts", "mpegtsraw", "mpeg")
 
 
-def _last_packet_end(container: InputContainer, stream: VideoStream) -> float:
-    """End of the last packet in seconds, by seeking near the end and reading the packets that are there."""
-    base = _time_base(stream)
+def _timeline(path: Path) -> Timeline:
+    """Read all packets once."""
+    status = path.stat()
+    return _read_timeline(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(256)
+def _read_timeline(path: Path, size: int, modified: int) -> Timeline:  # noqa: ARG001 - a changed file is another key
+    with _opened(path) as (container, stream):
+        base = float(_time_base(stream))
+        period = float(1 / (stream.average_rate or 25))
+        shift, last, shown, restarts = 0.0, None, [], False
+        for packet in container.demux(stream):
+            if packet.dts is None or packet.pts is None:
+                continue
+            time = packet.dts * base + shift
+            if last is not None and _restarts(last, time, jumps=True):
+                shift += last + period - time
+                time, restarts = last + period, True
+            last = time
+            shown.append(packet.pts * base + shift)
+    if not shown:
+        return Timeline(0.0, restarts)
+    return Timeline(max(shown) + period - min(shown), restarts)
+
+
+def _last_packet_ends(container: InputContainer, stream: VideoStream) -> dict[int, float]:
+    """End of each stream's last packet in seconds, by seeking near the end and reading the packets that are there."""
     declared = _declared_duration(container, stream) or 0.0
-    one_frame = 1 / (stream.average_rate or Fraction(25)) / base
-    ends: list[float] = []
+    usual = float(1 / (stream.average_rate or Fraction(25)))
+    ends: dict[int, float] = {}
     for jump in (max(0.0, declared - 5), 0.0):
         try:
-            container.seek((stream.start_time or 0) + int(jump / base), stream=stream)
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    ends.append(float((packet.pts + (packet.duration or one_frame)) * base))
+            container.seek((stream.start_time or 0) + int(jump / _time_base(stream)), stream=stream)
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base is not None:
+                    length = float(packet.duration * packet.time_base) if packet.duration else usual
+                    end = float(packet.pts * packet.time_base) + length
+                    ends[packet.stream.index] = max(end, ends.get(packet.stream.index, 0.0))
         except av.FFmpegError:
             pass  # a damaged end: what was read until there counts
-        if ends:
+        if stream.index in ends:
             break
-    return max(ends, default=0.0)
+    return ends
 
 
 def _time_base(stream: VideoStream) -> Fraction:
@@ -226,13 +403,28 @@ def _declared_duration(container: InputContainer, stream: VideoStream) -> float 
 
 def _upright(frame: VideoFrame, max_width: int | None = None) -> Image:
     """RGB `(height, width, 3)`, rotated as the metadata says; with `max_width` also scaled to square pixels."""
-    turns = round(frame.rotation / 90) % 4
+    across, down, swapped = _orientation(frame)
     width, height = frame.width, frame.height
     if max_width is not None:
         aspect = frame.sample_aspect_ratio if hasattr(frame, "sample_aspect_ratio") else None
         width = round(width * float(aspect)) if aspect else width
-        shown_width = height if turns % 2 else width
+        shown_width = height if swapped else width
         scale = min(1.0, max_width / shown_width)
         width, height = max(2, round(width * scale)), max(2, round(height * scale))
     image: Image = np.asarray(frame.to_ndarray(width=width, height=height, format="rgb24"), dtype=np.uint8)
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    image = image.swapaxes(0, 1) if swapped else image
+    return np.ascontiguousarray(image[:: -1 if down else 1, :: -1 if across else 1])
+
+
+def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether the picture is to be mirrored across and down, after rows and columns were swapped if so; by the whole
+    display matrix, of which the angle of rotation is only a part."""
+    side_data: Any = frame.side_data  # typed as a mapping from text
+    data = side_data.get(SideDataType.DISPLAYMATRIX)
+    if data is None:
+        return False, False, False
+    matrix = np.frombuffer(bytes(data), dtype=np.int32)
+    (xx, xy), (yx, yy) = matrix[:2], matrix[3:5]
+    if abs(int(xy)) > abs(int(xx)):
+        return bool(yx < 0), bool(xy < 0), True
+    return bool(xx < 0), bool(yy < 0), False

@@ -86,9 +86,10 @@ def test_training_alone_needs_only_a_few_packages(wheel: Path, tmp_path: Path) -
         text = "\n".join(["sbj_id,acc_x,acc_y,acc_z,label", *rows])
         (tmp_path / "data" / f"sbj_{number}.csv").write_text(text + "\n")
     train = [python, "-m", "training", "train", "data", "--approach", "full", "--set", "epochs=1", "--out", "model"]
+    train += ["--sampling-rate", "50"]
     done = subprocess.run(train, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    predict = [python, "-m", "training", "predict", "model", "data/sbj_0.csv"]
+    predict = [python, "-m", "training", "predict", "model", "data/sbj_0.csv", "--sampling-rate", "50"]
     done = subprocess.run(predict, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "samples labelled" in done.stdout, done.stderr
     without = subprocess.run([python, "-c", "import yaml"], capture_output=True, check=False)

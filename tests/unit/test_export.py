@@ -10,7 +10,7 @@ from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
 from ml_backend.export import write_export
 from ml_backend.labels import Answer, Classes, ParticipantLabels, parse_threshold, participant_labels
-from ml_backend.recordings import ImuFormat, Recording
+from ml_backend.recordings import ImuFile, ImuFormat, Recording
 from training.approaches import Approach, training_labels
 from training.contract import COLUMNS
 from training.dataset import read_dataset
@@ -43,7 +43,7 @@ def labelled(propagation: str) -> ParticipantLabels:
 
 def exported(sample_root: Path, target: Path, propagation: str, threshold: str = "none") -> pyarrow.Table:
     folder = sample_root / "p01"
-    recording = Recording("p01", "session", folder / "session.mp4", folder / "session.csv", ImuFormat())
+    recording = Recording("p01", "session", folder / "session.mp4", (ImuFile(folder / "session.csv", ImuFormat()),))
     parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": propagation == "cluster"}
     everything, wanted = [labelled(propagation)], parse_threshold(threshold)
     write_export(everything, {"p01/session": recording}, CLASSES.names, parameters, wanted, target)

@@ -19,7 +19,7 @@ from ml_backend.clusters import (
 from ml_backend.jobs import Store, clusters_folder, project_labels
 from ml_backend.jobs import projects as remembering
 from ml_backend.labelstudio import TaskAnswer
-from ml_backend.recordings import CheckedRecording, ImuFormat, Recording, VideoInfo
+from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
 from ml_backend.web.report import project_report
 
@@ -39,7 +39,7 @@ def project(store: Store, settings: Settings) -> list[TaskAnswer]:
         random = np.random.default_rng(number)
         truth = np.repeat(random.permutation(np.arange(12) % 3), CLIPS // 12)
         vectors = (looks[truth] + random.normal(size=(CLIPS, 16))).astype(np.float32)
-        recording = Recording(name, "r", Path("r.mp4"), Path("r.csv"), ImuFormat())
+        recording = Recording(name, "r", Path("r.mp4"), (ImuFile(Path("r.csv"), ImuFormat()),))
         checked = CheckedRecording(recording, VideoInfo(CLIPS + 3.0, 640, 480, 25.0, "h264"), None, CLIPS, 0.0)
         work = ParticipantWork(participant_folder(folder, name), [checked], [np.arange(float(CLIPS))], {})
         cluster_participant(Parameters(components=15), work, vectors)

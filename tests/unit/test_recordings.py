@@ -55,7 +55,9 @@ def test_wear_layout_without_a_time_column_uses_the_sampling_rate(sample_root: P
     table = pa.csv.read_csv(sample_root / "p01/session.csv").drop_columns(["time"])
     table = table.add_column(0, "sbj_id", pa.array([0] * table.num_rows))
     pa.csv.write_csv(table, tmp_path / "inertial/sbj_0.csv")
-    (result,), _ = usable_recordings(tmp_path, PARAMETERS)
+    with pytest.raises(RecordingError, match=r"has no clock \(a column of times\); set sampling_rate"):
+        usable_recordings(tmp_path, PARAMETERS)
+    (result,), _ = usable_recordings(tmp_path, Parameters(sampling_rate=50))
     assert result.recording.participant == "sbj_0"
     assert result.imu is not None
     assert len(result.imu.channels) == 6
@@ -89,7 +91,7 @@ def test_iso_timestamps_with_nanoseconds_keep_their_precision(tmp_path: Path) ->
 def test_empty_label_cells_are_the_null_class(tmp_path: Path) -> None:
     path = tmp_path / "imu.csv"
     path.write_text("sbj_id,x,label\n0,1.0,\n0,2.0,walking\n0,3.0,null\n")
-    assert list(read_imu(path, ImuFormat()).labels) == ["null", "walking", "null"]
+    assert list(read_imu(path, ImuFormat(sampling_rate=50)).labels) == ["null", "walking", "null"]
 
 
 def test_clips_miss_less_than_a_stride_at_the_edges_of_the_imu(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_gopros_accelerometer_and_gyroscope_are_read_on_the_videos_clock(gopro
     assert imu.labels is None
     assert imu.start == pytest.approx(1.0)
     assert imu.end == pytest.approx(13.0, abs=0.3)
-    assert imu.sampling_rate == pytest.approx(400, abs=5)
+    assert imu.sampling_rate == pytest.approx(200, abs=3)
     assert np.linalg.norm(imu.values[:, :3], axis=1).mean() == pytest.approx(9.8, abs=1.5)
     one = read_imu(gopro, ImuFormat(columns=("camera_acc_y",)))
     np.testing.assert_array_equal(one.values[:, 0], imu.values[:, 1])
@@ -78,7 +78,7 @@ def test_the_offset_of_a_body_worn_imu_is_found_whatever_its_orientation(
     found = align(gopro, *worn_imu(gopro, start, end), WORN)
     assert found.offset_seconds == pytest.approx(start, abs=0.04)
     assert found.correlation > 0.5
-    assert found.confidence > 0.2
+    assert found.confidence > 0.15
 
 
 def test_a_motion_that_is_not_the_cameras_is_refused(gopro: Path) -> None:
@@ -91,7 +91,7 @@ def test_other_peoples_motions_and_noise_of_any_length_are_refused(gopro: Path, 
     refused = 0
     for number, seconds in enumerate((6, 10, 40, 120)):
         noise = np.random.default_rng(number).normal([0, 0, 9.8], 1, (seconds * 50, 3))
-        other = read_imu(shared_data / "hawthorne" / f"sbj_{number}.csv", ImuFormat())
+        other = read_imu(shared_data / "hawthorne" / f"sbj_{number}.csv", ImuFormat(sampling_rate=50))
         for values in (noise, other.values[: seconds * 50]):
             with pytest.raises(RecordingError, match="by hand"):
                 align(gopro, np.arange(len(values)) / 50, values, WORN)

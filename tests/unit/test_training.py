@@ -197,7 +197,9 @@ def test_a_wear_folder_is_read_with_null_for_empty_labels(tmp_path: Path) -> Non
     for number in (10, 2):
         rows = [f"{number},0.{k},1,{('', 'null', 'walking')[k // 3]}" for k in range(9)]
         (tmp_path / f"sbj_{number}.csv").write_text("\n".join(["sbj_id,acc_x,acc_y,label", *rows]))
-    read = read_dataset(tmp_path)
+    with pytest.raises(TrainingError, match=r"sbj_2\.csv: has no column 'time' in seconds; .* --sampling-rate"):
+        read_dataset(tmp_path)
+    read = read_dataset(tmp_path, sampling_rate=50.0)
     assert read.labels == ("null", "walking")
     assert [participant.name for participant in read.participants] == ["sbj_2", "sbj_10"]
     assert read.participants[0].truth is not None
@@ -499,8 +501,8 @@ def test_values_too_large_are_told_instead_of_a_nan_model(spoilt: Path) -> None:
         ({"label": None}, "has no column 'label'"),
         ({"source": None}, "has no column 'source'"),
         ({"distance": None}, "has no column 'distance'"),
-        ({"time": np.arange(3000) / 25}, "gives 25 samples a second, expected 50; resample it"),
-        ({"time": np.arange(3000) * 20.0}, "gives 0.05 samples a second, expected 50"),
+        ({"time": np.arange(3000) / 25}, "has 25 samples a second, expected 50; resample it"),
+        ({"time": np.arange(3000) * 20.0}, "has 0.05 samples a second, expected 50"),
     ],
 )
 def test_a_wrong_column_is_named(spoilt: Path, columns: dict[str, object], message: str) -> None:
@@ -546,6 +548,10 @@ def test_files_that_are_no_dataset_are_told(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("gyro_x\n1\n2\n")
     with pytest.raises(TrainingError, match="has no channel 'acc_x'; its channels are gyro_x"):
         read_recording(tmp_path / "other.csv", ("acc_x",), 50.0)
+    with pytest.raises(TrainingError, match=r"other\.csv: has no column 'time'"):
+        read_recording(tmp_path / "other.csv", ("gyro_x",), 50.0)
+    with pytest.raises(TrainingError, match=r"has 100 samples a second, expected 50"):
+        read_recording(tmp_path / "other.csv", ("gyro_x",), 50.0, given=100.0)
 
 
 def test_evaluation_needs_truth_two_participants_and_known_names(tmp_path: Path, dataset: Dataset) -> None:

@@ -2,12 +2,26 @@
 
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-from ml_backend.recordings.video import VideoWriter, cut_clip, probe, sample_frames
+from ml_backend.embeddings import clip_vectors
+from ml_backend.recordings.video import (
+    VideoWriter,
+    created_at,
+    cut_clip,
+    holds_video,
+    inspect,
+    probe,
+    sample_frames,
+)
 
 
 def grey_video(path: Path, codec: str, times: list[float], container: str, audio: bool = False) -> Path:
@@ -105,3 +119,211 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int, bright: str)
     frame = next(iter(sample_frames(tmp_path / "turned.mp4", None)))[1]
     edges = {"right": frame[:, -6:], "bottom": frame[-6:], "left": frame[:, :6], "top": frame[:6]}
     assert max(edges, key=lambda side: edges[side].mean()) == bright
+
+
+# --- containers as cameras and programs write them; frames carry their number
+
+
+WIDTH, HEIGHT, BITS = 128, 96, 10
+
+
+def numbered(number: int) -> np.ndarray:
+    """A picture with its number in blocks of black and white, and a red corner at its top left."""
+    image = np.full((HEIGHT, WIDTH, 3), 64, np.uint8)
+    for bit in range(BITS):
+        row, column = divmod(bit, 4)
+        image[24 + 24 * row : 48 + 24 * row, 32 * column : 32 * column + 32] = 235 if number >> bit & 1 else 16
+    image[:20, :40] = (220, 20, 20)
+    return image
+
+
+def number_of(image: np.ndarray) -> int:
+    """The number, -1 if the picture is turned or mirrored."""
+    height, width = image.shape[:2]
+    corner = image[: height // 6, : width // 4].reshape(-1, 3).mean(axis=0)
+    if corner.argmax() != 0 or corner[0] - corner[1] < 60:
+        return -1
+    number = 0
+    for bit in range(BITS):
+        row, column = divmod(bit, 4)
+        y, x = height * (36 + 24 * row) // 96, width * (16 + 32 * column) // 128
+        number |= (image[y - 2 : y + 3, x - 2 : x + 3].mean() > 125) << bit
+    return int(number)
+
+
+def film(path: Path, times: list[float], fmt: str, codec: str = "libx264", gop: int = 50, bframes: int = 0,
+         rate: int = 25, start: float = 0.0, first: int = 0) -> Path:  # fmt: skip
+    options = {"bf": str(bframes)} if codec == "libx264" else {}
+    with av.open(str(path), "w", format=fmt) as output:
+        stream = output.add_stream(codec, rate=rate, options={"g": str(gop), **options})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.bit_rate = 2_000_000
+        base = Fraction(1, rate) if codec != "libx264" or fmt == "avi" else Fraction(1, 90_000)
+        stream.codec_context.time_base = base
+        for number, time in enumerate(times, first):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            frame.pts, frame.time_base = round((time + start) / base), base
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def shown(path: Path, per_second: float | None = None, after: float = -1.0) -> list[tuple[float, int]]:
+    return [(round(time, 6), number_of(image)) for time, image in sample_frames(path, per_second, after)]
+
+
+def cut(path: Path, start: float, end: float) -> list[tuple[float, int]]:
+    target = path.with_name("cut.mp4")
+    cut_clip(path, start, end, target)
+    assert probe(target).duration == pytest.approx(end - start, abs=0.07)
+    return shown(target)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(
+        [("mp4", "libx264"), ("mpegts", "libx264"), ("matroska", "libx264"), ("avi", "libx264"), ("avi", "mpeg4"),
+         ("mpegts", "mpeg2video"), ("mov", "libx264"), ("mpeg", "mpeg2video")]
+    ),
+    st.sampled_from([1, 10, 50, 250]),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 1.4, 600.0]),
+    st.sampled_from([15, 25]),
+    st.floats(0.0, 2.0),
+)  # fmt: skip
+def test_each_frame_has_its_time_and_clips_show_what_vectors_saw(
+    kind: tuple[str, str], gop: int, bframes: int, start: float, rate: int, begin: float
+) -> None:
+    fmt, codec = kind
+    count, start = 4 * rate, 0.0 if fmt == "avi" else start  # AVI has none
+    with TemporaryDirectory() as folder:
+        path = film(Path(folder) / "film", [k / rate for k in range(count)], fmt, codec, gop, bframes, rate, start)
+        frames = shown(path)
+        assert [number for _, number in frames] == list(range(count))
+        np.testing.assert_allclose([time for time, _ in frames], np.arange(count) / rate, atol=0.5 / rate)
+        assert probe(path).duration == pytest.approx(count / rate, abs=1.5 / rate)
+        assert shown(path, None, begin + 1) == [one for one in frames if one[0] > begin + 1 + 1e-4]
+        inside = [number for time, number in frames if begin - 1e-4 <= time < begin + 2 - 1e-4]
+        assert [number for _, number in cut(path, begin, begin + 2)][: len(inside)] == inside
+
+
+def test_a_transport_stream_with_b_frames_loses_nothing_before_its_second_key_frame(tmp_path: Path) -> None:
+    path = film(tmp_path / "cam.ts", [k / 25 for k in range(300)], "mpegts", gop=50, bframes=3, start=1.4)
+    assert [number for _, number in shown(path)] == list(range(300))
+    assert [number for _, number in cut(path, 0.0, 4.0)] == list(range(100))
+
+
+def test_a_clock_that_restarts_goes_on(tmp_path: Path) -> None:
+    one = film(tmp_path / "one.ts", [k / 25 for k in range(100)], "mpegts", start=1.4)
+    two = film(tmp_path / "two.ts", [k / 25 for k in range(100)], "mpegts", start=1.4, first=100)
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() + two.read_bytes())
+    assert probe(both).duration == pytest.approx(8.0, abs=0.05)
+    frames = shown(both)
+    assert [number for _, number in frames] == list(range(200))
+    np.testing.assert_allclose([time for time, _ in frames], np.arange(200) / 25, atol=0.02)
+    assert [number for _, number in cut(both, 3.0, 5.0)] == list(range(75, 125))
+    assert "its clock restarts 1 times" in inspect(both)[0]
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [(-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1), (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0), (0, -1, -1, 0)],
+)
+def test_the_whole_display_matrix_is_applied(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Pictures are stored so that the matrix puts them right."""
+    a, b, c, d = matrix
+    image = numbered(5)
+    # Undo what the matrix does: x' = a·x + c·y, y' = b·x + d·y.
+    stored = image[:: int(d), :: int(a)] if a else image[:: int(b), :: int(c)].swapaxes(0, 1)
+    with VideoWriter(tmp_path / "plain.mp4", stored.shape[1], stored.shape[0], 10) as writer:
+        for number in range(10):
+            writer.write(np.ascontiguousarray(stored), number / 10)
+    data = bytearray((tmp_path / "plain.mp4").read_bytes())
+    values = [a, b, 0, c, d, 0, 0, 0, 16384]
+    begin = data.index(b"tkhd") + 4 + 40
+    data[begin : begin + 36] = b"".join((value * 65536).to_bytes(4, "big", signed=True) for value in values)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    info = probe(tmp_path / "turned.mp4")
+    assert (info.width, info.height) == (WIDTH, HEIGHT)
+    assert {number for _, number in shown(tmp_path / "turned.mp4")} == {5}
+    assert {number for _, number in cut(tmp_path / "turned.mp4", 0.0, 1.0)} == {5}
+
+
+def test_the_stream_that_players_show_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "preview.mkv"
+    with av.open(str(path), "w", format="matroska") as output:
+        streams = []
+        for width, height, default in ((64, 48, False), (WIDTH, HEIGHT, True)):
+            stream = output.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.disposition = Disposition.default if default else Disposition(0)
+            streams.append(stream)
+        for number in range(50):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+                output.mux(stream.encode(frame.reformat(stream.width, stream.height)))
+        for stream in streams:
+            output.mux(stream.encode(None))
+    assert (probe(path).width, probe(path).height) == (WIDTH, HEIGHT)
+    assert [number for _, number in shown(path)] == list(range(50))
+
+
+def test_sound_that_runs_on_is_no_truncation(tmp_path: Path) -> None:
+    path = tmp_path / "long sound.mkv"
+    with av.open(str(path), "w", format="matroska") as output:
+        stream, sound = output.add_stream("libx264", rate=25), output.add_stream("aac", rate=48000)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(100):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        output.mux(stream.encode(None))
+        for number in range(48000 * 20 // 1024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 48000, 1024 * number
+            output.mux(sound.encode(silence))
+        output.mux(sound.encode(None))
+    assert probe(path).duration == pytest.approx(4.0, abs=0.05)
+
+
+def test_a_damaged_packet_costs_what_it_damages(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = film(tmp_path / "cam.mp4", [k / 25 for k in range(200)], "mp4", gop=50)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.pos is not None]
+    data = bytearray(path.read_bytes())
+    begin, size = packets[110]
+    data[begin : begin + size] = b"\xff" * size
+    path.write_bytes(data)
+    frames = shown(path)
+    assert [number for _, number in frames[:110]] == list(range(110))
+    assert [number for _, number in frames[-50:]] == list(range(150, 200))
+    assert "packets are damaged and left out; re-encode the video" in caplog.text
+    assert "packets are damaged" in inspect(path)[0]
+    assert len(cut(path, 4.0, 6.0)) > 10
+
+
+def test_a_freeze_shows_the_picture_that_stands_in_clips_as_in_vectors(tmp_path: Path) -> None:
+    times = [k / 25 for k in range(50)] + [20 + k / 25 for k in range(50)]
+    path = film(tmp_path / "freeze.mp4", times, "mp4")
+    assert {number for _, number in cut(path, 6.0, 10.0)} == {49}
+    before, behind = cut(path, 1.0, 5.0), cut(path, 18.0, 22.0)
+    assert [number for _, number in before[:25]] == list(range(25, 50))
+    assert {number for _, number in before[25:]} == {49}
+    assert behind[0] == (0.0, 49)
+    assert (2.0, 50) in [(round(time, 2), number) for time, number in behind]
+    vectors = np.arange(100, dtype=np.float32)[:, None]
+    (own,) = clip_vectors(np.array(times), vectors, np.array([6.0]), 4.0)
+    assert own == 49
+    assert "no new frame for 18.0 s from 2.0 s on" in inspect(path)[0]
+
+
+def test_what_is_no_film_is_told_from_one(tmp_path: Path) -> None:
+    assert holds_video(film(tmp_path / "anything.xyz", [k / 25 for k in range(25)], "mp4"))
+    Image.fromarray(numbered(1)).save(tmp_path / "photo.png")
+    (tmp_path / "notes.text").write_text("acc_x,acc_y\n1,2\n" * 50)
+    for name in ("photo.png", "notes.text", "nowhere"):
+        assert not holds_video(tmp_path / name)
+
+
+def test_when_a_video_was_taken_is_read_where_it_says_so(tmp_path: Path) -> None:
+    path = film(tmp_path / "plain.mp4", [0.0, 0.04], "mp4")
+    assert created_at(path) is None

@@ -1,0 +1,97 @@
+"""The IMU files of one recording → one table of samples on the video's clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import RecordingError
+from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
+
+Floats = npt.NDArray[np.float64]
+
+WHOLE = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class ImuFile:
+    """One file of samples and how to read it; `sensor` goes before the names of its channels, `left_acc_x`."""
+
+    path: Path
+    how: ImuFormat
+    sensor: str = ""
+
+
+def read_imus(files: Sequence[ImuFile], span: tuple[float, float] = WHOLE) -> Imu:
+    """The samples of all files in one table, on the clock of the fastest; of these, those with times in `span`.
+
+    Slower ones are interpolated in time, and where any of them misses samples there are none. RecordingError names
+    the file.
+    """
+    imus = [_with_prefix(file, read_imu(file.path, file.how)) for file in files]
+    imu = imus[0] if len(imus) == 1 else _joined(files, imus)
+    inside = (imu.times >= span[0]) & (imu.times < span[1])
+    if inside.all():
+        return imu
+    if inside.sum() < 2:
+        raise RecordingError(
+            f"{files[0].path}: holds no samples of the time of this video; another video of the recording has them "
+            "all. Check the offset_seconds of each in dataset.yaml"
+        )
+    labels = None if imu.labels is None else imu.labels[inside]
+    return replace(imu, times=imu.times[inside], values=imu.values[inside], labels=labels)
+
+
+def _with_prefix(file: ImuFile, imu: Imu) -> Imu:
+    if not file.sensor:
+        return imu
+    return replace(imu, channels=tuple(f"{file.sensor}_{name}" for name in imu.channels))
+
+
+def _joined(files: Sequence[ImuFile], imus: list[Imu]) -> Imu:
+    fastest = max(imus, key=lambda imu: imu.sampling_rate)
+    begin, end = max(imu.start for imu in imus), min(float(imu.times[-1]) for imu in imus)
+    kept = (fastest.times >= begin) & (fastest.times <= end)
+    for file, imu in zip(files, imus, strict=True):
+        for first, last in imu.gaps:
+            kept &= (fastest.times <= first) | (fastest.times >= last)
+        if kept.sum() < 2:
+            raise RecordingError(
+                f"{file.path}: has no samples at the times of {files[0].path}; check the offset_seconds of each in "
+                "dataset.yaml"
+            )
+    times = fastest.times[kept]
+    channels = [name for imu in imus for name in imu.channels]
+    if twice := sorted({name for name in channels if channels.count(name) > 1}):
+        raise RecordingError(
+            f"{files[1].path}: channel '{twice[0]}' is in another IMU file of the recording too; give each file a "
+            "`sensor`, or name it <recording>.<sensor>.csv"
+        )
+    labelled = next((imu for imu in imus if imu.labels is not None), None)
+    return Imu(
+        times=times,
+        values=np.concatenate([_at(times, imu) for imu in imus], axis=1),
+        channels=tuple(channels),
+        labels=None if labelled is None or labelled.labels is None else labelled.labels[_nearest(times, labelled)],
+        sampling_rate=fastest.sampling_rate,
+        clock=fastest.clock,
+        set_aside=tuple(dict.fromkeys(name for imu in imus for name in imu.set_aside)),
+        label_column=None if labelled is None else labelled.label_column,
+        filled=sum(imu.filled for imu in imus),
+    )
+
+
+def _at(times: Floats, imu: Imu) -> Floats:
+    """The channels at other times, `(n_times, n_channels)`."""
+    if len(times) == len(imu.times) and (times == imu.times).all():
+        return imu.values
+    return np.stack([np.interp(times, imu.times, channel) for channel in imu.values.T], axis=1)
+
+
+def _nearest(times: Floats, imu: Imu) -> npt.NDArray[np.int64]:
+    """Index of the sample nearest to each time."""
+    behind = np.clip(np.searchsorted(imu.times, times), 1, len(imu.times) - 1)
+    before_is_nearer = times - imu.times[behind - 1] < imu.times[behind] - times
+    return np.asarray(behind - before_is_nearer, dtype=np.int64)

@@ -1,0 +1,227 @@
+"""Tables of samples in every dialect: the same numbers and times, or a refusal in one line; never anything else."""
+
+import gzip
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.dialects import outcome
+from ml_backend.errors import RecordingError
+from ml_backend.recordings import ImuFormat, read_imu
+
+COUNT = 200
+TIMES = np.arange(COUNT) / 50
+VALUES = np.random.default_rng(0).normal(size=(COUNT, 3)).round(3)
+HEADER = "time,ax,ay,az"
+
+
+def rows(times: list[str] | None = None) -> list[str]:
+    times = times or [f"{time:.2f}" for time in TIMES]
+    return [f"{time},{x:.3f},{y:.3f},{z:.3f}" for time, (x, y, z) in zip(times, VALUES, strict=True)]
+
+
+def text(header: str = HEADER, times: list[str] | None = None) -> str:
+    return "\n".join([header, *rows(times)]) + "\n"
+
+
+def read(path: Path, content: str | bytes, **how: object) -> None:
+    """The file's samples are those above."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    imu = read_imu(path, ImuFormat(**how))  # type: ignore[arg-type]
+    np.testing.assert_allclose(imu.values, VALUES)
+    np.testing.assert_allclose(imu.times, TIMES, atol=1e-6)
+    assert imu.sampling_rate == pytest.approx(50, rel=1e-3)
+
+
+def refusal(path: Path, content: str | bytes, **how: object) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RecordingError) as error:
+        read_imu(path, ImuFormat(**how))  # type: ignore[arg-type]
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert not any(word in message for word in ("CSV parse error", "Invalid", "pyarrow", "conversion error"))
+    return message.removeprefix(f"{path}: ")
+
+
+def test_files_in_random_dialects_are_read_right_or_refused(tmp_path: Path) -> None:
+    found = Counter(outcome(seed, tmp_path) for seed in range(200))
+    assert set(found) == {"read", "refused"}, found
+    assert found["read"] > 120
+
+
+SEMICOLONS = text().replace(",", ";")
+ACTIGRAPH = """------------ Data File Created By ActiGraph GT3X+ v6.13.3 date format M/d/yyyy at 50 Hz -----------
+Serial Number: NEO1C15110103
+Start Time 13:00:00
+Start Date 6/21/2016
+Current Battery Voltage: 4.22     Mode = 12
+--------------------------------------------------
+"""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SEMICOLONS,
+        SEMICOLONS.replace(".", ","),
+        text().replace(",", "\t").replace(".", ","),
+        "sep=;\n" + SEMICOLONS,
+        text().encode("utf-16"),
+        text().encode("utf-8-sig"),
+        text().replace("\n", "\r\n"),
+        text().replace(",", " "),
+        "# exported\n# 2024-05-01, 12:00\n" + text(),
+        "# " + text(),
+        text(HEADER + ","),
+        text(HEADER + "\ns,m/s²,m/s²,m/s²"),
+        text(HEADER + "\n(ms),(g),(g),(g)", [f"{1000 * time:.0f}" for time in TIMES]),
+        "sep=,\nDeviceTag:,D1\nOutputRate:,50Hz\n\n" + text(),
+        '"' + text().replace(",", '","').replace("\n", '"\n"').rstrip('"'),
+        text("time,Beschl. x (m/s²),ay µ,az").encode("latin-1"),
+    ],
+)
+def test_a_table_is_read_however_it_is_written(tmp_path: Path, content: str | bytes) -> None:
+    read(tmp_path / "imu.csv", content)
+
+
+def test_gzip_and_other_endings_are_read(tmp_path: Path) -> None:
+    read(tmp_path / "imu.csv.gz", gzip.compress(text().encode()))
+    read(tmp_path / "imu.txt", text())
+    read(tmp_path / "imu.TSV", text())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (text().replace(".", ","), "are commas both its decimal mark and its separator"),
+        ("\n".join(rows()), "its first line holds numbers (0.00, 0.126, -0.132, …), no names; write a header"),
+        (text("time,ax,ax,az"), "has the column 'ax' twice; rename one"),
+        (text()[:-9], "line 201 has 3 cells, the header 4 columns"),
+        (text().replace("\n2.00,", "\n2.00,oops"), "column 'ax' holds text: 'oops"),
+        (SEMICOLONS.replace(".", ",").replace(";1,", ";1.001,", 1), "write them with one decimal mark"),
+        (bytes(range(256)) * 20, "its columns cannot be told apart"),
+        ('{"a": 1}\n' * 30, "its columns cannot be told apart"),
+        ("time,ax\n", "its columns cannot be told apart"),
+        ("\n\n  \n", "holds no text"),
+        ("", "the file is empty"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_our_words(tmp_path: Path, content: str | bytes, reason: str) -> None:
+    assert reason in refusal(tmp_path / "imu.csv", content)
+
+
+@pytest.mark.parametrize("name", ["imu.csv.gz", "imu.xlsx", "imu.parquet"])
+def test_a_damaged_archive_is_told_in_our_words(tmp_path: Path, name: str) -> None:
+    assert "the file is damaged or cut off" in refusal(tmp_path / name, b"PK\x03\x04 no such thing")
+
+
+def test_a_file_without_a_clock_asks_for_the_rate_and_says_what_its_head_says(tmp_path: Path) -> None:
+    without = "\n".join(["Accelerometer X,Accelerometer Y,Accelerometer Z", *[r.split(",", 1)[1] for r in rows()]])
+    message = refusal(tmp_path / "imu.csv", ACTIGRAPH + without)
+    assert "has no clock (a column of times); set sampling_rate (Hz)" in message
+    assert "its head says '50 Hz'" in message
+    read(tmp_path / "imu.csv", ACTIGRAPH + without, sampling_rate=50)
+
+
+def test_a_clock_that_contradicts_the_files_head_is_refused(tmp_path: Path) -> None:
+    content = "// Update Rate: 50.0Hz\n" + text("SampleTimeFine,ax,ay,az", [f"{10000 * time:.0f}" for time in TIMES])
+    assert "gives 5000 samples a second, its head says '50.0Hz'; set time_unit" in refusal(
+        tmp_path / "i.csv", content
+    )
+    read(tmp_path / "i.csv", content, time_unit="100us")
+
+
+def stamps(shape: str, start: datetime = datetime(2024, 5, 21, 12, 59, 58), behind: str = "") -> list[str]:
+    moments = [start + timedelta(seconds=float(time)) for time in TIMES]
+    return [f"{moment.strftime(shape)}.{moment.microsecond:06}{behind}" for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("times", "started"),
+    [
+        (stamps("%Y-%m-%dT%H:%M:%S", behind="Z"), 1716296398.0),
+        (stamps("%Y-%m-%d %H:%M:%S", behind="+02:00"), 1716289198.0),
+        (stamps("%Y-%m-%d %H:%M:%S", behind=" -0500"), 1716314398.0),
+        (stamps("%Y-%m-%d %H:%M:%S"), None),
+        (stamps("%Y/%m/%d %H:%M:%S"), None),
+        (stamps("%d.%m.%Y %H:%M:%S", datetime(2024, 5, 6, 23, 59, 59)), None),
+        (stamps("%m/%d/%Y %H:%M:%S"), None),
+        (stamps("%d/%m/%Y %H:%M:%S"), None),
+        (stamps("%d/%m/%Y %H:%M:%S", datetime(2024, 5, 6, 12)), None),  # within a day the order does not matter
+        (stamps("%H:%M:%S", datetime(2024, 5, 21, 23, 59, 58)), None),
+        (stamps("%I:%M:%S", behind=" PM"), None),
+        ([f"{1716296398 + time:.6f}" for time in TIMES], 1716296398.0),
+        ([f"{1716296398000 + 1000 * time:.0f}" for time in TIMES], 1716296398.0),
+        ([f"{1716296398000000000 + round(time * 1e9)}" for time in TIMES], 1716296398.0),
+    ],
+)
+def test_stamps_are_read_with_or_without_date_and_zone(
+    tmp_path: Path, times: list[str], started: float | None
+) -> None:
+    read(tmp_path / "imu.csv", text(times=times))
+    assert read_imu(tmp_path / "imu.csv", ImuFormat()).started == started
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        (stamps("%m/%d/%Y %H:%M:%S", datetime(2024, 5, 6, 23, 59, 58)), "day and month cannot be told apart"),
+        (stamps("%d/%m/%y %H:%M:%S", datetime(2024, 5, 6, 23, 59, 58)), "day and month cannot be told apart"),
+        ([*stamps("%Y-%m-%d %H:%M:%S", behind="Z")[:-1], "2024-05-21 13:00:01.98"], "write all stamps alike"),
+        ([*stamps("%Y-%m-%d %H:%M:%S")[:-1], "2024-02-30 13:00:01.98"], "holds no date in sample 200"),
+        ([*stamps("%Y-%m-%d %H:%M:%S")[:-1], "soon"], "holds 'soon' in sample 200, which is no time"),
+        (
+            [*stamps("%Y-%m-%d %H:%M:%S", datetime(2024, 3, 31, 1, 59, 59))[:50],
+             *stamps("%Y-%m-%d %H:%M:%S", datetime(2024, 3, 31, 2, 59, 59))[50:]],
+            "jumps by an hour at sample 51",
+        ),
+        (
+            [*stamps("%Y-%m-%d %H:%M:%S", datetime(2024, 10, 27, 2, 59, 59))[:50],
+             *stamps("%Y-%m-%d %H:%M:%S", datetime(2024, 10, 27, 1, 59, 59))[50:]],
+            "(2024-10-27 02:59:59.980000 is followed by 2024-10-27 02:00:00.000000); at a change of daylight",
+        ),
+        ([f"{45000 + time / 86400:.10f}" for time in TIMES], "is its unit not s? Set time_unit (min, s, ms"),
+        ([*[f"{time:.2f}" for time in TIMES[:-1]], ""], "has 1 empty cells, the first in sample 200"),
+    ],
+)  # fmt: skip
+def test_times_that_can_be_read_in_two_ways_are_refused(tmp_path: Path, times: list[str], reason: str) -> None:
+    assert reason in refusal(tmp_path / "imu.csv", text(times=times))
+
+
+def test_samples_that_share_a_stamp_are_spread_on_request_and_none_is_lost(tmp_path: Path) -> None:
+    packets = [f"{np.floor(time * 10) / 10:.1f}" for time in TIMES + 1e-9]
+    assert "set duplicate_stamps: spread" in refusal(tmp_path / "imu.csv", text(times=packets))
+    read(tmp_path / "imu.csv", text(times=packets), duplicate_stamps="spread")
+    gap = [f"{np.floor(time * 10) / 10 + (5.0 if time >= 2 else 0.0):.1f}" for time in TIMES + 1e-9]
+    (tmp_path / "imu.csv").write_text(text(times=gap))
+    imu = read_imu(tmp_path / "imu.csv", ImuFormat(duplicate_stamps="spread"))
+    np.testing.assert_allclose(imu.times, TIMES + 5.0 * (TIMES >= 2), atol=0.041)  # as densely as elsewhere
+    assert len(imu.gaps) == 1
+    back = [*packets[:100], *packets[:100]]
+    assert "does not increase at sample 101" in refusal(
+        tmp_path / "imu.csv", text(times=back), duplicate_stamps="spread"
+    )
+
+
+@pytest.mark.parametrize("size", [2, 5, 20, 100])
+def test_packets_that_come_late_are_no_gaps(tmp_path: Path, size: int) -> None:
+    """Samples of a packet stand a millisecond apart, at the time when the packet came."""
+    count = 2000
+    number = np.arange(count)
+    times = number // size * size / 50 + number % size * 0.001
+    content = "\n".join(["time,ax", *[f"{time:.3f},{k % 7}" for k, time in enumerate(times)]])
+    (tmp_path / "imu.csv").write_text(content)
+    imu = read_imu(tmp_path / "imu.csv", ImuFormat())
+    assert imu.sampling_rate == pytest.approx(50, rel=0.06)
+    assert len(imu.gaps) == 0
+    later = times + 30.0 * (number >= 1000)
+    (tmp_path / "imu.csv").write_text(
+        "\n".join(["time,ax", *[f"{time:.3f},{k % 7}" for k, time in enumerate(later)]])
+    )
+    imu = read_imu(tmp_path / "imu.csv", ImuFormat())
+    assert imu.sampling_rate == pytest.approx(50, rel=0.06)
+    assert len(imu.gaps) == 1
