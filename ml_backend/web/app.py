@@ -70,7 +70,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         parse_label_config(body.get("schema") or "")
         fields = {"label_config": body["schema"], "backend_url": request.host_url.rstrip("/")}
         if overrides := parameters.model_dump(exclude_unset=True):
-            fields["parameters"] = json.dumps({**_kept_propagation(store, project_id), **overrides})
+            fields["parameters"] = json.dumps({**_kept(store, project_id), **overrides})
         if not settings.label_studio_url:
             fields |= {"hostname": body.get("hostname") or "", "access_token": body.get("access_token") or ""}
         store.save_project(project_id, **fields)
@@ -145,11 +145,11 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     return app
 
 
-def _kept_propagation(store: Store, project_id: int) -> dict[str, Any]:
-    """A project keeps its way of propagating until its Extra params name another."""
-    known = next((project for project in store.projects() if project.id == project_id), None)
-    overrides = project_overrides(known) if known else {}
-    return {"propagation": overrides["propagation"]} if "propagation" in overrides else {}
+def _kept(store: Store, project_id: int) -> dict[str, Any]:
+    """What a project of an older version was migrated to, until its Extra params name another."""
+    known = {project.id: project for project in store.projects()}
+    overrides = project_overrides(known[project_id]) if project_id in known else {}
+    return {name: overrides[name] for name in ("propagation", "sampling_rate") if name in overrides}
 
 
 def _authorised(settings: Settings) -> bool:

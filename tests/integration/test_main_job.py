@@ -149,6 +149,43 @@ def test_another_clustering_reuses_answers_and_drops_untouched_tasks(
     assert 6 <= len(after) <= 7
 
 
+def test_a_bad_recording_is_left_out_and_one_that_was_clustered_keeps_its_tasks(
+    label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, dataset: Path
+) -> None:
+    (dataset / "p03").mkdir()
+    (dataset / "p03" / "session.mp4").write_bytes(b"no video" * 100)
+    (dataset / "p03" / "session.csv").write_bytes((dataset / "p01" / "session.csv").read_bytes())
+    backend = start_backend()
+    project = run_job(backend, "left out")
+    message = backend.status(project)["message"]
+    assert message.startswith("10 tasks created; left out: ")
+    assert "p03/session.mp4: cannot be opened as a video" in message
+    before = {task["id"] for task in label_studio.tasks(project)}
+    (mine,) = [task["id"] for task in label_studio.tasks(project) if task["data"]["participant"] == "p02"][:1]
+    label_studio.annotate(mine, "walking")
+
+    whole = (dataset / "p02" / "session.mp4").read_bytes()
+    (dataset / "p02" / "session.mp4").write_bytes(whole[:500])  # as if its disk were offline
+    run = ("run", str(dataset), "--project", str(project), "--set", "components=3")
+    strict = weakhar(backend, *run, "--set", "strict=true")
+    assert strict.returncode == 1
+    again = weakhar(backend, *run)
+    assert again.returncode == 0, again.stderr
+    assert "left out: " in again.stdout
+    assert "p02/session.mp4" in again.stdout
+    of_p02 = {task["id"] for task in label_studio.tasks(project) if task["data"]["participant"] == "p02"}
+    assert len(of_p02) == 5
+    assert of_p02 <= before
+    assert backend.status(project)["annotations"] == 1
+    assert backend.get("").text.count('class="strip"') == 2
+
+    (dataset / "p02" / "session.mp4").write_bytes(whole)
+    weakhar(backend, *run)
+    of_p02 = {task["id"] for task in label_studio.tasks(project) if task["data"]["participant"] == "p02"}
+    assert mine in of_p02
+    assert len(of_p02) in (3, 4)
+
+
 def test_lost_webhooks_are_found_again_by_sync(
     label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll
 ) -> None:

@@ -47,7 +47,7 @@ def test_every_real_recording_is_checked_embedded_clustered_and_cut(
         write_imu(tmp_path / f"{stem}.csv", hawthorne_rows(shared_data, 0, "walking", count), ["walking"] * count)
         entries.append({"participant": stem, "video": str(shared_data / name), "imu": f"{stem}.csv"})
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump({"recordings": entries}))
-    parameters = Parameters(clip_seconds=1, stride_seconds=0.5, components="50%")
+    parameters = Parameters(clip_seconds=1, stride_seconds=0.5, components="50%", sampling_rate=50)
     checked, _ = usable_recordings(tmp_path, parameters)
     pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
     # Clusters of an older version get what labels look at besides, and are themselves left alone.
@@ -97,7 +97,7 @@ def test_composed_real_recordings_are_labelled_with_12_clusters(
     accuracies = []
     for participant in range(2):
         compose(shared_data, tmp_path / "data" / f"sbj_{participant}", participant)
-    parameters = Parameters(components=12)
+    parameters = Parameters(components=12, sampling_rate=50)
     checked, _ = usable_recordings(tmp_path / "data", parameters)
     pipeline.embed_and_cluster(settings, clusters_folder(settings, 1), parameters, checked, lambda *_: None)
     for result in checked:

@@ -129,7 +129,7 @@ def test_vectors_of_another_precision_are_kept_apart(sample_root: Path, tmp_path
 
 def test_an_error_in_the_decoding_thread_reaches_the_caller(sample_root: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
-    broken.write_bytes((sample_root / "p01" / "session.mp4").read_bytes()[:20_000])
+    broken.write_bytes((sample_root / "p01" / "session.mp4").read_bytes()[:500])
     with pytest.raises(RecordingError, match=r"broken\.mp4"):
         frame_vectors(tmp_path, broken, None)
 

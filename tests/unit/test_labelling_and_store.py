@@ -240,7 +240,7 @@ def test_who_answered_and_how_long_it_took_is_kept(store: Store) -> None:
     assert (answer_.annotator, answer_.seconds, answer_.source) == (5, 3.25, "clip")
 
 
-def test_a_project_that_exists_keeps_its_propagation(settings: Settings) -> None:
+def test_a_project_that_exists_keeps_its_propagation_and_the_rate_that_was_assumed(settings: Settings) -> None:
     url = f"sqlite:///{settings.model_dir / 'old.db'}"
     settings.model_dir.mkdir(parents=True)
     config = Config()
@@ -256,6 +256,8 @@ def test_a_project_that_exists_keeps_its_propagation(settings: Settings) -> None
     assert [parameters.propagation for parameters in kept] == ["cluster", "cluster", "discriminant"]
     assert kept[1].components == 9
     assert checked_parameters(settings).propagation == "temporal"
+    assert [parameters.sampling_rate for parameters in kept] == [50.0, 50.0, 50.0]
+    assert checked_parameters(settings).sampling_rate is None
 
 
 def test_paper_exact_has_one_meaning_and_refuses_what_contradicts_it(settings: Settings) -> None:
