@@ -7,8 +7,4 @@ labels), `export` (labels → files), `labelstudio` (all that speaks with it), `
 command). Before them stand `errors`, `files` and `settings`, and `training/contract.py`, which defines an export.
 """
 
-import os
-
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own does not give back what a column took
-
 __version__ = "0.2.0"

@@ -56,7 +56,10 @@ LEAST_RATE, MOST_RATE = 5.0, 20_000.0
 """Samples a second below and above which a clock's unit must be another one."""
 
 
-STEPS_BACK = "sort the samples, or set duplicate_stamps: spread where those of a packet share a stamp"
+STEPS_BACK = "sort the samples, or set steps_back: cut where the clock was started anew"
+SAME_STAMP = "set duplicate_stamps: spread where the samples of a packet share a stamp"
+GAP_BETWEEN_PIECES = 4.0
+"""Sampling periods: pieces of a recording whose clock restarted are told apart as by a gap."""
 STAMP = (
     r"^\s*(?:(?P<a>\d{1,4})(?P<by>[-./])(?P<b>\d{1,2})[-./](?P<c>\d{1,4})(?:[Tt ,]\s*|$))?"
     r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9})|:(?P<millis>\d{3}))?)?)?"
@@ -101,13 +104,18 @@ def rises(column: pa.ChunkedArray) -> bool:
 
 
 def sample_clock(
-    path: Path, name: str, column: pa.ChunkedArray, unit: str | None = None, spread: bool = False
+    path: Path,
+    name: str,
+    column: pa.ChunkedArray,
+    unit: str | None = None,
+    spread: bool = False,
+    cut: bool = False,
 ) -> Clock:
     """When each sample was taken, by the clock `column` called `name`.
 
     `unit` is what the user or the file says; else the name or the magnitude tells it, else seconds. With `spread`
-    samples that share a stamp go evenly to the next one. RecordingError where the clock does not rise, is not to be
-    read in one way only, or gives a rate that no IMU has.
+    samples that share a stamp go evenly to the next one; with `cut` a clock that steps back goes on after a short
+    gap. RecordingError where the clock does not rise, may be read in two ways, or gives a rate that no IMU has.
     """
     if column.null_count:
         row = next(number for number, value in enumerate(column.to_pylist()) if value is None)
@@ -118,6 +126,8 @@ def sample_clock(
     ticks, unit, absolute = _ticks(path, name, column, unit)
     # Differences first: nanoseconds since 1970 do not fit a float.
     seconds = np.asarray((ticks - ticks[0]) * UNITS[unit], dtype=np.float64)
+    if cut:
+        seconds = _going_on(seconds)
     steps = np.diff(seconds)
     if spread and (steps >= 0).all():
         seconds = _spread(seconds)
@@ -126,7 +136,9 @@ def sample_clock(
     if wrong.any():
         row = int(wrong.argmax())
         shown = f"{column[row].as_py()} is followed by {column[row + 1].as_py()}"
-        remedy = STEPS_BACK if abs(steps[row] + 3600) > 60 else "at a change of daylight-saving time? Write the zone"
+        remedy = SAME_STAMP if steps[row] == 0 else STEPS_BACK
+        if abs(steps[row] + 3600) < 60:
+            remedy = "at a change of daylight-saving time? Write the zone"
         raise RecordingError(
             f"{path}: the clock in column '{name}' does not increase at sample {row + 2} ({shown}); {remedy}"
         )
@@ -258,6 +270,16 @@ def _refuse_saved_daylight(path: Path, name: str, column: pa.ChunkedArray, nanos
             f"{path}: the clock in column '{name}' jumps by an hour at sample {row + 2} ({column[row].as_py()} is "
             f"followed by {column[row + 1].as_py()}); at a change of daylight-saving time? Write the zone"
         )
+
+
+def _going_on(seconds: Floats) -> Floats:
+    """Each piece of a clock that steps back follows the one before it, after a gap that windows do not span."""
+    steps = np.diff(seconds)
+    back = steps < 0
+    if back.any() and not back.all():
+        steps[back] = GAP_BETWEEN_PIECES / sampling_rate_of(steps[~back])
+    result: Floats = np.concatenate([[0.0], np.cumsum(steps)])
+    return result
 
 
 def _spread(seconds: Floats) -> Floats:

@@ -47,6 +47,7 @@ class ImuFormat:
     label_column: str | None = None
     missing_values: str = "error"
     duplicate_stamps: str = "error"
+    steps_back: str = "error"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None)
             )
         return Clock(np.arange(found.samples.num_rows) / how.sampling_rate)
     unit = how.time_unit or UNIT_NAMES.get(found.units.get(column, "").lower())
-    clock = sample_clock(path, column, found.samples[column], unit, how.duplicate_stamps == "spread")
+    spread, cut = how.duplicate_stamps == "spread", how.steps_back == "cut"
+    clock = sample_clock(path, column, found.samples[column], unit, spread, cut)
     rate = sampling_rate_of(np.diff(clock.seconds))
     if said and how.time_unit is None and not 0.2 < rate / float(said[1]) < 5:
         raise RecordingError(

@@ -103,6 +103,7 @@ class _HowToRead(BaseModel):
     labels: str | None = None
     missing_values: str | None = Field(None, pattern="^(error|interpolate)$")
     duplicate_stamps: str | None = Field(None, pattern="^(error|spread)$")
+    steps_back: str | None = Field(None, pattern="^(error|cut)$")
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -28,6 +29,7 @@ SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".xlsx")
 SEPARATORS = (",", ";", "\t", "|", " ")
 HEAD_BYTES = 1 << 17
 """So much of a file is looked at to find out how it is written."""
+ROWS_AT_FIRST = 4096
 DIGITS_OF_FLOAT = 15
 NULLS = ["", "NaN", "nan", "NA", "NULL", "None", "#N/A"]
 COMMENT = re.compile(r"\s*(#|//|%|!)+\s*")
@@ -126,32 +128,33 @@ def _from_text(path: Path, content: bytes | None, label_column: str | None) -> S
 
 
 def _columns(path: Path, content: bytes | None, dialect: Dialect, types: dict[str, pa.DataType]) -> pa.Table:
-    """The samples, with columns of the given types; without them the memory it takes is twice as much."""
+    """The samples, with columns of the given types; a file of which all are known is in memory once."""
     broken: list[tuple[int | None, int, int]] = []
 
     def remember(row: Any) -> str:
         broken.append((row.number, row.actual_columns, row.expected_columns))
         return "error"
 
+    # One thread, so that a bad row has a number.
+    reading = pa.csv.ReadOptions(
+        skip_rows=dialect.first_row,
+        column_names=list(dialect.names),
+        encoding=dialect.encoding,
+        use_threads=False,
+    )
+    parsing = pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=remember)
+    converting = pa.csv.ConvertOptions(
+        column_types=types,
+        strings_can_be_null=True,
+        null_values=NULLS,
+        decimal_point=dialect.decimal,
+        timestamp_parsers=[],
+    )
     with _opened(path, content) as stream:
         try:
-            return pa.csv.read_csv(
-                stream,
-                pa.csv.ReadOptions(
-                    skip_rows=dialect.first_row,
-                    column_names=list(dialect.names),
-                    encoding=dialect.encoding,
-                    use_threads=False,  # so that a bad row has a number
-                ),
-                pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=remember),
-                pa.csv.ConvertOptions(
-                    column_types=types,
-                    strings_can_be_null=True,
-                    null_values=NULLS,
-                    decimal_point=dialect.decimal,
-                    timestamp_parsers=[],
-                ),
-            )
+            if len(types) == len(dialect.names):
+                return _gathered(pa.csv.open_csv(stream, reading, parsing, converting))
+            return pa.csv.read_csv(stream, reading, parsing, converting)
         except pa.ArrowInvalid:
             if not broken:
                 raise
@@ -161,6 +164,30 @@ def _columns(path: Path, content: bytes | None, dialect: Dialect, types: dict[st
         f"{path}: {line} has {has} cells, the header {wants} columns ({', '.join(dialect.names[:4])}, …); "
         "correct it, or copy the file again"
     )
+
+
+def _gathered(batches: pa.RecordBatchReader) -> pa.Table:
+    """All rows; numbers go into one array a column as they come, which gives its memory back when it is dropped."""
+    floats = {one.name: np.empty(ROWS_AT_FIRST) for one in batches.schema if pa.types.is_floating(one.type)}
+    others: dict[str, list[pa.Array]] = {name: [] for name in batches.schema.names if name not in floats}
+    count = 0
+    for batch in batches:
+        for name, array in floats.items():
+            if count + batch.num_rows > len(array):
+                array.resize(2 * (count + batch.num_rows), refcheck=False)
+            array[count : count + batch.num_rows] = batch[name].to_numpy(zero_copy_only=False)
+        for name, parts in others.items():
+            parts.append(batch[name])
+        count += batch.num_rows
+    columns: dict[str, Any] = {}
+    for name in batches.schema.names:
+        if name in floats:
+            array = floats.pop(name)
+            array.resize(count, refcheck=False)
+            columns[name] = pa.array(array, from_pandas=True)  # not copied; NaN is an empty cell
+        else:
+            columns[name] = pa.chunked_array(others[name], batches.schema.field(name).type)
+    return pa.table(columns)
 
 
 @contextmanager

@@ -207,6 +207,19 @@ def test_samples_that_share_a_stamp_are_spread_on_request_and_none_is_lost(tmp_p
     )
 
 
+def test_a_clock_that_was_started_anew_is_cut_into_pieces_on_request(tmp_path: Path) -> None:
+    anew = [f"{time:.2f}" for time in (*TIMES[:120], *TIMES[:80])]
+    message = refusal(tmp_path / "imu.csv", text(times=anew))
+    assert (
+        "does not increase at sample 121 (2.38 is followed by 0.0); sort the samples, or set steps_back: cut"
+        in message
+    )
+    imu = read_imu(tmp_path / "imu.csv", ImuFormat(steps_back="cut"))
+    np.testing.assert_allclose(imu.values, VALUES)  # nothing is lost
+    np.testing.assert_allclose(imu.times, TIMES + 0.06 * (np.arange(COUNT) >= 120))
+    assert len(imu.gaps) == 1
+
+
 @pytest.mark.parametrize("size", [2, 5, 20, 100])
 def test_packets_that_come_late_are_no_gaps(tmp_path: Path, size: int) -> None:
     """Samples of a packet stand a millisecond apart, at the time when the packet came."""
