@@ -85,7 +85,7 @@ def predict(
     time_column: Annotated[str | None, typer.Option(help="Its clock, where no name says so")] = None,
     time_unit: Annotated[str | None, typer.Option(help="min, s, ms, 100us, us or ns")] = None,
 ) -> None:
-    """Label new IMU data: a CSV with time, label and probability of every sample."""
+    """Label new IMU data: a CSV with the seconds since the first sample, label and probability of every sample."""
     import numpy as np
 
     from ml_backend.recordings import TIME_UNITS, ImuFormat, read_imu

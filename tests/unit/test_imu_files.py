@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
 from ml_backend.recordings import ImuFormat, check_dataset, find_recordings, read_imu
 from ml_backend.sample import write_sample
@@ -19,6 +21,7 @@ RANDOM = np.random.default_rng(0)
 def write(path: Path, columns: dict[str, np.ndarray | list[str]]) -> Path:
     rows = zip(*columns.values(), strict=True)
     lines = [",".join(f'"{name}"' for name in columns), *(",".join(map(str, row)) for row in rows)]
+    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -192,3 +195,39 @@ def test_check_says_what_it_assumed(tmp_path: Path) -> None:
     assert any("has no clock (a column of times); set sampling_rate" in problem.message for problem in problems)
     _, problems = check_dataset(path.parent.parent, Parameters(sampling_rate=50))
     assert not any(problem.error for problem in problems)
+
+
+def test_predict_reads_what_check_and_export_read(tmp_path: Path) -> None:
+    def weakhar(*arguments: object) -> str:
+        done = CliRunner().invoke(cli, list(map(str, arguments)))
+        return (
+            done.output if done.exception is None or isinstance(done.exception, SystemExit) else str(done.exception)
+        )
+
+    for number in range(2):
+        labels = ["walking" if k // 100 % 2 else "" for k in range(600)]
+        write(tmp_path / "data" / f"{number}.csv", {"time": np.arange(600) / 100, **signals(600), "label": labels})
+    train = ("train", tmp_path / "data", "--approach", "full", "--set", "epochs=1", "--out", tmp_path / "model")
+    assert "trained on 2 participants" in weakhar(*train)
+    values, times = signals(500), (np.arange(500) / 100).round(2)
+    found = []
+    for name, own in {
+        "time": times,
+        "Time": times,
+        "timestamp": [f"2024-05-21T12:00:{time:05.2f}Z" for time in times],
+        "seconds": times + 7,
+        "t_ms": (1000 * times).round(),
+    }.items():
+        path = write(tmp_path / f"{name}.csv", {name: own, **values, "battery": np.full(500, 80)})
+        assert "samples labelled" in weakhar("predict", tmp_path / "model", path, "--out", tmp_path / "labels.csv")
+        found.append((tmp_path / "labels.csv").read_text())
+    assert len(set(found)) == 1
+    slow = write(tmp_path / "slow.csv", {"time": times * 2, **values})
+    assert "has 50 samples a second, expected 100" in weakhar("predict", tmp_path / "model", slow)
+    without = write(tmp_path / "without.csv", values)
+    assert "has no clock (a column of times); set sampling_rate" in weakhar("predict", tmp_path / "model", without)
+    given = ("predict", tmp_path / "model", without, "--sampling-rate", 100, "--out", tmp_path / "labels.csv")
+    assert "samples labelled" in weakhar(*given)
+    assert (tmp_path / "labels.csv").read_text() == found[0]
+    other = write(tmp_path / "other.csv", {"time": times, "gyr": values["ax"]})
+    assert "has no column 'ax' (imu_columns)" in weakhar("predict", tmp_path / "model", other)
