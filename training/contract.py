@@ -37,6 +37,8 @@ GAP_STEPS = 3.0
 """A step between two samples of more than so many sampling periods is a gap."""
 FEWEST_PACKETS = 5
 """Of fewer packets of samples nobody can say that they come regularly."""
+LONGEST_IN_PACKET = 0.002
+"""Seconds between the samples of a packet that arrived late and as one."""
 SAMPLES_FOLDER, CLIPS_FILE, README_FILE = "samples", "clips.parquet", "README.md"
 PARTICIPANT_COLUMNS = ("sbj_id", "subject", "participant")
 """Columns that name the participant, as in WEAR's files: they are no channels."""
@@ -109,12 +111,13 @@ def gap_seconds(steps: npt.NDArray[np.floating]) -> float:
 
 
 def _are_waits(steps: npt.NDArray[np.floating], longer: npt.NDArray[np.bool_], kept: npt.NDArray[np.bool_]) -> bool:
-    """True where long steps are no gaps, but what the short ones of a packet wait for: they are many, or as long as
-    each other and as many samples apart."""
+    """True where long steps are no gaps, but what the short ones of a packet wait for: they are many; or as long as
+    each other and as many samples apart, where the short ones are shorter than any sensor's: pauses are none.
+    """
     if longer.sum() > 0.05 * kept.sum():
         return True
     places, lengths = np.flatnonzero(longer), steps[longer]
-    if len(places) < FEWEST_PACKETS:
+    if len(places) < FEWEST_PACKETS or float(np.median(steps[~longer])) > LONGEST_IN_PACKET:
         return False
     apart = np.diff(places)
     alike = [np.quantile(values, 0.9) < 1.5 * np.quantile(values, 0.1) for values in (apart, lengths)]

@@ -74,6 +74,8 @@ def _check_recording(recording: Recording, parameters: Parameters) -> tuple[Chec
     if len(starts) and parameters.stride_seconds * imu.sampling_rate < 1:
         found.append(Problem(f"{recording.imu}: a stride holds less than one sample; raise stride_seconds"))
     problems += [problem for problem in found if problem is not None]
+    if recording.vectors is not None and not recording.vectors.is_file():
+        problems.append(Problem(f"{recording.vectors}: no such file; correct vectors in dataset.yaml"))
     return CheckedRecording(recording, video, imu, len(starts), max(0.0, last - first)), problems
 
 
@@ -113,6 +115,11 @@ def _assumed(recording: Recording, imu: Imu) -> list[str]:
     if imu.clock is not None and how.time_column is None and not is_clock_name(imu.clock):
         found.append(
             f"{recording.imu}: column '{imu.clock}' taken for the clock, since it alone rises; or set time_column"
+        )
+    if imu.clock is not None and how.sampling_rate and abs(how.sampling_rate / imu.sampling_rate - 1) > 0.05:
+        found.append(
+            f"{recording.imu}: its clock '{imu.clock}' gives {imu.sampling_rate:g} samples a second, not the "
+            f"{how.sampling_rate:g} of sampling_rate; the clock is used"
         )
     if len(gaps := imu.gaps):
         lengths = gaps[:, 1] - gaps[:, 0]

@@ -23,8 +23,9 @@ from training.contract import sampling_rate_of
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-UNITS = {"min": 60.0, "s": 1.0, "ms": 1e-3, "100us": 1e-4, "us": 1e-6, "ns": 1e-9}
+UNITS = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "100us": 1e-4, "us": 1e-6, "ns": 1e-9}
 UNIT_NAMES = {
+    **dict.fromkeys(("h", "hr", "hour", "hours"), "h"),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sek", "sekunden"), "s"),
     **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), "ms"),
@@ -43,7 +44,7 @@ CLOCK_NAMES = {
         "local_timestamp",
         "unix_timestamp",
     ),
-    *("zeit", "zeitstempel", "temps", "tiempo", "tempo", "tid", "tijd", "czas"),
+    *("zeit", "zeitstempel", "temps", "temps_écoulé", "temps_ecoule", "tiempo", "tempo", "tid", "tijd", "czas"),
 }
 """What a clock's column may be called, without its unit, in small letters, with `_` for blanks, dots and dashes."""
 UNIT_OF_CLOCK = {"sampletimefine": "us", "seconds": "s", "sec": "s", "secs": "s", "seconds_elapsed": "s"}
@@ -58,6 +59,10 @@ LEAST_RATE, MOST_RATE = 5.0, 20_000.0
 
 STEPS_BACK = "sort the samples, or set steps_back: cut where the clock was started anew"
 SAME_STAMP = "set duplicate_stamps: spread where the samples of a packet share a stamp"
+OLDEST, NEWEST = 946_684_800.0, 4_102_444_800.0
+"""The years 2000 and 2100, in seconds since 1970: clocks that count from there are within."""
+MOST_PIECES = 20
+"""A clock that steps back more often was not started anew: its samples are not in order."""
 GAP_BETWEEN_PIECES = 4.0
 """Sampling periods: pieces of a recording whose clock restarted are told apart as by a gap."""
 STAMP = (
@@ -155,17 +160,48 @@ def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> 
     """The clock's numbers, their unit, and whether they count from 1970 in UTC."""
     if pa.types.is_timestamp(column.type):
         zone = column.type.tz is not None
-        return pc.cast(pc.cast(column, pa.timestamp("ns", column.type.tz)), pa.int64()).to_numpy(), "ns", zone
+        stamps = pc.cast(pc.cast(column, pa.timestamp("ns", column.type.tz)), pa.int64()).to_numpy()
+        if not zone:
+            _refuse_saved_daylight(path, name, column, stamps)
+        return stamps, "ns", zone
+    if pa.types.is_duration(column.type):
+        return pc.cast(pc.cast(column, pa.duration("ns")), pa.int64()).to_numpy(), "ns", False
+    if pa.types.is_decimal(column.type) or _are_numbers(path, name, column):
+        column = pc.cast(column, pa.float64())
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         known = unit or _name_and_unit(name)[1]
         by_magnitude = _unit_of_epoch(column)
         unit = known or by_magnitude or "s"
         first = float(column[0].as_py()) * UNITS[unit]
-        return column.to_numpy(), unit, 1e9 <= first < 4e9
+        if known is None and by_magnitude and not OLDEST <= first <= NEWEST:
+            raise RecordingError(
+                f"{path}: column '{name}' would begin in the year {1970 + int(first / 31_556_952)}; set time_unit "
+                f"({', '.join(UNITS)}) in dataset.yaml, or write seconds"
+            )
+        ticks = column.to_numpy()
+        if not np.isfinite(ticks).all():
+            row = int((~np.isfinite(ticks)).argmax())
+            raise RecordingError(
+                f"{path}: column '{name}' holds {ticks[row]} in sample {row + 1}; every sample needs a time"
+            )
+        return ticks, unit, OLDEST <= first <= NEWEST
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         nanoseconds, zone = _stamps(path, name, column)
         return nanoseconds, "ns", zone
     raise RecordingError(f"{path}: column '{name}' holds {column.type}, expected seconds or timestamps")
+
+
+def _are_numbers(path: Path, name: str, column: pa.ChunkedArray) -> bool:
+    """True for text of which all cells are numbers; RecordingError if only the first ones are."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    is_number = pc.match_substring_regex(column, r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$").to_numpy()
+    if is_number[0] and not is_number.all():
+        row = int((~is_number.astype(bool)).argmax())
+        raise RecordingError(
+            f"{path}: column '{name}' holds '{column[row].as_py()}' in sample {row + 1}, no number; correct it"
+        )
+    return bool(is_number.all())
 
 
 def _stamps(path: Path, name: str, column: pa.ChunkedArray) -> tuple[Ints, bool]:
@@ -178,7 +214,7 @@ def _stamps(path: Path, name: str, column: pa.ChunkedArray) -> tuple[Ints, bool]
             f"{path}: column '{name}' holds '{column[row].as_py()}' in sample {row + 1}, which is no time; expected "
             "seconds or stamps such as 2024-05-01T12:00:00.020+02:00"
         )
-    nanoseconds = _time_of_day(parts)
+    nanoseconds = _time_of_day(path, name, column, parts)
     dated, zoned = _all_or_none(path, name, column, found["a"]), _all_or_none(path, name, column, found["zone"])
     known = False
     if dated:
@@ -193,9 +229,13 @@ def _stamps(path: Path, name: str, column: pa.ChunkedArray) -> tuple[Ints, bool]
     return nanoseconds, known and zoned
 
 
-def _time_of_day(parts: pa.StructArray) -> Ints:
+def _time_of_day(path: Path, name: str, column: pa.ChunkedArray, parts: pa.StructArray) -> Ints:
     hour, minute, second = (_numbers(parts.field(part)) for part in ("hour", "minute", "second"))
     half = np.char.lower(np.asarray(parts.field("half").to_pylist(), dtype=str))
+    wrong = (hour > 23) | (minute > 59) | (second > 60) | ((half != "") & ((hour > 12) | (hour < 1)))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise RecordingError(f"{path}: column '{name}' holds no time in sample {row + 1}: '{column[row].as_py()}'")
     hour = np.where(half == "", hour, hour % 12 + 12 * (half == "p"))
     fraction = _numbers(pc.utf8_rpad(parts.field("fraction"), 9, "0")) + _numbers(parts.field("millis")) * 10**6
     result: Ints = ((hour * 60 + minute) * 60 + second) * 10**9 + fraction
@@ -230,17 +270,24 @@ def _days(path: Path, name: str, column: pa.ChunkedArray, found: dict[str, pa.Ar
     elif (a == a[0]).all() and (b == b[0]).all() and (c == c[0]).all():
         return np.zeros(len(a), dtype=np.int64), False  # the order does not matter within a day
     else:
-        raise RecordingError(
-            f"{path}: column '{name}' holds dates such as '{column[0].as_py()}', of which day and month cannot be "
-            "told apart; write them as 2024-05-01"
-        )
+        raise _day_or_month(path, name, column)
+    by_dots = (a <= 12).all() and (b <= 12).all() and year is c
     dates = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
     days = dates.astype("datetime64[D]") + (day - 1)
     wrong = (month < 1) | (month > 12) | (day < 1) | (days.astype("datetime64[M]") != dates)
     if wrong.any():
         row = int(wrong.argmax())
         raise RecordingError(f"{path}: column '{name}' holds no date in sample {row + 1}: '{column[row].as_py()}'")
+    if by_dots and (np.abs(np.diff(days.astype(np.int64))) > 1).any():  # 5.3. and 5.4. may be two days of May
+        raise _day_or_month(path, name, column)
     return days.astype(np.int64), True
+
+
+def _day_or_month(path: Path, name: str, column: pa.ChunkedArray) -> RecordingError:
+    return RecordingError(
+        f"{path}: column '{name}' holds dates such as '{column[0].as_py()}', of which day and month cannot be told "
+        "apart; write them as 2024-05-01"
+    )
 
 
 def _day_first(found: dict[str, pa.Array], a: Ints, b: Ints) -> bool | None:
@@ -276,7 +323,7 @@ def _going_on(seconds: Floats) -> Floats:
     """Each piece of a clock that steps back follows the one before it, after a gap that windows do not span."""
     steps = np.diff(seconds)
     back = steps < 0
-    if back.any() and not back.all():
+    if 0 < back.sum() <= MOST_PIECES:
         steps[back] = GAP_BETWEEN_PIECES / sampling_rate_of(steps[~back])
     result: Floats = np.concatenate([[0.0], np.cumsum(steps)])
     return result

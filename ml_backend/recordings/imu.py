@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,17 @@ from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, gap_seco
 Floats = npt.NDArray[np.float64]
 
 RATE_IN_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*Hz", re.IGNORECASE)
+NO_RATE = re.compile(r"pass|cut|filter\s*:|bandwidth", re.IGNORECASE)
 CAMERA_SUFFIXES = (".mp4", ".mov", ".m4v")
 NO_CHANNEL_NAMES = re.compile(
-    r"(.*[\s_])?(activity|label|class|subject|participant|user|person|session|trial|battery|packet|counter|count|index|id|no"
-    r"|nr|sample|samples|frame|frames|row|seq|sequence|date)([\s_](id|no|nr|number|index|counter|count|level|name))?"
+    r"(.*[\s_])?(activity|aktivit[aä]t|labels?|class|target|gt|ground_?truth|y_true|annotations?|gesture|marker|exercise"
+    r"|event|trigger|state|subject|sbj|participant|pid|user|person|session|trial|battery|packet|pkt|msg|counter|count"
+    r"|index|id|no|nr|num|samples?|frames?|row|seq|sequence|date|year|month|day|hour|minute|second|ms|crc|checksum|valid"
+    r"|unnamed:?|time_?stamp|time|timestamps|clock|ts|temps[\s_][ée]coul[ée])"
+    r"([\s_#]*(id|no|nr|num|number|index|counter|count|level|name|voltage|since.*|offset|\d+)?)([\s_]*[(\[].*)?"
+    r"|__index_level_\d+__"
 )
+"""What clocks, counters, labels and numbers of things are called, with `_` between the words of camelCase."""
 SENSOR_NAMES = re.compile(
     r"(.*[^a-z])?(a|g|m|q|w|acc\w*|gyr\w*|mag\w*|quat\w*|euler\w*|lin\w*|grav\w*|ang\w*|rot\w*|user)?[\s_.\-]*[xyzw0-3](\W.*)?"
     r"|.*(acc|gyr|mag|quat|roll|pitch|yaw|press|temp|hum|emg|ecg|ppg|eda|heart).*"
@@ -120,7 +127,7 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
 
 def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None) -> Clock:
     """When each sample was taken: by the clock, else by the rate that the user gave."""
-    heads = (RATE_IN_WORDS.search(line) for line in found.above)
+    heads = (RATE_IN_WORDS.search(line) for line in found.above if not NO_RATE.search(line))
     said = next((rate for rate in heads if rate), None)
     if column is None:
         if how.sampling_rate is None:
@@ -175,8 +182,9 @@ def _clock(path: Path, table: pa.Table, how: ImuFormat, label: str | None) -> st
     if how.time_column is not None:
         return _named(path, table, how.time_column, (), "time_column")
     others = [name for name in table.column_names if name != label and name not in (how.columns or ())]
-    if called := next((name for name in others if is_clock_name(name)), None):
-        return called
+    called = [name for name in others if is_clock_name(name)]
+    if called:  # T may be a temperature beside it
+        return min(called, key=lambda name: len(name.strip()) == 1)
     return clock_by_content(
         path, table, [name for name in others if not SENSOR_NAMES.fullmatch(name.strip().lower())]
     )
@@ -199,7 +207,14 @@ def _channels(
     if how.columns is not None:
         for name in how.columns:
             _named(path, table, name, (), "imu_columns")
+        if len(set(how.columns)) < len(how.columns):
+            raise RecordingError(f"{path}: imu_columns names a column twice; name each once")
         return _refuse_export_names(path, list(how.columns)), []
+    for name in table.column_names:
+        if name.strip().lower() in PARTICIPANT_COLUMNS and len(whose := pc.unique(table[name]).to_pylist()) > 1:
+            raise RecordingError(
+                f"{path}: column '{name}' names {len(whose)} people ({_label(whose[0])}, {_label(whose[1])}, …); write a file each"
+            )
     others = [name for name in table.column_names if name not in (label, time)]
     named = [name for name in others if name.strip().lower() not in PARTICIPANT_COLUMNS and name.strip()]
     aside = [name for name in named if _is_no_channel(name, table[name])]
@@ -213,7 +228,7 @@ def _channels(
 
 def _is_no_channel(name: str, column: pa.ChunkedArray) -> bool:
     """True for what is called, or rises, as no signal of a sensor does."""
-    text = name.strip().lower()
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().replace(".", "_")
     if NO_CHANNEL_NAMES.fullmatch(text) or is_clock_name(name):
         return True
     return not SENSOR_NAMES.fullmatch(text) and rises(column)
@@ -241,7 +256,10 @@ def _values(path: Path, columns: dict[str, pa.ChunkedArray], how: ImuFormat) -> 
 
 def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> Floats:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        row = next(i for i, text in enumerate(column.to_pylist()) if text is not None and not _is_number(text))
+        texts = column.to_pylist()
+        row = next((i for i, text in enumerate(texts) if text is not None and not _is_number(text)), None)
+        if row is None:
+            return np.array([np.nan if text is None else float(text) for text in texts])
         raise RecordingError(
             f"{path}: column '{name}' holds text: '{column[row].as_py()}' in sample {row + 1}; "
             "correct it, or name the channels in imu_columns of dataset.yaml"
@@ -279,7 +297,13 @@ def _is_number(text: str) -> bool:
 
 
 def _labels(table: pa.Table, name: str) -> npt.NDArray[np.object_]:
-    """Empty cells are the null class, as in WEAR's files."""
-    return np.array(
-        [NULL_CLASS if value in (None, "") else str(value) for value in table[name].to_pylist()], dtype=object
-    )
+    """Empty cells are the null class, as in WEAR's files; whole numbers are written alike in all kinds of files."""
+    return np.array([_label(value) for value in table[name].to_pylist()], dtype=object)
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    if isinstance(value, float):
+        value = None if np.isnan(value) else int(value) if value == int(value) else value
+    return NULL_CLASS if value is None else str(value).strip() or NULL_CLASS

@@ -92,14 +92,14 @@ def _text_or_nothing(values: Any) -> Any:
 class _HowToRead(BaseModel):
     """How to read IMU files; see ImuFormat."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     sampling_rate: float | None = Field(None, gt=0)
     offset_seconds: float | None = None
     drift_ppm: float | None = Field(None, gt=-100_000, lt=100_000)
     time_column: str | None = None
-    time_unit: str | None = Field(None, pattern="^(min|s|ms|100us|us|ns)$")
-    imu_columns: list[str] | None = None
+    time_unit: str | None = Field(None, pattern="^(h|min|s|ms|100us|us|ns)$")
+    imu_columns: Annotated[list[str], Field(min_length=1)] | None = None
     labels: str | None = None
     missing_values: str | None = Field(None, pattern="^(error|interpolate)$")
     duplicate_stamps: str | None = Field(None, pattern="^(error|spread)$")
@@ -146,16 +146,55 @@ class _ManifestEntry(_HowToRead):
     @field_validator("participant", "recording", mode="before")
     @classmethod
     def _file_name(cls, value: Any) -> str:
-        name = unicodedata.normalize("NFC", str(value))
-        if "/" in name or "\\" in name or name in (".", ".."):
-            raise ValueError("must not hold a path separator")
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        name = unicodedata.normalize("NFC", value).strip()
+        if "/" in name or "\\" in name or name in (".", "..") or not name.isprintable():
+            raise ValueError("must not hold a path separator, or what cannot be printed")
+        if len(name.encode()) > 200:
+            raise ValueError("must not be longer than a file's name")
         return name
+
+    @field_validator("participant")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value:
+            raise ValueError("is empty")
+        return value
+
+
+SAYS = {
+    "extra_forbidden": "is not known; see the README for those that are",
+    "missing": "is missing",
+    "float_parsing": "is no number such as 2.5",
+    "finite_number": "is no number such as 2.5",
+    "too_short": "is empty",
+    "list_type": "is no list",
+    "string_type": "is no text",
+    "model_type": "is no recording with participant, video and imu",
+    "model_attributes_type": "is no recording with participant, video and imu",
+    "dict_type": "is no recording with participant, video and imu",
+}
+"""What a manifest's fault is called, by pydantic's name for it."""
+
+
+def _in_words(problem: Any) -> str:
+    if problem["type"] == "string_pattern_mismatch":
+        return f"must be one of {', '.join(problem['ctx']['pattern'].strip('^$()').split('|'))}"
+    return SAYS.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))
 
 
 class _TextLoader(yaml.SafeLoader):
     """YAML whose scalars are all text, so that 010, no and 1e3 stay what is written; `<<` still merges."""
 
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012 - PyYAML's own way
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """YAML itself would let the last of two equal keys win."""
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.MarkedYAMLError(problem=f"'{twice[0]}' stands there twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 Found = tuple[list[Recording], list[Problem]]
@@ -192,6 +231,8 @@ def _by_participant(root: Path, how: ImuFormat) -> Found:
     problems += [_broken_link(path, f"{_plain(path.name)}/") for path in _entries(root) if not path.exists()]
     for folder in (path for path in _entries(root) if path.is_dir()):
         found, wrong = _in_folders([folder], how, _plain(folder.name))
+        if not found and not wrong:
+            wrong = [Problem(f"{folder}: holds no recording; ignored", error=False)]
         recordings += found
         problems += wrong
     return recordings, problems
@@ -232,6 +273,7 @@ def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None
         found, wrong = _recording(participant or names[0], names, videos, imus, how)
         recordings += found
         problems += wrong
+    problems += _missing_chapters(videos, imus, participant)
     for path in [path for path in others if path.is_symlink() and not path.exists()]:
         others.remove(path)
         problems.append(_broken_link(path, f"{participant or _plain(path.stem)}/{_plain(path.stem)}"))
@@ -335,7 +377,7 @@ def _chapters(videos: dict[str, list[Path]], imus: dict[str, Any]) -> list[list[
     groups: dict[Any, list[tuple[int, str]]] = defaultdict(list)
     for name in videos:
         chapter = CHAPTER.fullmatch(name)
-        number = int(chapter["chapter"] or chapter["old"] or 0) if chapter else 0
+        number = _chapter(name)
         groups[
             (name[:2].upper() if chapter and chapter["chapter"] else "", chapter["number"]) if chapter else name
         ].append((number, name))
@@ -345,6 +387,24 @@ def _chapters(videos: dict[str, list[Path]], imus: dict[str, Any]) -> list[list[
         with_imu = [name for name in names if imus.get(name)]
         result += [names] if with_imu == names[:1] else [[name] for name in names]
     return result
+
+
+def _missing_chapters(videos: dict[str, list[Path]], imus: dict[str, Any], participant: str | None) -> list[Problem]:
+    """Where a chapter lacks, nobody knows when those behind it start."""
+    problems = []
+    for names in (names for names in _chapters(videos, imus) if len(names) > 1):
+        numbers = [_chapter(name) for name in names]
+        if any(after - before != 1 for before, after in pairwise(numbers)):
+            message = (
+                f"{videos[names[0]][0]}: of its chapters only {', '.join(names)} are there; copy the missing ones"
+            )
+            problems += [Problem(message, recording=f"{participant or names[0]}/{name}") for name in names]
+    return problems
+
+
+def _chapter(name: str) -> int:
+    found = CHAPTER.fullmatch(name)
+    return int(found["chapter"] or found["old"] or 0) if found else 0
 
 
 def _video_of(path: Path, videos: dict[str, list[Path]]) -> tuple[str | None, str]:
@@ -396,29 +456,46 @@ def _from_manifest(path: Path, how: ImuFormat) -> Found:
     try:
         # Text stays text: YAML would make 8 of the participant 010, and no of nobody.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        return [], [Problem(f"{path}: is not written in UTF-8; save it so")]
+    except yaml.YAMLError as error:
         return [], [Problem(f"{path}: not valid YAML ({' '.join(str(error).split())})")]
     entries = content.get("recordings") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         return [], [Problem(f"{path}: expected a list under `recordings:`, each with participant, video and imu")]
     recordings: list[Recording] = []
-    problems: list[Problem] = []
+    problems = [
+        Problem(f"{path}: '{key}' is not known beside recordings; write it into each of them", error=False)
+        for key in content
+        if key != "recordings" and not isinstance(content[key], dict)
+    ]
     for number, entry in enumerate(entries, start=1):
         try:
             found, wrong = _manifest_recordings(path.parent, _ManifestEntry.model_validate(entry), how)
         except ValidationError as error:
             problem = error.errors()[0]
             field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
-            found, wrong = [], [Problem(f"{path}: recording {number}, field {field or 'itself'}: {problem['msg']}")]
+            what = (
+                f"{field or 'it'} {_in_words(problem)}"
+                if problem["type"] != "value_error"
+                else f"{field}: {_in_words(problem)}"
+            )
+            found, wrong = [], [Problem(f"{path}: recording {number}, field {what}")]
+        except (OSError, ValueError) as error:  # a name that no file can have
+            found, wrong = [], [Problem(f"{path}: recording {number}: no file can be called so ({error})")]
         recordings += found
         problems += wrong
     listed = {file.resolve() for one in recordings for file in (one.video, *(imu.path for imu in one.imus))}
     unlisted = [
         file
         for file in sorted(path.parent.rglob("*"))
-        if file.suffix.lower() in VIDEO_SUFFIXES and file.resolve() not in listed
+        if (
+            file.suffix.lower() in VIDEO_SUFFIXES
+            or (suffix_of(file) in SUFFIXES and suffix_of(file) not in LOOSE_SUFFIXES)
+        )
+        and file.resolve() not in listed
     ]
-    return recordings, problems + (_not_listed(path, unlisted) if not problems else [])
+    return recordings, problems + _not_listed(path, unlisted)
 
 
 def _not_listed(path: Path, files: list[Path]) -> list[Problem]:
@@ -465,6 +542,8 @@ def _manifest_recordings(root: Path, entry: _ManifestEntry, how: ImuFormat) -> F
 
 def _present(path: Path) -> Path:
     """The path, or where it does not exist the one that looks like it, with é in the other form."""
+    if "\0" in str(path):
+        raise ValueError("it holds a zero byte")
     if path.exists():
         return path
     others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))

@@ -31,6 +31,7 @@ def read_imus(files: Sequence[ImuFile], span: tuple[float, float] = WHOLE) -> Im
     the file.
     """
     imus = [_with_prefix(file, read_imu(file.path, file.how)) for file in files]
+    imus = [_on_clock_of_first(files, imus, number) for number in range(len(imus))]
     imu = imus[0] if len(imus) == 1 else _joined(files, imus)
     inside = (imu.times >= span[0]) & (imu.times < span[1])
     if inside.all():
@@ -48,6 +49,15 @@ def _with_prefix(file: ImuFile, imu: Imu) -> Imu:
     if not file.sensor:
         return imu
     return replace(imu, channels=tuple(f"{file.sensor}_{name}" for name in imu.channels))
+
+
+def _on_clock_of_first(files: Sequence[ImuFile], imus: list[Imu], number: int) -> Imu:
+    """Where both files say when they were taken, and have one offset, their stamps tell how far they are apart."""
+    first, own = imus[0], imus[number]
+    same = files[number].how.offset_seconds == files[0].how.offset_seconds and files[0].how.video_created is None
+    if number == 0 or not same or first.started is None or own.started is None:
+        return own
+    return replace(own, times=own.times + (own.started - first.started))
 
 
 def _joined(files: Sequence[ImuFile], imus: list[Imu]) -> Imu:
@@ -80,6 +90,7 @@ def _joined(files: Sequence[ImuFile], imus: list[Imu]) -> Imu:
         set_aside=tuple(dict.fromkeys(name for imu in imus for name in imu.set_aside)),
         label_column=None if labelled is None else labelled.label_column,
         filled=sum(imu.filled for imu in imus),
+        started=imus[0].started if begin == imus[0].start else None,
     )
 
 

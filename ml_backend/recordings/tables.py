@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,18 +32,33 @@ HEAD_BYTES = 1 << 17
 """So much of a file is looked at to find out how it is written."""
 ROWS_AT_FIRST = 4096
 DIGITS_OF_FLOAT = 15
-NULLS = ["", "NaN", "nan", "NA", "NULL", "None", "#N/A"]
+NULLS = [
+    *(
+        "",
+        "NaN",
+        "nan",
+        "NAN",
+        "Nan",
+        "-NaN",
+        "-nan",
+        "+nan",
+        "NA",
+        "N/A",
+        "n/a",
+        "<NA>",
+        "NULL",
+        "null",
+        "None",
+        "none",
+    ),
+    *("-", "#N/A", "#NV", "1.#QNAN", "1.#IND", "NaT"),
+]
 COMMENT = re.compile(r"\s*(#|//|%|!)+\s*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 TIME_OF_DAY = r"\d{1,2}:\d{2}(:\d{2}([.,:]\d+)?)?(\s*[ap]\.?m\.?)?\s*(z|utc|[+-]\d{2}:?\d{2})?"
 STAMP = re.compile(rf"\d{{1,4}}[-./]\d{{1,2}}[-./]\d{{1,4}}([t ,]\s*{TIME_OF_DAY})?|{TIME_OF_DAY}", re.IGNORECASE)
-UNIT = re.compile(
-    r"[(\[]?(s|sec|seconds?|ms|msec|milliseconds?|[uµμ]s|ns|min|g|mg|m/s/s|m/s[²2]|m/s\^2|m\*s-2|ms-2|ms\^-2|mm/s2|rad/s|°/s|deg/s"
-    r"|dps|mdps|degrees?|deg|°|rad|[uµμ]?t|[mn]t|mgauss|gauss|ga|lsb|raw|counts?|°?c|celsius|k|h?pa|kpa|mbar|bar|hz|v|mv|[uµμ]v|%|bpm"
-    r"|n/?a|none|-|yyyy.*|hh.*|unix.*|no ?units?|cal|local|unitless)[)\]]?",
-    re.IGNORECASE,
-)
+UNIT = re.compile(r"[(\[]?[a-zA-Zµμ°%#]{1,12}([/*^·.\s⁻²³\d()\-]+[a-zA-Z²³\d()^\-]*)*[)\]]?|[(\[]?[°%][)\]]?")
 """What stands in a row of units below the header."""
 
 
@@ -142,7 +158,11 @@ def _columns(path: Path, content: bytes | None, dialect: Dialect, types: dict[st
         encoding=dialect.encoding,
         use_threads=False,
     )
-    parsing = pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=remember)
+    parsing = pa.csv.ParseOptions(
+        delimiter=dialect.separator,
+        invalid_row_handler=remember,
+        ignore_empty_lines=len(dialect.names) > 1,  # of a single column they are missing values
+    )
     converting = pa.csv.ConvertOptions(
         column_types=types,
         strings_can_be_null=True,
@@ -215,8 +235,10 @@ def _sheet(path: Path) -> bytes:
     if len(filled) != 1:
         found = f"sheets {', '.join(filled)} hold rows" if filled else "no sheet holds samples"
         raise RecordingError(f"{path}: {found}; save the samples as the only sheet, or as CSV")
+    # A stamp at midnight comes as a date.
+    rows = [[f"{cell} 00:00:00" if type(cell) is date else cell for cell in row] for row in sheets[filled[0]]]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(sheets[filled[0]])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8")
 
 
@@ -225,7 +247,7 @@ def _dialect(path: Path, content: bytes | None) -> Dialect:
     with _opened(path, content) as stream:
         head = stream.read(HEAD_BYTES)
     whole = len(head) < HEAD_BYTES
-    lines = head.decode(encoding, errors="replace").lstrip("\ufeff").splitlines()
+    lines = re.split(r"\r\n|\r|\n", head.decode(encoding, errors="replace").lstrip("\ufeff"))
     lines = lines if whole or len(lines) < 2 else lines[:-1]  # the last one may be cut
     if not any(line.strip() for line in lines):
         raise RecordingError(f"{path}: holds no text; copy it again or remove it")
@@ -233,6 +255,8 @@ def _dialect(path: Path, content: bytes | None) -> Dialect:
     rows = [_cells(line, separator) for line in lines]
     wide, numeric = _shape(rows)
     first = next((number for number, row in enumerate(rows) if _is_of_samples(row, wide, numeric)), None)
+    while first and len(rows[first - 1]) == wide > 1 and all(cell in NULLS for cell in rows[first - 1]):
+        first -= 1  # samples of which all values are missing
     if first is None or not numeric:
         raise RecordingError(
             f"{path}: holds no rows of numbers below a header; is it a table of samples? Write one as CSV, with "
@@ -360,13 +384,13 @@ def _header(
     names = _header_cells(lines[above[-1]], separator)
     if len(above) > 1 and len(names) == wide and all(not cell or UNIT.fullmatch(cell) for cell in names):
         higher = _header_cells(lines[above[-2]], separator)
-        if len(higher) == wide:
+        if len(higher) == wide and len(set(higher)) == wide and all(higher):
             names, units = higher, names
-    if len(names) == wide - 1 and rows[first][-1] == "":
+    if len(names) == wide - 1 and all(row[-1] == "" for row in rows[first:] if len(row) == wide):
         names.append("")  # a separator at the end of the rows alone
     if len(names) == wide + 1 and names[-1] == "":
         names.pop()  # or at the end of the header alone
-    if len(names) != wide:
+    if len(names) != wide or (separator == " " and "" in names):
         raise RecordingError(
             f"{path}: its header has {len(names)} columns ({', '.join(names[:3])}, …), line {first + 1} below it "
             f"{wide} cells; {_remedy_of_widths(names, wide, separator)}"
@@ -379,6 +403,8 @@ def _header_cells(line: str, separator: str) -> list[str]:
 
 
 def _remedy_of_widths(names: list[str], wide: int, separator: str) -> str:
+    if separator == " ":
+        return "are its columns set with several blanks? Write one comma, semicolon or tab between them"
     if separator == "," and wide > len(names):
         return "are commas both its decimal mark and its separator? Write it with semicolons, or with points"
     return "give each column a name, and each row a cell for it"
@@ -390,9 +416,19 @@ def _decimal(path: Path, samples: list[list[str]]) -> str:
     comma = next((cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)), None)
     point = next((cell for cell in cells if NUMBER.fullmatch(cell) and "." in cell), None)
     both = next((cell for cell in cells if re.fullmatch(r"[+-]?\d{1,3}([.,]\d{3})+[.,]\d+", cell)), None)
+    both = both or next(filter(None, map(_thousands, zip(*samples, strict=True))), None)
     if both is not None or (comma is not None and point is not None):
         shown = f"'{both}'" if both is not None else f"'{comma}' and '{point}'"
         raise RecordingError(
             f"{path}: holds numbers such as {shown}; write them with one decimal mark, and none between thousands"
         )
     return "," if comma is not None else "."
+
+
+def _thousands(column: tuple[str, ...]) -> str | None:
+    """A number of a column that may be thousands, where all others are whole and some have three digits."""
+    grouped = [cell for cell in column if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell)]
+    whole = [cell for cell in column if re.fullmatch(r"[+-]?\d+", cell)]
+    alone = len(grouped) + len(whole) == sum(cell not in NULLS for cell in column)
+    hundreds = any(len(cell.lstrip("+-")) == 3 for cell in whole)
+    return grouped[0] if grouped and alone and hundreds else None

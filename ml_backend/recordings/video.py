@@ -240,8 +240,9 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         container = av.open(str(path))
     except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RecordingError(
-            f"{path}: cannot be opened as a video ({error}); is it complete? Re-encode or remove it"
+            f"{path}: cannot be opened as a video ({reason}); is it complete? Re-encode or remove it"
         ) from None
     with container:
         streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]

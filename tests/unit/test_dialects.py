@@ -184,7 +184,7 @@ def test_stamps_are_read_with_or_without_date_and_zone(
              *stamps("%Y-%m-%d %H:%M:%S", datetime(2024, 10, 27, 1, 59, 59))[50:]],
             "(2024-10-27 02:59:59.980000 is followed by 2024-10-27 02:00:00.000000); at a change of daylight",
         ),
-        ([f"{45000 + time / 86400:.10f}" for time in TIMES], "is its unit not s? Set time_unit (min, s, ms"),
+        ([f"{45000 + time / 86400:.10f}" for time in TIMES], "is its unit not s? Set time_unit (h, min, s, ms"),
         ([*[f"{time:.2f}" for time in TIMES[:-1]], ""], "has 1 empty cells, the first in sample 200"),
     ],
 )  # fmt: skip
@@ -238,3 +238,66 @@ def test_packets_that_come_late_are_no_gaps(tmp_path: Path, size: int) -> None:
     imu = read_imu(tmp_path / "imu.csv", ImuFormat())
     assert imu.sampling_rate == pytest.approx(50, rel=0.06)
     assert len(imu.gaps) == 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "length", "pause"), [(8, 500, 50.0), (10, 100, 2.0), (10, 100, 5.0), (6, 3000, 300.0)]
+)
+def test_regular_pauses_are_gaps_and_no_packets(tmp_path: Path, pieces: int, length: int, pause: float) -> None:
+    number = np.arange(pieces * length)
+    times = number / 50 + number // length * pause
+    (tmp_path / "imu.csv").write_text("\n".join(["time,ax", *[f"{t:.2f},{k % 7}" for k, t in enumerate(times)]]))
+    imu = read_imu(tmp_path / "imu.csv", ImuFormat())
+    assert imu.sampling_rate == 50
+    assert len(imu.gaps) == pieces - 1
+
+
+@pytest.mark.parametrize("cell", ["NAN", "-nan", "null", "n/a", "-", "1.#QNAN", "<NA>", "#NV"])
+def test_spellings_of_a_missing_value_are_one(tmp_path: Path, cell: str) -> None:
+    content = text().replace(f"\n{rows()[50]}\n", f"\n1.00,{cell},0.1,0.2\n")
+    assert "column 'ax' has 1 missing or infinite values, the first in sample 51" in refusal(
+        tmp_path / "i.csv", content
+    )
+    assert read_imu(tmp_path / "i.csv", ImuFormat(missing_values="interpolate")).filled == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (text(times=[f"{133590276000000000 + round(time * 1e7)}" for time in TIMES]), "would begin in the year 1974"),
+        (text(times=[f"{17145540000000 + round(time * 1e4)}" for time in TIMES]), "would begin in the year 2513"),
+        (text(times=[*stamps("%Y-%m-%d %H:%M:%S")[:-1], "2024-05-21 29:00:00"]), "holds no time in sample 200"),
+        (text(times=stamps("%H:%M:%S", behind=" PM", start=datetime(2024, 5, 21, 13))), "holds no time in sample 1"),
+        (
+            text(times=[*stamps("%m.%d.%Y %H:%M:%S", datetime(2024, 5, 3, 23, 59, 58))]),
+            "day and month cannot be told",
+        ),
+        (text() + "Mean,0.1,0.2,0.3\n", "column 'time' holds 'Mean' in sample 201, no number"),
+        (text().replace(" ", "").replace(",", "   "), "are its columns set with several blanks?"),
+        ("sbj_id," + text().replace("\n", "\n7,").replace("\n7,1.", "\n8,1.")[:-2], "names 2 people (7, 8, …)"),
+        ("ax\n" + "\n".join(["2.898", "916", "1.204", "300", "5.001"] * 20), "write them with one decimal mark"),
+        (
+            "\n".join(["ax,ay", '"2,898",1', '"916",2', '"1,204",3'] * 1 + ['"300",4', '"5,001",5'] * 20),
+            "one decimal mark",
+        ),
+    ],
+)
+def test_other_files_that_may_mean_two_things_are_refused(tmp_path: Path, content: str, reason: str) -> None:
+    assert reason in refusal(tmp_path / "imu.csv", content)
+
+
+def test_rows_are_neither_lost_nor_shifted_at_the_head_of_a_file(tmp_path: Path) -> None:
+    shifted = "\n".join(["ax,ay,label", "1,0.1,0.2,", *[f"{k},0.{k},0.2,walk" for k in range(2, 60)]])
+    assert "its header has 3 columns (ax, ay, label, …), line 2 below it 4 cells" in refusal(
+        tmp_path / "r.csv", shifted
+    )
+    for first in (",", "-,-"):
+        (tmp_path / "blank.csv").write_text("\n".join(["ax,ay", first, *[f"{k},0.{k}" for k in range(200)]]))
+        imu = read_imu(tmp_path / "blank.csv", ImuFormat(sampling_rate=50, missing_values="interpolate"))
+        assert len(imu.times) == 201
+    (tmp_path / "feed.csv").write_text("# a\x0cb\u2028c\n" + text())
+    assert len(read_imu(tmp_path / "feed.csv", ImuFormat()).times) == COUNT
+    single = "\n".join(["ax", *["" if k in (50, 51) else f"{k}.5" for k in range(200)]]) + "\n"
+    assert "has 2 missing or infinite values" in refusal(tmp_path / "one.csv", single, sampling_rate=50)
+    units = text(HEADER + "\nusec,m/(s^2),rad/sec,m/s2", [f"{1e6 * time:.0f}" for time in TIMES])
+    read(tmp_path / "units.csv", units)

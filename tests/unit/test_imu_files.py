@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,3 +233,52 @@ def test_predict_reads_what_check_and_export_read(tmp_path: Path) -> None:
     assert (tmp_path / "labels.csv").read_text() == found[0]
     other = write(tmp_path / "other.csv", {"time": times, "gyr": values["ax"]})
     assert "has no column 'ax' (imu_columns)" in weakhar("predict", tmp_path / "model", other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "activityID",
+            "ActivityId",
+            "activity.id",
+            "classId",
+            "labels",
+            "target",
+            "ground_truth",
+            "Marker",
+            "SubjectID",
+        ),
+        *("userId", "BatteryLevel", "battery_voltage", "CRC", "PacketCounter", "SampleCount", "PacketNum", "Packet#"),
+        *("frameId", "accelerometerTimestamp_sinceReboot(s)", "acc_time", "hostTimestamp", "timestamp_ms [ms]"),
+        *("Temps écoulé (s)", "Unnamed: 0", "__index_level_0__", "minute"),
+    ],
+)
+def test_names_in_camel_case_and_of_other_programs_are_no_channels(tmp_path: Path, name: str) -> None:
+    values = np.arange(300) % 60
+    path = write(tmp_path / "imu.csv", {"time": np.arange(300) / 50, **signals(300), name: values})
+    assert read_imu(path, ImuFormat()).set_aside == (name,)
+
+
+def test_a_temperature_called_t_is_no_clock_beside_one(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "imu.csv", {"T": 20 + np.arange(300) / 1000, "time_ms": 20 * np.arange(300), **signals(300)}
+    )
+    imu = read_imu(path, ImuFormat())
+    assert (imu.clock, imu.sampling_rate) == ("time_ms", 50)
+
+
+def test_labels_are_alike_in_all_kinds_of_files(tmp_path: Path) -> None:
+    time = np.arange(6) / 50
+    for number, (labels, right) in enumerate([
+        ([1.0, float("nan"), 2.0, 2.0, 1.0, 1.0], ["1", "null", "2", "2", "1", "1"]),
+        ([b"walk", None, b"run", b"run", b" ", b"walk "], ["walk", "null", "run", "run", "null", "walk"]),
+    ]):  # fmt: skip
+        table = pa.table({"time": time, "ax": time, "label": pa.array(labels, from_pandas=False)})
+        pa.parquet.write_table(table, tmp_path / f"{number}.parquet")
+        found = read_imu(tmp_path / f"{number}.parquet", ImuFormat()).labels
+        assert found is not None
+        assert found.tolist() == right
+    table = pa.table({"time": time, "ax": [str(value) for value in time]})
+    pa.parquet.write_table(table, tmp_path / "text.parquet")
+    np.testing.assert_allclose(read_imu(tmp_path / "text.parquet", ImuFormat()).values[:, 0], time)

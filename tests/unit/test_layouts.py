@@ -256,3 +256,58 @@ def test_check_tells_gaps_and_what_was_filled_in(film: Path, tmp_path: Path) -> 
     gaps, filled = messages(problems, error=False)
     assert "samples are missing in 1 places, 2.0 s in all, the longest 2.02 s from 1.96 s on" in gaps
     assert "1 missing values were filled in" in filled
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("participant: p, video: v.mp4, imu: i.csv, imu_columns: []", "field imu_columns is empty"),
+        (
+            "participant: p, video: v.mp4, imu: i.csv, offset_seconds: nan",
+            "field offset_seconds is no number such as 2.5",
+        ),
+        (
+            "participant: p, video: v.mp4, imu: i.csv, offset_seconds: '1,5'",
+            "offset_seconds is no number such as 2.5",
+        ),
+        ("participant: p, video: v.mp4, imu: i.csv, ofset_seconds: 1", "field ofset_seconds is not known"),
+        ("participant: p, video: v.mp4", "field imu is missing"),
+        (
+            "participant: p, video: v.mp4, imu: i.csv, time_unit: days",
+            "time_unit must be one of h, min, s, ms, 100us, us, ns",
+        ),
+        (
+            "participant: p, video: v.mp4, imu: i.csv, offset_seconds: 1, offset_seconds: 3",
+            "'offset_seconds' stands there twice",
+        ),
+        ("participant: [p1], video: v.mp4, imu: i.csv", "field participant: must be text"),
+        (f"participant: p, video: {'v' * 300}.mp4, imu: i.csv", "no such file|no file can be called so"),
+        ('participant: p, video: "v\\0.mp4", imu: i.csv', "no file can be called so|no such file"),
+    ],
+)
+def test_a_wrong_manifest_is_told_in_our_words(tmp_path: Path, entry: str, expected: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(f"recordings: [{{{entry}}}]")
+    (tmp_path / "i.csv").write_text("time,ax\n0,1\n0.02,2\n0.04,3\n")
+    _, problems = check_dataset(tmp_path, PARAMETERS)
+    errors = messages(problems, error=True)
+    assert any(one in error for one in expected.split("|") for error in errors), errors
+    assert not any("Input should" in error or "String should" in error for error in errors)
+
+
+def test_sensors_with_absolute_stamps_lie_where_they_were(film: Path, tmp_path: Path) -> None:
+    video(film, tmp_path / "p01" / "a.mp4")
+    for name, start in (("left", 0), ("right", 2)):
+        lines = [f"2024-05-21T12:00:{start + k // 50:02}.{k % 50 * 20:03}Z,{start + k / 50}" for k in range(450)]
+        (tmp_path / "p01" / f"a.{name}.csv").write_text("\n".join(["time,acc_x", *lines]))
+    (result,), _ = check_dataset(tmp_path, PARAMETERS)
+    assert result.imu is not None
+    np.testing.assert_allclose(result.imu.values[:, 0], result.imu.values[:, 1], atol=1e-6)
+    assert result.imu.start == pytest.approx(2.0)
+
+
+def test_a_missing_chapter_is_named(film: Path, tmp_path: Path) -> None:
+    for name in ("GX010001", "GX030001"):
+        video(film, tmp_path / "p01" / f"{name}.MP4")
+    imu(tmp_path / "p01" / "GX010001.csv", seconds=30)
+    errors = messages(check_dataset(tmp_path, PARAMETERS)[1], error=True)
+    assert "of its chapters only GX010001, GX030001 are there; copy the missing ones" in errors[0]
