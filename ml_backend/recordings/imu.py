@@ -211,10 +211,10 @@ def _channels(
             raise RecordingError(f"{path}: imu_columns names a column twice; name each once")
         return _refuse_export_names(path, list(how.columns)), []
     for name in table.column_names:
-        if name.strip().lower() in PARTICIPANT_COLUMNS and len(whose := pc.unique(table[name]).to_pylist()) > 1:
-            raise RecordingError(
-                f"{path}: column '{name}' names {len(whose)} people ({_label(whose[0])}, {_label(whose[1])}, …); write a file each"
-            )
+        whose = pc.unique(table[name]).to_pylist() if name.strip().lower() in PARTICIPANT_COLUMNS else []
+        if len(whose) > 1:
+            shown = ", ".join(map(_label, whose[:2]))
+            raise RecordingError(f"{path}: column '{name}' names {len(whose)} people ({shown}, …); write a file each")
     others = [name for name in table.column_names if name not in (label, time)]
     named = [name for name in others if name.strip().lower() not in PARTICIPANT_COLUMNS and name.strip()]
     aside = [name for name in named if _is_no_channel(name, table[name])]
