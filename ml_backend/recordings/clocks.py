@@ -108,6 +108,14 @@ def rises(column: pa.ChunkedArray) -> bool:
     return len(values) >= FEWEST_TO_JUDGE and bool((np.diff(values) > 0).all())
 
 
+def stands_still(column: pa.ChunkedArray) -> bool:
+    """True for a number that is the same in every sample."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
+        return False
+    values = column.to_numpy()
+    return len(values) >= FEWEST_TO_JUDGE and bool((values == values[0]).all())
+
+
 def sample_clock(
     path: Path,
     name: str,

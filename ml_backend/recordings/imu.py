@@ -12,7 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_backend.errors import RecordingError
-from ml_backend.recordings.clocks import UNIT_NAMES, Clock, clock_by_content, is_clock_name, rises, sample_clock
+from ml_backend.recordings.clocks import (
+    UNIT_NAMES,
+    Clock,
+    clock_by_content,
+    is_clock_name,
+    rises,
+    sample_clock,
+    stands_still,
+)
 from ml_backend.recordings.gopro import CHANNELS, camera_motion
 from ml_backend.recordings.tables import SampleTable, read_table
 from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, gap_seconds, sampling_rate_of
@@ -227,11 +235,11 @@ def _channels(
 
 
 def _is_no_channel(name: str, column: pa.ChunkedArray) -> bool:
-    """True for what is called, or rises, as no signal of a sensor does."""
+    """True for what is called, or rises, or stands still, as no signal of a sensor does."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().replace(".", "_")
     if NO_CHANNEL_NAMES.fullmatch(text) or is_clock_name(name):
         return True
-    return not SENSOR_NAMES.fullmatch(text) and rises(column)
+    return not SENSOR_NAMES.fullmatch(text) and (rises(column) or stands_still(column))
 
 
 def _refuse_export_names(path: Path, channels: list[str]) -> list[str]:

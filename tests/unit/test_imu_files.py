@@ -97,6 +97,7 @@ def test_a_clock_since_1970_is_told_by_its_magnitude(tmp_path: Path, per_second:
         ("activity_id", np.arange(300) // 60),
         ("battery level", np.full(300, 87)),
         ("Sample Number", np.arange(300)),
+        ("firmware", np.full(300, 2.5)),
     ],
 )
 def test_second_clocks_and_counters_are_no_channels(tmp_path: Path, name: str, values: np.ndarray) -> None:
@@ -111,7 +112,7 @@ def test_second_clocks_and_counters_are_no_channels(tmp_path: Path, name: str, v
     "name", ["mag_x", "q0", "quat_w", "temperature", "Acceleration x (m/s^2)", "gyr_x", "euler_z"]
 )
 def test_signals_of_sensors_stay_channels_even_where_they_rise(tmp_path: Path, name: str) -> None:
-    for values in (RANDOM.normal(size=300), np.arange(300) / 50):
+    for values in (RANDOM.normal(size=300), np.arange(300) / 50, np.full(300, 9.81)):
         path = write(tmp_path / "imu.csv", {"time": np.arange(300) / 50, **signals(300), name: values})
         assert name in read_imu(path, ImuFormat()).channels
 
