@@ -109,7 +109,8 @@ def _assumed(recording: Recording, imu: Imu) -> list[str]:
     if imu.set_aside:
         named = ", ".join(f"'{name}'" for name in imu.set_aside)
         found.append(
-            f"{recording.imu}: {named} taken for no channel (a clock, counter, number, constant); imu_columns settles"
+            f"{recording.imu}: {named} taken for no channel (a clock, counter, number or constant); imu_columns "
+            "settles it"
         )
     how = recording.imus[0].how
     if imu.clock is not None and how.time_column is None and not is_clock_name(imu.clock):
