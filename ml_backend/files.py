@@ -11,13 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
-from ml_backend.errors import WeakHARError
+from ml_backend.errors import RecordingError, WeakHARError
 
 
 class DiskError(WeakHARError):
     """A file cannot be written: the disk is full or the folder is read-only."""
 
     status = 507
+
+
+def check_present(path: Path) -> None:
+    """RecordingError if a user's file is not there, or empty."""
+    if not path.is_file():
+        raise RecordingError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
 
 
 @contextmanager

@@ -35,6 +35,8 @@ COLUMNS = {
 """What an export holds besides the channels, and what each column means."""
 GAP_STEPS = 3.0
 """A step between two samples of more than so many sampling periods is a gap."""
+RATES_ALIKE = 0.05
+"""Sampling rates that differ by no larger share are the same."""
 FEWEST_PACKETS = 5
 """Of fewer packets of samples nobody can say that they come regularly."""
 LONGEST_IN_PACKET = 0.002

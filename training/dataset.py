@@ -21,6 +21,7 @@ from training.contract import (
     GAP_STEPS,
     NULL_CLASS,
     PROPAGATED_LABEL,
+    RATES_ALIKE,
     SCHEMA_VERSION,
     gap_seconds,
     sampling_rate_of,
@@ -133,7 +134,7 @@ def read_recording(
 
 def check_rate(path: Path, rate: float, expected: float) -> None:
     """TrainingError if two sampling rates (Hz) are not alike."""
-    if abs(rate / expected - 1) > 0.05:
+    if abs(rate / expected - 1) > RATES_ALIKE:
         raise TrainingError(
             f"{path}: has {rate:.4g} samples a second, expected {expected:g}; resample it, or write times in seconds"
         )
@@ -345,7 +346,9 @@ def _sampling_rate(file: Path, table: pa.Table, given: float | None) -> float:
         if not pa.types.is_floating(table["time"].type) and not pa.types.is_integer(table["time"].type):
             raise TrainingError(f"{file}: column 'time' holds {table['time'].type}, expected seconds")
         steps = np.diff(table["time"].to_numpy())
-        return round(sampling_rate_of(steps), 3) if len(steps) and steps.sum() > 0 else (given or 1.0)
+        if not (steps > 0).any():
+            raise TrainingError(f"{file}: column 'time' does not increase within a recording; sort the samples")
+        return round(sampling_rate_of(steps[steps > 0]), 3)
     if given is None:
         raise TrainingError(f"{file}: has no column 'time' in seconds; add one, or give --sampling-rate (Hz)")
     return given

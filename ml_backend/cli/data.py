@@ -83,7 +83,7 @@ def predict(
     target: Labels = None,
     sampling_rate: Annotated[float | None, typer.Option(min=1, help="Hz, where the file has no clock")] = None,
     time_column: Annotated[str | None, typer.Option(help="Its clock, where no name says so")] = None,
-    time_unit: Annotated[str | None, typer.Option(help="min, s, ms, 100us, us or ns")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="h, min, s, ms, 100us, us or ns")] = None,
 ) -> None:
     """Label new IMU data: a CSV with the seconds since the first sample, label and probability of every sample."""
     import numpy as np

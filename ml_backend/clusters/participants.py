@@ -132,13 +132,14 @@ def participants_of(folder: Path) -> list[str]:
 def participants_clustered_with(folder: Path, recordings: Iterable[str | None]) -> set[str]:
     """Of the participants that were clustered under `folder`, those of whom one of `recordings` (participant/name)
     is a part."""
-    found = set()
+    known, found = participants_of(folder), set()
     for recording in filter(None, recordings):
         participant, _, name = recording.partition("/")
         made_of = participant_folder(folder, participant) / "made_of.json"
-        if participant in participants_of(folder) and made_of.is_file():
+        if participant in known and made_of.is_file():
             names = {entry["name"] for entry in json.loads(made_of.read_text())["recordings"]}
-            found |= {participant} if name in names or not name else set()
+            if name in names or not name:
+                found.add(participant)
     return found
 
 

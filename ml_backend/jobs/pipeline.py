@@ -51,7 +51,7 @@ class JobResult:
 
     def __str__(self) -> str:
         created = f"{self.tasks_created} tasks created"
-        return "; left out: ".join([created, " | ".join(self.left_out)]) if self.left_out else created
+        return f"{created}; left out: {' | '.join(self.left_out)}" if self.left_out else created
 
 
 def run_project(

@@ -15,9 +15,8 @@ from ml_backend.recordings.layouts import Problem, Recording, find_recordings
 from ml_backend.recordings.sensors import read_imus
 from ml_backend.recordings.video import VideoInfo, created_at, inspect, probe
 from ml_backend.settings import Parameters
+from training.contract import RATES_ALIKE
 
-MOST_RATE_DIFFERENCE = 0.05
-"""What training takes for the same sampling rate."""
 MOST_APART, CREATED_TO = 86_400.0, 1.0
 """Seconds: files taken more than that apart have wrong clocks, and what videos say is whole seconds."""
 
@@ -117,7 +116,7 @@ def _assumed(recording: Recording, imu: Imu) -> list[str]:
         found.append(
             f"{recording.imu}: column '{imu.clock}' taken for the clock, since it alone rises; or set time_column"
         )
-    if imu.clock is not None and how.sampling_rate and abs(how.sampling_rate / imu.sampling_rate - 1) > 0.05:
+    if imu.clock is not None and how.sampling_rate and abs(how.sampling_rate / imu.sampling_rate - 1) > RATES_ALIKE:
         found.append(
             f"{recording.imu}: its clock '{imu.clock}' gives {imu.sampling_rate:g} samples a second, not the "
             f"{how.sampling_rate:g} of sampling_rate; the clock is used"
@@ -188,7 +187,7 @@ def _check_alike(checked: list[CheckedRecording]) -> list[Problem]:
                 )
             )
     for recording, imu in imus[1:]:
-        if abs(imu.sampling_rate / imus[0][1].sampling_rate - 1) > MOST_RATE_DIFFERENCE:
+        if abs(imu.sampling_rate / imus[0][1].sampling_rate - 1) > RATES_ALIKE:
             problems.append(
                 Problem(
                     f"{recording.imu}: has {imu.sampling_rate:g} samples a second, {imus[0][0].imu} "

@@ -75,10 +75,11 @@ DAY, HOUR = 86_400 * 10**9, 3600 * 10**9
 
 @dataclass(frozen=True)
 class Clock:
-    """seconds: since the first sample `(n_samples,)`, strictly increasing; started: when that was taken, in seconds
-    since 1970 (UTC), None where the clock does not say."""
+    """seconds: since the first sample `(n_samples,)`, strictly increasing; rate: Hz; started: when the first was
+    taken, in seconds since 1970 (UTC), None where the clock does not say."""
 
     seconds: Floats
+    rate: float
     started: float | None = None
 
 
@@ -98,22 +99,30 @@ def is_clock_name(name: str) -> bool:
     return _name_and_unit(name)[0] in CLOCK_NAMES
 
 
+def is_text(column: pa.ChunkedArray) -> bool:
+    """True if the cells are text."""
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
+
+
+def _is_number(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+
+
 def rises(column: pa.ChunkedArray) -> bool:
     """True for timestamps, and for numbers that rise from each sample to the next."""
     if pa.types.is_timestamp(column.type) or _holds_stamps(column):
         return True
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
-        return False
-    values = column.to_numpy()
-    return len(values) >= FEWEST_TO_JUDGE and bool((np.diff(values) > 0).all())
+    return _can_be_judged(column) and bool((np.diff(column.to_numpy()) > 0).all())
 
 
 def stands_still(column: pa.ChunkedArray) -> bool:
     """True for a number that is the same in every sample."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
-        return False
-    values = column.to_numpy()
-    return len(values) >= FEWEST_TO_JUDGE and bool((values == values[0]).all())
+    return _can_be_judged(column) and bool((np.diff(column.to_numpy()) == 0).all())
+
+
+def _can_be_judged(column: pa.ChunkedArray) -> bool:
+    """True for enough numbers, of which none is missing."""
+    return _is_number(column) and column.null_count == 0 and len(column) >= FEWEST_TO_JUDGE
 
 
 def sample_clock(
@@ -161,7 +170,7 @@ def sample_clock(
             f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not {unit}? "
             f"Set time_unit ({', '.join(UNITS)}) in dataset.yaml"
         )
-    return Clock(seconds, float(ticks[0]) * UNITS[unit] if absolute else None)
+    return Clock(seconds, rate, float(ticks[0]) * UNITS[unit] if absolute else None)
 
 
 def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> tuple[npt.NDArray[Any], str, bool]:
@@ -176,7 +185,7 @@ def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> 
         return pc.cast(pc.cast(column, pa.duration("ns")), pa.int64()).to_numpy(), "ns", False
     if pa.types.is_decimal(column.type) or _are_numbers(path, name, column):
         column = pc.cast(column, pa.float64())
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+    if _is_number(column):
         known = unit or _name_and_unit(name)[1]
         by_magnitude = _unit_of_epoch(column)
         unit = known or by_magnitude or "s"
@@ -193,7 +202,7 @@ def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> 
                 f"{path}: column '{name}' holds {ticks[row]} in sample {row + 1}; every sample needs a time"
             )
         return ticks, unit, OLDEST <= first <= NEWEST
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if is_text(column):
         nanoseconds, zone = _stamps(path, name, column)
         return nanoseconds, "ns", zone
     raise RecordingError(f"{path}: column '{name}' holds {column.type}, expected seconds or timestamps")
@@ -201,7 +210,7 @@ def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> 
 
 def _are_numbers(path: Path, name: str, column: pa.ChunkedArray) -> bool:
     """True for text of which all cells are numbers; RecordingError if only the first ones are."""
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not is_text(column):
         return False
     is_number = pc.match_substring_regex(column, r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$").to_numpy()
     if is_number[0] and not is_number.all():
@@ -271,7 +280,7 @@ def _all_or_none(path: Path, name: str, column: pa.ChunkedArray, part: pa.Array)
 def _days(path: Path, name: str, column: pa.ChunkedArray, found: dict[str, pa.Array]) -> tuple[Ints, bool]:
     """Days since 1970 `(n,)`; else, with False, only days of which all are the same, of an unknown date."""
     a, b, c = (_numbers(found[part]) for part in ("a", "b", "c"))
-    if min(pc.min(pc.utf8_length(found["a"])).as_py(), 4) == 4:
+    if pc.min(pc.utf8_length(found["a"])).as_py() == 4:
         year, month, day = a, b, c
     elif pc.min(pc.utf8_length(found["c"])).as_py() == 4 and _day_first(found, a, b) is not None:
         year, month, day = (c, b, a) if _day_first(found, a, b) else (c, a, b)
@@ -351,7 +360,7 @@ def _spread(seconds: Floats) -> Floats:
 
 def _holds_stamps(column: pa.ChunkedArray) -> bool:
     """True for text that looks like times; judged by the first cells."""
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not is_text(column):
         return False
     first = [text for text in column[:FEWEST_TO_JUDGE].to_pylist() if text]
     return bool(first) and all(
@@ -378,5 +387,4 @@ def _name_and_unit(name: str) -> tuple[str, str | None]:
 
 def _counts(column: pa.ChunkedArray) -> bool:
     """True for the numbers of rows: 0, 1, 2, …"""
-    numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    return numbers and bool((np.diff(column.to_numpy()) == 1).all())
+    return _is_number(column) and bool((np.diff(column.to_numpy()) == 1).all())

@@ -17,6 +17,7 @@ from ml_backend.recordings.clocks import (
     Clock,
     clock_by_content,
     is_clock_name,
+    is_text,
     rises,
     sample_clock,
     stands_still,
@@ -124,7 +125,7 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
         values=values,
         channels=tuple(channels),
         labels=labels,
-        sampling_rate=round(sampling_rate_of(np.diff(clock.seconds)), 3),
+        sampling_rate=round(clock.rate, 3),
         clock=time_column,
         set_aside=tuple(set_aside),
         label_column=label_column,
@@ -144,15 +145,14 @@ def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None)
                 f"{path}: has no clock (a column of times); set sampling_rate (Hz), or name its clock in time_column "
                 f"of dataset.yaml{hint}"
             )
-        return Clock(np.arange(found.samples.num_rows) / how.sampling_rate)
+        return Clock(np.arange(found.samples.num_rows) / how.sampling_rate, how.sampling_rate)
     unit = how.time_unit or UNIT_NAMES.get(found.units.get(column, "").lower())
     spread, cut = how.duplicate_stamps == "spread", how.steps_back == "cut"
     clock = sample_clock(path, column, found.samples[column], unit, spread, cut)
-    rate = sampling_rate_of(np.diff(clock.seconds))
-    if said and how.time_unit is None and not 0.2 < rate / float(said[1]) < 5:
+    if said and how.time_unit is None and not 0.2 < clock.rate / float(said[1]) < 5:
         raise RecordingError(
-            f"{path}: column '{column}' gives {rate:.4g} samples a second, its head says '{said[0]}'; set time_unit "
-            "in dataset.yaml"
+            f"{path}: column '{column}' gives {clock.rate:.4g} samples a second, its head says '{said[0]}'; "
+            "set time_unit in dataset.yaml"
         )
     return clock
 
@@ -263,7 +263,7 @@ def _values(path: Path, columns: dict[str, pa.ChunkedArray], how: ImuFormat) -> 
 
 
 def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> Floats:
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if is_text(column):
         texts = column.to_pylist()
         row = next((i for i, text in enumerate(texts) if text is not None and not _is_number(text)), None)
         if row is None:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml_backend.errors import RecordingError
+from ml_backend.recordings.clocks import UNITS
 from ml_backend.recordings.gopro import has_telemetry
 from ml_backend.recordings.imu import ImuFormat
 from ml_backend.recordings.sensors import WHOLE, ImuFile
@@ -77,18 +78,6 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _text_or_nothing(values: Any) -> Any:
-    """All of YAML is read as text, and a field left empty, or null, is not given."""
-    if not isinstance(values, dict):
-        return values
-    nothing = ("", "~", "null", "Null", "NULL")
-    return {
-        name: value
-        for name, value in values.items()
-        if value not in (nothing[:1] if name == "participant" else nothing)
-    }
-
-
 class _HowToRead(BaseModel):
     """How to read IMU files; see ImuFormat."""
 
@@ -98,7 +87,7 @@ class _HowToRead(BaseModel):
     offset_seconds: float | None = None
     drift_ppm: float | None = Field(None, gt=-100_000, lt=100_000)
     time_column: str | None = None
-    time_unit: str | None = Field(None, pattern="^(h|min|s|ms|100us|us|ns)$")
+    time_unit: str | None = Field(None, pattern=f"^({'|'.join(UNITS)})$")
     imu_columns: Annotated[list[str], Field(min_length=1)] | None = None
     labels: str | None = None
     missing_values: str | None = Field(None, pattern="^(error|interpolate)$")
@@ -108,7 +97,15 @@ class _HowToRead(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _nothing_is_none(cls, values: Any) -> Any:
-        return _text_or_nothing(values)
+        """All of YAML is read as text, and a field left empty, or null, is not given."""
+        if not isinstance(values, dict):
+            return values
+        nothing = ("", "~", "null", "Null", "NULL")
+        return {
+            name: value
+            for name, value in values.items()
+            if value not in (nothing[:1] if name == "participant" else nothing)
+        }
 
     def over(self, how: ImuFormat) -> ImuFormat:
         """`how`, with what is given here in place of its own."""
@@ -273,11 +270,10 @@ def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None
         found, wrong = _recording(participant or names[0], names, videos, imus, how)
         recordings += found
         problems += wrong
-    problems += _missing_chapters(videos, imus, participant)
     for path in [path for path in others if path.is_symlink() and not path.exists()]:
         others.remove(path)
         problems.append(_broken_link(path, f"{participant or _plain(path.stem)}/{_plain(path.stem)}"))
-    for path in [path for path in others if path.is_dir() and _holds_recordings(path)]:
+    for path in [path for path in others if path.is_dir() and any(map(_is_of_a_recording, path.rglob("*")))]:
         others.remove(path)
         problems.append(
             Problem(
@@ -312,22 +308,25 @@ def _recording(
             named = " and ".join(str(path) for path in candidates)
             message = f"{named}: two {kind}s of one recording; remove one or name it in dataset.yaml"
             return [], [Problem(message, recording=whose)]
+    if any(_chapter(after) - _chapter(before) != 1 for before, after in pairwise(names)):
+        # Nobody knows when those behind the missing one start.
+        message = f"{video}: of its chapters only {', '.join(names)} are there; copy the missing ones"
+        return [], [Problem(message, recording=f"{participant}/{name}") for name in names]
     files = tuple(ImuFile(path, how, sensor) for sensor, path in own)
-    return _one_after_another(participant, [(name, videos[name][0], None) for name in names], files)
+    found, problems = _one_after_another(participant, [(name, videos[name][0]) for name in names], files)
+    beside = {one.name: one.video.with_suffix(".npy") for one in found}
+    return [replace(one, vectors=beside[one.name]) if beside[one.name].is_file() else one for one in found], problems
 
 
-def _one_after_another(
-    participant: str, videos: Sequence[tuple[str, Path, Path | None]], files: tuple[ImuFile, ...]
-) -> Found:
-    """A recording for each video (name, file, vectors), of which each begins where the one before it ends; `files`
-    are on the first one's clock."""
+def _one_after_another(participant: str, videos: Sequence[tuple[str, Path]], files: tuple[ImuFile, ...]) -> Found:
+    """A recording for each video (name, file), of which each begins where the one before it ends; `files` are on the
+    first one's clock."""
     found, before = [], 0.0
-    for number, (name, video, vectors) in enumerate(videos):
+    for number, (name, video) in enumerate(videos):
         shifted = tuple(
             replace(file, how=replace(file.how, offset_seconds=file.how.offset_seconds - before)) for file in files
         )
-        beside = video.with_suffix(".npy")
-        found.append(Recording(participant, name, video, shifted, vectors or (beside if beside.is_file() else None)))
+        found.append(Recording(participant, name, video, shifted))
         if number < len(videos) - 1:
             try:
                 before += probe(video).duration
@@ -344,10 +343,8 @@ def _sharing(recordings: list[Recording]) -> Found:
         groups[tuple(file.path.resolve() for file in recording.imus)].append(number)
     found, problems = list(recordings), []
     for numbers in groups.values():
-        numbers = list(
-            {str(recordings[number]): number for number in numbers}.values()
-        )  # one listed twice is told below
-        own = sorted(numbers, key=lambda number: _start(recordings[number]))
+        once = {str(recordings[number]): number for number in numbers}  # one listed twice is told of elsewhere
+        own = sorted(once.values(), key=lambda number: _start(recordings[number]))
         for one, other in pairwise(own):
             first, second = recordings[one], recordings[other]
             apart = _start(second) - _start(first)
@@ -376,30 +373,15 @@ def _chapters(videos: dict[str, list[Path]], imus: dict[str, Any]) -> list[list[
     IMU of its own."""
     groups: dict[Any, list[tuple[int, str]]] = defaultdict(list)
     for name in videos:
-        chapter = CHAPTER.fullmatch(name)
-        number = _chapter(name)
-        groups[
-            (name[:2].upper() if chapter and chapter["chapter"] else "", chapter["number"]) if chapter else name
-        ].append((number, name))
+        found = CHAPTER.fullmatch(name)
+        camera = name[:2].upper() if found and found["chapter"] else ""
+        groups[(camera, found["number"]) if found else name].append((_chapter(name), name))
     result = []
     for group in groups.values():
         names = [name for _, name in sorted(group)]
         with_imu = [name for name in names if imus.get(name)]
         result += [names] if with_imu == names[:1] else [[name] for name in names]
     return result
-
-
-def _missing_chapters(videos: dict[str, list[Path]], imus: dict[str, Any], participant: str | None) -> list[Problem]:
-    """Where a chapter lacks, nobody knows when those behind it start."""
-    problems = []
-    for names in (names for names in _chapters(videos, imus) if len(names) > 1):
-        numbers = [_chapter(name) for name in names]
-        if any(after - before != 1 for before, after in pairwise(numbers)):
-            message = (
-                f"{videos[names[0]][0]}: of its chapters only {', '.join(names)} are there; copy the missing ones"
-            )
-            problems += [Problem(message, recording=f"{participant or names[0]}/{name}") for name in names]
-    return problems
 
 
 def _chapter(name: str) -> int:
@@ -440,16 +422,18 @@ def _broken_link(path: Path, recording: str) -> Problem:
     return Problem(f"{path}: links to what is not there; is its disk offline?", recording=recording)
 
 
-def _holds_recordings(folder: Path) -> bool:
-    return any(path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in SUFFIXES for path in folder.rglob("*"))
+def _is_of_a_recording(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in SUFFIXES
 
 
 def _ignored(folder: Path, paths: Iterable[Path]) -> list[Problem]:
     names = sorted(path.name + "/" * path.is_dir() for path in paths)
-    if not names:
-        return []
+    return [Problem(f"{folder}: ignored {_first(names)}: no part of a recording", error=False)] if names else []
+
+
+def _first(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [Problem(f"{folder}: ignored {', '.join(names[:SHOWN])}{more}: no part of a recording", error=False)]
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _from_manifest(path: Path, how: ImuFormat) -> Found:
@@ -475,11 +459,8 @@ def _from_manifest(path: Path, how: ImuFormat) -> Found:
         except ValidationError as error:
             problem = error.errors()[0]
             field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
-            what = (
-                f"{field or 'it'} {_in_words(problem)}"
-                if problem["type"] != "value_error"
-                else f"{field}: {_in_words(problem)}"
-            )
+            colon = ":" if problem["type"] == "value_error" else ""
+            what = f"{field or 'it'}{colon} {_in_words(problem)}"
             found, wrong = [], [Problem(f"{path}: recording {number}, field {what}")]
         except (OSError, ValueError) as error:  # a name that no file can have
             found, wrong = [], [Problem(f"{path}: recording {number}: no file can be called so ({error})")]
@@ -487,57 +468,44 @@ def _from_manifest(path: Path, how: ImuFormat) -> Found:
         problems += wrong
     listed = {file.resolve() for one in recordings for file in (one.video, *(imu.path for imu in one.imus))}
     unlisted = [
-        file
+        str(file.relative_to(path.parent))
         for file in sorted(path.parent.rglob("*"))
-        if (
-            file.suffix.lower() in VIDEO_SUFFIXES
-            or (suffix_of(file) in SUFFIXES and suffix_of(file) not in LOOSE_SUFFIXES)
-        )
-        and file.resolve() not in listed
+        if _is_of_a_recording(file) and suffix_of(file) not in LOOSE_SUFFIXES and file.resolve() not in listed
     ]
-    return recordings, problems + _not_listed(path, unlisted)
-
-
-def _not_listed(path: Path, files: list[Path]) -> list[Problem]:
-    if not files:
-        return []
-    names = ", ".join(str(file.relative_to(path.parent)) for file in files[:SHOWN])
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    return [Problem(f"{path}: does not list {names}{more}; ignored", error=False)]
+    if unlisted:
+        problems.append(Problem(f"{path}: does not list {_first(unlisted)}; ignored", error=False))
+    return recordings, problems
 
 
 def _manifest_recordings(root: Path, entry: _ManifestEntry, how: ImuFormat) -> Found:
     how = entry.over(how)
     videos = [_present(root / video) for video in entry.video]
+    name = entry.recording or _plain(videos[0].stem)
     if entry.clock == "absolute":
         try:
-            created = created_at(videos[0])
+            how = replace(how, video_created=_created(videos[0]))
         except RecordingError as error:
-            return [], [Problem(str(error))]
-        if created is None:
-            return [], [
-                Problem(
-                    f"{videos[0]}: does not say when it was taken, as `clock: absolute` needs; write offset_seconds"
-                )
-            ]
-        how = replace(how, video_created=created)
+            return [], [Problem(str(error), recording=f"{entry.participant}/{name}")]
     files = tuple(ImuFile(_present(root / imu.file), imu.over(how), imu.sensor) for imu in entry.imu)
     if len(files) > 1:
         files = tuple(file if file.sensor else replace(file, sensor=_stem(file.path)) for file in files)
     if len(videos) == 1:
         vectors = root / entry.vectors if entry.vectors else None
-        return [
-            Recording(entry.participant, entry.recording or _plain(videos[0].stem), videos[0], files, vectors)
-        ], []
+        return [Recording(entry.participant, name, videos[0], files, vectors)], []
     if entry.vectors is not None:
-        return [], [Problem(f"{root / entry.vectors}: vectors are of one video; list the videos one by one")]
-    names = [
-        f"{entry.recording}-{number}" if entry.recording else _plain(video.stem)
-        for number, video in enumerate(videos, 1)
-    ]
-    return _one_after_another(
-        entry.participant, [(name, video, None) for name, video in zip(names, videos, strict=True)], files
-    )
+        message = f"{root / entry.vectors}: vectors are of one video; list the videos one by one"
+        return [], [Problem(message, recording=f"{entry.participant}/{name}")]
+    names = [f"{name}-{number}" if entry.recording else _plain(one.stem) for number, one in enumerate(videos, 1)]
+    return _one_after_another(entry.participant, list(zip(names, videos, strict=True)), files)
+
+
+def _created(video: Path) -> float:
+    created = created_at(video)
+    if created is None:
+        raise RecordingError(
+            f"{video}: does not say when it was taken, as `clock: absolute` needs; write offset_seconds"
+        )
+    return created
 
 
 def _present(path: Path) -> Path:
@@ -558,14 +526,16 @@ def _duplicates(recordings: list[Recording]) -> list[Problem]:
         if (other := seen.setdefault(str(recording), recording)) is not recording:
             problems.append(
                 Problem(
-                    f"{recording.video}: recording {recording} is listed twice, also as {other.video}; rename one"
+                    f"{recording.video}: recording {recording} is listed twice, also as {other.video}; rename one",
+                    recording=str(recording),
                 )
             )
         known = spelling.setdefault(recording.participant.casefold(), recording.participant)
         if known != recording.participant:
             problems.append(
                 Problem(
-                    f"{recording.video}: participants '{known}' and '{recording.participant}' differ only in case"
+                    f"{recording.video}: participants '{known}' and '{recording.participant}' differ only in case",
+                    recording=str(recording),
                 )
             )
     return problems

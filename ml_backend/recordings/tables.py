@@ -24,6 +24,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
+from ml_backend.files import check_present
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".csv.gz", ".tsv.gz", ".txt.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".xlsx")
@@ -33,25 +34,8 @@ HEAD_BYTES = 1 << 17
 ROWS_AT_FIRST = 4096
 DIGITS_OF_FLOAT = 15
 NULLS = [
-    *(
-        "",
-        "NaN",
-        "nan",
-        "NAN",
-        "Nan",
-        "-NaN",
-        "-nan",
-        "+nan",
-        "NA",
-        "N/A",
-        "n/a",
-        "<NA>",
-        "NULL",
-        "null",
-        "None",
-        "none",
-    ),
-    *("-", "#N/A", "#NV", "1.#QNAN", "1.#IND", "NaT"),
+    *("", "NaN", "nan", "NAN", "Nan", "-NaN", "-nan", "+nan", "NaT", "1.#QNAN", "1.#IND", "#N/A", "#NV"),
+    *("NA", "N/A", "n/a", "<NA>", "NULL", "null", "None", "none", "-"),
 ]
 COMMENT = re.compile(r"\s*(#|//|%|!)+\s*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
@@ -95,14 +79,13 @@ def suffix_of(path: Path) -> str:
 
 def read_table(path: Path, label_column: str | None = None) -> SampleTable:
     """All samples of a file; labels stay text even where they look like numbers."""
-    if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
+    check_present(path)
     kind = suffix_of(path)
     try:
         if kind == ".parquet":
-            return SampleTable(_unlike_names(path, pa.parquet.read_table(path)))
+            table = pa.parquet.read_table(path)
+            _refuse_names_twice(path, table.column_names)
+            return SampleTable(table)
         if kind == ".xlsx":
             return _from_text(path, _sheet(path), label_column)
         return _from_text(path, None, label_column)
@@ -116,11 +99,6 @@ def _own_words(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     text = re.sub(r"^(CSV parse error|Invalid|IOError):\s*", "", text)
     return "the file is damaged or cut off" if "arquet" in text or "zip" in text.lower() else text
-
-
-def _unlike_names(path: Path, table: pa.Table) -> pa.Table:
-    _refuse_names_twice(path, table.column_names)
-    return table
 
 
 def _refuse_names_twice(path: Path, names: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ml_backend.errors import RecordingError
+from ml_backend.files import check_present
 
 Image = npt.NDArray[np.uint8]
 
@@ -113,7 +114,7 @@ def holds_video(path: Path) -> bool:
         with av.open(str(path)) as container:
             if any(name in container.format.name for name in NO_VIDEO_FORMATS):
                 return False
-            return any(not stream.disposition & Disposition.attached_pic for stream in container.streams.video)
+            return bool(_films(container))
     except (av.FFmpegError, ValueError, OSError):
         return False
 
@@ -233,10 +234,7 @@ class VideoWriter:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
+    check_present(path)
     try:
         container = av.open(str(path))
     except (av.FFmpegError, ValueError) as error:
@@ -245,7 +243,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path}: cannot be opened as a video ({reason}); is it complete? Re-encode or remove it"
         ) from None
     with container:
-        streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+        streams = _films(container)
         if not streams:
             raise RecordingError(f"{path}: holds no video stream; remove it or name another file")
         # The stream that players show: the one marked as default, else the largest, as FFmpeg chooses.
@@ -254,14 +252,20 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
+def _films(container: InputContainer) -> list[VideoStream]:
+    """Video streams that are no cover of a sound file."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _frames(
     path: Path, container: InputContainer, stream: VideoStream, found: Counter[str] | None = None
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Decoded frames with rising times; where the clock restarts it goes on by a frame. `found` counts `restarts`
     and `damaged` packets."""
     period, jumps = float(1 / (stream.average_rate or 25)), _is_stream_of_packets(container)
+    found = Counter() if found is None else found
     shift, last = 0.0, None
-    for frame in _decoded(path, container, stream, Counter() if found is None else found):
+    for frame in _decoded(path, container, stream, found):
         if frame.time is None:
             continue
         time = frame.time + shift
@@ -270,8 +274,7 @@ def _frames(
         if last is not None and _restarts(last, time, jumps):
             shift += last + period - time
             time = last + period
-            if found is not None:
-                found["restarts"] += 1
+            found["restarts"] += 1
         last = time if last is None or time > last else last + period
         yield last, frame
 
