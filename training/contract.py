@@ -35,6 +35,9 @@ COLUMNS = {
 """What an export holds besides the channels, and what each column means."""
 GAP_STEPS = 3.0
 """A step between two samples of more than so many sampling periods is a gap."""
+OFF_GRID, SHARE_OFF_GRID, UNEVEN = 0.25, 0.02, 2.0
+"""Samples lie on a grid if hardly any step is further, in periods, from a multiple of the period; some were lost if
+those there are lie further, in periods, from an even spread."""
 RATES_ALIKE = 0.05
 """Sampling rates that differ by no larger share are the same."""
 FEWEST_PACKETS = 5
@@ -86,7 +89,8 @@ class Threshold:
 def sampling_rate_of(steps: npt.NDArray[np.floating]) -> float:
     """Samples a second of a clock with these steps between its samples, `(n,)` seconds: samples by duration, without
     the gaps. Rounded stamps, bursts and packets change single steps and their median, not how many samples there
-    are: where steps are long as a rule, they are no gaps."""
+    are: where steps are long as a rule, they are no gaps. Single samples that were lost do not count either."""
+    steps = _without_losses(steps)
     kept = np.ones(len(steps), dtype=bool)
     while True:
         period = float(steps[kept].mean())
@@ -98,6 +102,32 @@ def sampling_rate_of(steps: npt.NDArray[np.floating]) -> float:
             counted = np.where(steps > GAP_STEPS * wait, wait, steps)
             return _as_round_as_known(1 / float(counted.mean()), counted)
         kept &= ~longer
+
+
+def _without_losses(steps: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Steps over single lost samples as a step for each, where samples lie on a grid and are lost at random.
+
+    Stamps that a coarse clock rounded lie on a grid too, but nowhere far from an even spread.
+    """
+    period = float(np.median(steps))
+    if period <= 0:
+        return steps
+    for _ in range(2):  # of rounded stamps the median is one of two neighbours of the period
+        counts = np.maximum(np.round(steps / period), 1)
+        period = float(steps[counts == 1].mean()) if (counts == 1).any() else period
+    inside = counts <= GAP_STEPS
+    coarse = float(np.diff(np.unique(steps.round(6))).min(initial=np.inf))
+    off_grid = np.abs(steps - counts * period)[inside] > max(
+        OFF_GRID * period, 1.1 * coarse if coarse < period else 0
+    )
+    if (counts == 1).all() or off_grid.mean() > SHARE_OFF_GRID:
+        return steps
+    times = np.cumsum(steps[inside])
+    even = np.polyval(np.polyfit(np.arange(len(times)), times, 1), np.arange(len(times)))
+    if np.abs(times - even).max() < UNEVEN * period:
+        return steps
+    spread = np.repeat(steps[inside] / counts[inside], counts[inside].astype(int))
+    return np.concatenate([steps[~inside], spread])
 
 
 def gap_seconds(steps: npt.NDArray[np.floating]) -> float:

@@ -82,6 +82,12 @@ def _short_of_each_other(
     recording: Recording, video: VideoInfo, imu: Imu, parameters: Parameters, clips: int, shared: float
 ) -> Problem | None:
     """What is wrong where video and IMU share too little time."""
+    in_minutes = abs(60 * (imu.end - imu.start) / video.duration - 1) < RATES_ALIKE
+    if in_minutes and imu.clock is not None and recording.imus[0].how.time_unit is None:
+        return Problem(
+            f"{recording.imu}: its clock '{imu.clock}' takes {imu.end - imu.start:.4g} s for a video of "
+            f"{video.duration:.4g} s; set time_unit to min in dataset.yaml, or to s if that is right"
+        )
     if shared <= 0:
         return Problem(
             f"{recording.imu}: the IMU ({imu.start:.1f} to {imu.end:.1f} s on the video's clock) does not "

@@ -85,7 +85,7 @@ class Clock:
 
 def clock_by_content(path: Path, table: pa.Table, names: Iterable[str]) -> str | None:
     """Which of the columns `names` is the clock, None if none is; RecordingError if several may be."""
-    rising = [name for name in names if rises(table[name]) and not _counts(table[name])]
+    rising = [name for name in names if rises(table[name]) and not counts(table[name])]
     if len(rising) > 1:
         raise RecordingError(
             f"{path}: {' and '.join(repr(name) for name in rising)} may each be the clock; name one in time_column, "
@@ -196,6 +196,11 @@ def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> 
                 f"({', '.join(UNITS)}) in dataset.yaml, or write seconds"
             )
         ticks = column.to_numpy()
+        if unit == "s" and _is_written_as_time_of_day(ticks):
+            raise RecordingError(
+                f"{path}: column '{name}' counts as 105959, 110000: times of day without colons; write them as "
+                "10:59:59, or as seconds"
+            )
         if not np.isfinite(ticks).all():
             row = int((~np.isfinite(ticks)).argmax())
             raise RecordingError(
@@ -206,6 +211,14 @@ def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> 
         nanoseconds, zone = _stamps(path, name, column)
         return nanoseconds, "ns", zone
     raise RecordingError(f"{path}: column '{name}' holds {column.type}, expected seconds or timestamps")
+
+
+def _is_written_as_time_of_day(numbers: Floats) -> bool:
+    """True for HHMMSS, which jumps from 59 to 100 with each minute, and no other clock ever shows 60 to 99."""
+    minutes = np.floor(numbers / 100)
+    jumps = np.diff(numbers)[np.diff(minutes) > 0]
+    within = (numbers >= 0) & (numbers < 240_000) & (numbers % 100 < 60) & (minutes % 100 < 60)
+    return bool(len(jumps) and within.all() and (jumps > 40).all())
 
 
 def _are_numbers(path: Path, name: str, column: pa.ChunkedArray) -> bool:
@@ -385,6 +398,6 @@ def _name_and_unit(name: str) -> tuple[str, str | None]:
     return found["name"], UNIT_NAMES.get(found["bracketed"] or found["behind"] or "")
 
 
-def _counts(column: pa.ChunkedArray) -> bool:
+def counts(column: pa.ChunkedArray) -> bool:
     """True for the numbers of rows: 0, 1, 2, …"""
     return _is_number(column) and bool((np.diff(column.to_numpy()) == 1).all())

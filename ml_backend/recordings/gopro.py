@@ -1,9 +1,13 @@
 """What the camera itself measured: accelerometer and gyroscope in the video files of GoPro cameras."""
 
+import re
+import struct
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +16,10 @@ from ml_backend.errors import RecordingError
 Floats = npt.NDArray[np.float64]
 
 CHANNELS = ("camera_acc_x", "camera_acc_y", "camera_acc_z", "camera_gyro_x", "camera_gyro_y", "camera_gyro_z")
+FEWEST_SATELLITE_DIMENSIONS = 2
+"""A fix in two dimensions or more is one; without it a camera states the time of its own clock."""
+EPOCH_OF_GPS9 = 946_684_800
+"""The year 2000, from which GPS9 counts days, in seconds since 1970."""
 
 
 def has_telemetry(video: Path) -> bool:
@@ -50,6 +58,40 @@ def camera_motion(video: Path) -> tuple[Floats, Floats]:
     times, accelerations = acceleration
     turned = np.stack([np.interp(times, rotation[0], axis) for axis in rotation[1].T], axis=1)
     return times, np.concatenate([accelerations, turned], axis=1)
+
+
+def gps_started(video: Path) -> float | None:
+    """When the video started by the camera's GPS, in seconds since 1970 (UTC); None without a fix, or without a GPS.
+
+    The time a packet of telemetry states, less where the packet lies in the video: the median over all packets.
+    """
+    with av.open(str(video)) as container:
+        streams = container.streams.data
+        stated = [
+            time - float(packet.pts * packet.time_base)
+            for packet in (container.demux(streams) if streams else ())
+            if packet.pts is not None and packet.time_base is not None
+            for time in [_gps_time(bytes(packet))]
+            if time is not None
+        ]
+    return float(np.median(stated)) if stated else None
+
+
+def _gps_time(packet: bytes) -> float | None:
+    """Seconds since 1970 (UTC) of a packet's first sample, by GPSU or the newer GPS9; None without a fix."""
+    if fixed := re.search(rb"GPSFL\x04\x00\x01(.{4})", packet, re.DOTALL):
+        if int.from_bytes(fixed[1]) < FEWEST_SATELLITE_DIMENSIONS:
+            return None
+        stamp = re.search(rb"GPSU[cU](?:\x10\x00\x01|\x01\x00\x10)(\d{12}\.\d{3})", packet)
+        if stamp is None:
+            return None
+        text = stamp[1].decode()
+        return datetime.strptime(text, "%y%m%d%H%M%S.%f").replace(tzinfo=UTC).timestamp()
+    sample = re.search(rb"GPS9\?\x20..(.{32})", packet, re.DOTALL)
+    if sample is None:
+        return None
+    *_, days, milliseconds, _, fix = struct.unpack(">7i2H", sample[1])
+    return EPOCH_OF_GPS9 + days * 86_400 + milliseconds / 1000 if fix >= FEWEST_SATELLITE_DIMENSIONS else None
 
 
 def _stream(clock: Floats, samples: list[dict[str, Any]], name: str) -> tuple[Floats, Floats] | None:

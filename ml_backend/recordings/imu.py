@@ -16,6 +16,7 @@ from ml_backend.recordings.clocks import (
     UNIT_NAMES,
     Clock,
     clock_by_content,
+    counts,
     is_clock_name,
     is_text,
     rises,
@@ -40,6 +41,11 @@ NO_CHANNEL_NAMES = re.compile(
     r"|__index_level_\d+__"
 )
 """What clocks, counters, labels and numbers of things are called, with `_` between the words of camelCase."""
+SENSOR_COLUMN = re.compile(
+    r"(sensor|device|imu|node|tracker|placement|position|location|body_?part|side|mac)[\s_]*(id|no|nr|name|address|type)?"
+)
+"""What the column is called that says by which sensor each sample was taken, where several stand in one file."""
+MOST_SENSORS = 64
 SENSOR_NAMES = re.compile(
     r"(.*[^a-z])?(a|g|m|q|w|acc\w*|gyr\w*|mag\w*|quat\w*|euler\w*|lin\w*|grav\w*|ang\w*|rot\w*|user)?[\s_.\-]*[xyzw0-3](\W.*)?"
     r"|.*(acc|gyr|mag|quat|roll|pitch|yaw|press|temp|hum|emg|ecg|ppg|eda|heart).*"
@@ -191,6 +197,8 @@ def _clock(path: Path, table: pa.Table, how: ImuFormat, label: str | None) -> st
         return _named(path, table, how.time_column, (), "time_column")
     others = [name for name in table.column_names if name != label and name not in (how.columns or ())]
     called = [name for name in others if is_clock_name(name)]
+    if how.sampling_rate is not None:  # beside it, the numbers of rows are no clock
+        called = [name for name in called if not counts(table[name])]
     if called:  # T may be a temperature beside it
         return min(called, key=lambda name: len(name.strip()) == 1)
     return clock_by_content(
@@ -218,11 +226,7 @@ def _channels(
         if len(set(how.columns)) < len(how.columns):
             raise RecordingError(f"{path}: imu_columns names a column twice; name each once")
         return _refuse_export_names(path, list(how.columns)), []
-    for name in table.column_names:
-        whose = pc.unique(table[name]).to_pylist() if name.strip().lower() in PARTICIPANT_COLUMNS else []
-        if len(whose) > 1:
-            shown = ", ".join(map(_label, whose[:2]))
-            raise RecordingError(f"{path}: column '{name}' names {len(whose)} people ({shown}, …); write a file each")
+    _refuse_mixed(path, table, label)
     others = [name for name in table.column_names if name not in (label, time)]
     named = [name for name in others if name.strip().lower() not in PARTICIPANT_COLUMNS and name.strip()]
     aside = [name for name in named if _is_no_channel(name, table[name])]
@@ -234,10 +238,26 @@ def _channels(
     return _refuse_export_names(path, channels), aside
 
 
+def _refuse_mixed(path: Path, table: pa.Table, label: str | None) -> None:
+    """RecordingError for a file in which the samples of several people, or of several sensors, stand in turn."""
+    for name in table.column_names:
+        called = name.strip().lower()
+        people = called in PARTICIPANT_COLUMNS
+        if name == label or not (people or SENSOR_COLUMN.fullmatch(called)):
+            continue
+        whose = [value for value in pc.unique(table[name]).to_pylist() if value is not None]
+        if 1 < len(whose) <= (len(table) if people else MOST_SENSORS):
+            shown = ", ".join(map(_label, whose[:2]))
+            what, remedy = ("people", "") if people else ("sensors", ", <recording>.<sensor>.csv")
+            raise RecordingError(
+                f"{path}: column '{name}' names {len(whose)} {what} ({shown}, …); write a file each{remedy}"
+            )
+
+
 def _is_no_channel(name: str, column: pa.ChunkedArray) -> bool:
     """True for what is called, or rises, or stands still, as no signal of a sensor does."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().replace(".", "_")
-    if NO_CHANNEL_NAMES.fullmatch(text) or is_clock_name(name):
+    if NO_CHANNEL_NAMES.fullmatch(text) or is_clock_name(name) or (SENSOR_COLUMN.fullmatch(text) and is_text(column)):
         return True
     return not SENSOR_NAMES.fullmatch(text) and (rises(column) or stands_still(column))
 

@@ -39,6 +39,8 @@ NO_VIDEO_SUFFIXES = (
 LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz")
 """Tables of samples only where a video has their name: they may be notes."""
 CHAPTER = re.compile(r"(?:G[HX](?P<chapter>\d{2})|GP(?P<old>\d{2})|GOPR)(?P<number>\d{4})", re.IGNORECASE)
+LEAST_GAP, MOST_GAP = 2.0, 86_400.0
+"""Seconds between the videos of one recording that are a gap."""
 SHOWN = 5
 """So many ignored files are named."""
 
@@ -319,9 +321,9 @@ def _recording(
 
 
 def _one_after_another(participant: str, videos: Sequence[tuple[str, Path]], files: tuple[ImuFile, ...]) -> Found:
-    """A recording for each video (name, file), of which each begins where the one before it ends; `files` are on the
-    first one's clock."""
-    found, before = [], 0.0
+    """A recording for each video (name, file), of which each begins where the one before it ends, or later where the
+    camera says so; `files` are on the first one's clock."""
+    found, problems, before = [], list[Problem](), 0.0
     for number, (name, video) in enumerate(videos):
         shifted = tuple(
             replace(file, how=replace(file.how, offset_seconds=file.how.offset_seconds - before)) for file in files
@@ -329,11 +331,25 @@ def _one_after_another(participant: str, videos: Sequence[tuple[str, Path]], fil
         found.append(Recording(participant, name, video, shifted))
         if number < len(videos) - 1:
             try:
-                before += probe(video).duration
+                length, gap = probe(video).duration, _gap_between(video, videos[number + 1][1])
+                before += length + gap
+                if gap:
+                    message = (
+                        f"{videos[number + 1][1]}: by both videos' own clocks starts {gap:.1f} s after {name} ends"
+                    )
+                    problems.append(Problem(message, error=False, recording=f"{participant}/{name}"))
             except RecordingError as error:
                 message = f"{error} (the videos after it start where it ends)"
                 return [], [Problem(message, recording=f"{participant}/{name}")]
-    return found, []
+    return found, problems
+
+
+def _gap_between(video: Path, following: Path) -> float:
+    """Seconds from a video's end to the start of the next one, where both say when they were taken; 0 where they do
+    not, and for as little as stamps of whole seconds cannot tell."""
+    first, second = created_at(video), created_at(following)
+    gap = second - first - probe(video).duration if first is not None and second is not None else 0.0
+    return gap if LEAST_GAP <= gap <= MOST_GAP else 0.0
 
 
 def _sharing(recordings: list[Recording]) -> Found:

@@ -29,6 +29,7 @@ from av.video.stream import VideoStream
 
 from ml_backend.errors import RecordingError
 from ml_backend.files import check_present
+from ml_backend.recordings.gopro import gps_started
 
 Image = npt.NDArray[np.uint8]
 
@@ -120,8 +121,14 @@ def holds_video(path: Path) -> bool:
 
 
 def created_at(path: Path) -> float | None:
-    """When the camera says that it started, in seconds since 1970 (UTC, whole seconds), None if it does not say."""
+    """When the camera says that it started, in seconds since 1970 (UTC, to a second), None if it does not say.
+
+    By its GPS where it has one: cameras write their own clock's local time as if it were UTC.
+    """
     with _opened(path) as (container, stream):
+        by_satellite = gps_started(path)
+        if by_satellite is not None:
+            return by_satellite
         text = stream.metadata.get("creation_time") or container.metadata.get("creation_time")
     try:
         created = datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None

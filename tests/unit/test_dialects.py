@@ -11,6 +11,7 @@ import pytest
 from benchmarks.dialects import outcome
 from ml_backend.errors import RecordingError
 from ml_backend.recordings import ImuFormat, read_imu
+from training.contract import sampling_rate_of
 
 COUNT = 200
 TIMES = np.arange(COUNT) / 50
@@ -252,6 +253,38 @@ def test_regular_pauses_are_gaps_and_no_packets(tmp_path: Path, pieces: int, len
     assert len(imu.gaps) == pieces - 1
 
 
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
+@pytest.mark.parametrize(("rate", "digits"), [(50, 4), (100, 2), (100, 3), (400, 3)])
+def test_samples_lost_at_random_do_not_change_the_rate(share: float, rate: int, digits: int) -> None:
+    kept = np.random.default_rng(rate).random(5000) >= share
+    stamps = np.round(np.arange(5000) / rate, digits)
+    assert sampling_rate_of(np.diff(stamps[kept])) == pytest.approx(rate, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate", "tick"), [(750, 0.001), (50, 0.0156), (90, 0.01)])
+def test_stamps_of_a_coarse_clock_are_no_losses(rate: int, tick: float) -> None:
+    stamps = np.floor(np.arange(5000) / rate / tick) * tick
+    assert sampling_rate_of(np.diff(stamps[np.r_[True, np.diff(stamps) > 0]])) == pytest.approx(rate, rel=0.01)
+
+
+def test_numbers_of_rows_are_no_clock_beside_a_rate(tmp_path: Path) -> None:
+    (tmp_path / "imu.csv").write_text(text("timestamp,ax,ay,az", [str(number) for number in range(COUNT)]))
+    imu = read_imu(tmp_path / "imu.csv", ImuFormat(sampling_rate=50))
+    assert imu.clock is None
+    assert imu.set_aside == ("timestamp",)
+    np.testing.assert_allclose(imu.times, TIMES)
+
+
+def test_samples_of_several_sensors_in_turn_are_refused(tmp_path: Path) -> None:
+    header, *lines = text().splitlines()
+    both = "\n".join([header + ",Sensor ID", *[f"{line},{side}" for line in lines for side in ("left", "right")]])
+    for how in ({}, {"duplicate_stamps": "spread"}):
+        assert "column 'Sensor ID' names 2 sensors (left, right, …); write a file each, <recording>.<sensor>.csv" in (
+            refusal(tmp_path / "imu.csv", both, **how)
+        )
+    read(tmp_path / "imu.csv", "\n".join([header + ",device", *[f"{line},AB12" for line in lines]]))
+
+
 @pytest.mark.parametrize("cell", ["NAN", "-nan", "null", "n/a", "-", "1.#QNAN", "<NA>", "#NV"])
 def test_spellings_of_a_missing_value_are_one(tmp_path: Path, cell: str) -> None:
     content = text().replace(f"\n{rows()[50]}\n", f"\n1.00,{cell},0.1,0.2\n")
@@ -272,6 +305,7 @@ def test_spellings_of_a_missing_value_are_one(tmp_path: Path, cell: str) -> None
             text(times=[*stamps("%m.%d.%Y %H:%M:%S", datetime(2024, 5, 3, 23, 59, 58))]),
             "day and month cannot be told",
         ),
+        (text(times=[f"{105850 + time + 40 * (time >= 10):.2f}" for time in TIMES * 10]), "write them as 10:59:59"),
         (text() + "Mean,0.1,0.2,0.3\n", "column 'time' holds 'Mean' in sample 201, no number"),
         (text().replace(" ", "").replace(",", "   "), "are its columns set with several blanks?"),
         ("sbj_id," + text().replace("\n", "\n7,").replace("\n7,1.", "\n8,1.")[:-2], "names 2 people (7, 8, …)"),

@@ -4,6 +4,7 @@ import shutil
 import unicodedata
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import yaml
@@ -115,6 +116,42 @@ def test_one_imu_of_several_videos_exports_every_sample_once(film: Path, tmp_pat
     both = np.concatenate([parts[0].values[:, 0], parts[1].values[:, 0]])
     np.testing.assert_allclose(both, np.arange(1000) / 50, atol=1e-6)  # every sample once
     assert wrist.is_file()
+
+
+def created(film: Path, path: Path, stamp: str) -> Path:
+    """The film as a camera writes it that says when it was taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(film)) as source, av.open(str(path), "w", format="mp4") as target:
+        target.metadata["creation_time"] = stamp
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
+def test_a_gap_between_videos_of_one_recording_is_known_by_their_own_clocks(film: Path, tmp_path: Path) -> None:
+    for name, stamp in (("GX010001", "10:00:00"), ("GX020001", "10:00:10"), ("GX030001", "10:00:25")):
+        created(film, tmp_path / "p01" / f"{name}.MP4", f"2024-05-01T{stamp}Z")
+    imu(tmp_path / "p01" / "GX010001.csv", seconds=35)
+    checked, problems = check_dataset(tmp_path, PARAMETERS)
+    assert messages(problems, error=True) == []
+    assert "GX030001.MP4: by both videos' own clocks starts 5.0 s after GX020001 ends" in str(problems)
+    assert [result.overlap_seconds for result in checked] == [pytest.approx(10)] * 3
+    last = checked[2].imu
+    assert last is not None
+    np.testing.assert_allclose(last.values[:, 0], last.times + 25, atol=1e-6)
+
+
+def test_a_clock_that_counts_minutes_without_saying_so_is_refused(film: Path, tmp_path: Path) -> None:
+    video(film, tmp_path / "p01" / "walk.mp4")
+    path = imu(tmp_path / "p01" / "walk.csv", seconds=10)
+    header, *lines = path.read_text().splitlines()
+    minutes = [f"{number / 50 / 60:.8f},{line.partition(',')[2]}" for number, line in enumerate(lines)]
+    path.write_text("\n".join([header, *minutes]))
+    _, problems = check_dataset(tmp_path, PARAMETERS)
+    assert "takes 0.1667 s for a video of 10 s; set time_unit to min" in messages(problems, error=True)[0]
 
 
 def test_chapters_with_imus_of_their_own_are_recordings_of_their_own(film: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """A GoPro's own IMU: read from its video, used as a recording's, and compared with a body-worn one."""
 
+import re
+import struct
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from ml_backend.recordings import alignment, check_dataset, find_recordings
 from ml_backend.recordings.alignment import align, best_offset
 from ml_backend.recordings.gopro import CHANNELS, camera_motion, has_telemetry
 from ml_backend.recordings.imu import ImuFormat, read_imu
+from ml_backend.recordings.video import created_at
 from ml_backend.settings import Parameters
 
 WORN = ("wrist_acc_x", "wrist_acc_y", "wrist_acc_z")
@@ -59,6 +63,41 @@ def test_a_gopro_video_alone_is_a_recording(gopro: Path, tmp_path: Path) -> None
     assert not problems
     assert checked[0].imu is not None
     assert checked[0].n_clips == 9
+
+
+def klv(key: bytes, kind: bytes, size: int, payload: bytes) -> bytes:
+    """An entry of a GoPro's telemetry."""
+    return (
+        key + kind + bytes([size]) + struct.pack(">H", len(payload) // size) + payload + b"\0" * (-len(payload) % 4)
+    )
+
+
+def with_gps(gopro: Path, target: Path, older: bool, fix: int = 3) -> Path:
+    """The video with a GPS in place of another stream; it says that the video started at 18:32:10.5."""
+    data = gopro.read_bytes()
+    written = bytearray(data)
+    for number, place in enumerate(match.start() for match in re.finditer(rb"CYTS\?", data)):
+        head = data.rfind(b"STRM\0", 0, place)
+        size = int.from_bytes(data[head + 6 : head + 8]) * data[head + 5]
+        if older:
+            stamp = f"1704181832{10 + number}.500".encode()
+            stream = klv(b"GPSF", b"L", 4, struct.pack(">L", fix)) + klv(b"GPSU", b"U", 16, stamp)
+        else:
+            day, time = 6317, ((18 * 60 + 32) * 60 + 10 + number) * 1000 + 500
+            stream = klv(b"GPS9", b"?", 32, struct.pack(">7i2H", 0, 0, 0, 0, 0, day, time, 100, fix))
+        stream += klv(b"EMPT", b"c", 1, bytes(size - len(stream) - 8))
+        written[head + 8 : head + 8 + size] = stream
+    target.write_bytes(written)
+    return target
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_gopros_gps_says_when_its_video_started(gopro: Path, tmp_path: Path, older: bool) -> None:
+    started = datetime(2017, 4, 18, 18, 32, 10, 500_000, tzinfo=UTC).timestamp()
+    own = datetime(2017, 4, 17, 19, 27, 57, tzinfo=UTC).timestamp()
+    assert created_at(with_gps(gopro, tmp_path / "gps.mp4", older)) == pytest.approx(started, abs=0.1)
+    assert created_at(with_gps(gopro, tmp_path / "indoors.mp4", older, fix=0)) == own
+    assert created_at(gopro) == own
 
 
 def test_a_video_without_telemetry_still_needs_an_imu_file(shared_data: Path, tmp_path: Path) -> None:
