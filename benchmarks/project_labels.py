@@ -52,7 +52,9 @@ def prepare() -> None:
         tasks = [(1000 * number + int(clip), name, clustering.key(clip)) for clip in asked]
         store.add_tasks(1, tasks)
         for (task, _, _), clip in zip(tasks, asked, strict=True):
-            store.upsert_annotation(1, TaskAnswer(task, task, f"c{truth[clip]}", skipped=False, updated_at=1.0))
+            store.upsert_annotation(
+                1, TaskAnswer(task, task, (("", ((f"c{truth[clip]}",),)),), skipped=False, updated_at=1.0)
+            )
     list_participants(folder, names)
 
 
@@ -79,7 +81,7 @@ def timed(_prepared: None) -> dict[str, float]:
     for name in ("cold", "warm", "one answer later"):
         if name == "one answer later":
             first = store.tasks(1)[0].id
-            changed = TaskAnswer(first, first, "c1", skipped=False, updated_at=time.time())
+            changed = TaskAnswer(first, first, (("", (("c1",),)),), skipped=False, updated_at=time.time())
             store.upsert_annotation(1, replace(changed))
         began = time.perf_counter()
         project_labels(store, own, 1)

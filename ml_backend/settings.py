@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         """True when requests must carry a user and password."""
         return bool(self.basic_auth_user or self.basic_auth_pass)
 
+    @staticmethod
+    def overrides(given: Any, where: str) -> dict[str, Any]:
+        """A project's overrides (dict, JSON text or None) as a dict; ConfigError if they are none."""
+        return _as_object(given, where)
+
     def parameters(self, overrides: Any = None, where: str = "extra params") -> Parameters:
         """Defaults with a project's overrides (dict, JSON text or None); ConfigError names a wrong field."""
         merged = {**self.defaults, **_as_object(overrides, where)}

@@ -1,29 +1,38 @@
 """Commands on a Label Studio project: `run`, `sync`, `export`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from ml_backend.cli.shared import Dataset, Option, ProjectNumber, bars, opened, out, parameters_from
+from ml_backend.cli.shared import Dataset, Option, ProjectNumber, bars, err, opened, out, parameters_from, say_unused
 from ml_backend.errors import WeakHARError
 
 
-def run(folder: Dataset, project: ProjectNumber, option: Option = None) -> None:
+def run(
+    folder: Dataset,
+    project: ProjectNumber,
+    option: Option = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", metavar="NAME", help="Take back what --set set before")
+    ] = None,
+) -> None:
     """The whole job in the foreground: check, embed, cluster, and create the tasks that are missing."""
-    from ml_backend.jobs import DONE, FAILED, client_for, project_overrides, run_project
+    from ml_backend.jobs import DONE, FAILED, client_for, project_overrides, run_project, set_by_hand
 
     settings, store = opened()
     known = {entry.id: entry for entry in store.projects()}
-    overrides = project_overrides(known[project]) if project in known else {}
-    parameters = parameters_from(settings, option, overrides)
+    parameters = parameters_from(settings, option, project_overrides(known[project]) if project in known else {})
+    named = {text.partition("=")[0].strip(): None for text in option or []}
     if project not in known:
         store.save_project(project)
     client = client_for(settings, store.project(project))
     title = client.project(project)["title"]
-    changed = parameters.model_dump_json(include=parameters.model_fields_set)
-    store.save_project(project, title=title, parameters=changed)
+    store.save_project(project, title=title)
+    own = {name: value for name, value in set_by_hand(store.project(project)).items() if name not in (unset or [])}
+    store.save_project(project, set_parameters=json.dumps({**own, **parameters.model_dump(include=set(named))}))
     try:
         with bars() as progress:
             result = run_project(store, settings, client, project, progress, folder)
@@ -31,6 +40,8 @@ def run(folder: Dataset, project: ProjectNumber, option: Option = None) -> None:
         store.set_job(project, FAILED, message=str(error))
         raise
     store.set_job(project, DONE, message=str(result), done=1, total=1)
+    for news in result.adopted:
+        out.print(news, markup=False, highlight=False, soft_wrap=True)
     for reason in result.left_out:
         out.print(f"left out: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     out.print(
@@ -48,10 +59,11 @@ def sync(project: ProjectNumber) -> None:
     client = client_for(settings, store.project(project))
     with bars() as progress:
         created = sync_project(store, settings, client, project, progress)
-    status = project_status(store, store.project(project))
+    status = project_status(store, settings, store.project(project))
     out.print(
         f"{status['annotations']} annotations on {status['tasks']} tasks; {created} tasks created", highlight=False
     )
+    say_unused(store, settings, project)
 
 
 def export(
@@ -71,4 +83,7 @@ def export(
         labelled = f"{counts['clusters_labelled']} of {counts['clusters']}"
         table.add_row(name, str(counts["samples"]), f"{counts['coverage']:.1%}", labelled, str(len(counts["ties"])))
     out.print(table)
+    say_unused(store, settings, project)
+    for warning in description["warnings"]:
+        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     out.print(f"exported to {target} (threshold {description['threshold']})", highlight=False, soft_wrap=True)

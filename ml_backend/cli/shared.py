@@ -77,6 +77,26 @@ def usable(folder: Path, parameters: "Parameters") -> "list[CheckedRecording]":
     return checked
 
 
+def say_unused(store: "Store", settings: "Settings", project: int) -> None:
+    """Count and name the answers of a project that are kept and not used, and the clips on which people disagree."""
+    from ml_backend.jobs import client_for, project_answers, project_ties
+
+    client = client_for(settings, store.project(project))
+    given = project_answers(store, settings, project)
+    for what, lines in (
+        ("answers are not understood and not used", [(one.task, str(one)) for one in given.not_understood]),
+        ("answers are kept, but not used", [(one.task, str(one)) for one in given.gone]),
+        (
+            "clips have no label, since annotators disagree",
+            [(one.task, str(one)) for one in project_ties(store, settings, project)],
+        ),
+    ):
+        if lines:
+            err.print(f"{len(lines)} {what}:", style="yellow", highlight=False)
+        for task, text in lines:
+            err.print(f"  {text}; {client.task_page(project, task)}", markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def bars() -> Iterator[Any]:
     """A callable `(step, done, total)` that keeps one bar a step; silent where stderr is no terminal."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ml_backend.clusters.features import Frames
 from ml_backend.clusters.mixture import GaussianMixture
 from ml_backend.clusters.ward import Ward
-from ml_backend.recordings import clip_key
+from ml_backend.recordings import Stretch, clip_key
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,7 +37,8 @@ class Clustering:
     """One participant's clips and clusters. Per clip `(n_clips,)`: index of its recording, start in seconds, cluster,
     distance to the centroid clip, log density in the cluster; `centroids (C,)` clip indices, -1 for empty;
     `principal_components (n_clips, m)` of the vectors, `principal_directions (m, dim)` in which they lie, and what
-    the single frames show: None where an older version left none, or no backbone sees single frames."""
+    the single frames show: None where an older version left none, or no backbone sees single frames; `videos` are the
+    content keys of the recordings' files, empty where nobody asks for them."""
 
     participant: str
     recordings: tuple[str, ...]
@@ -53,6 +54,7 @@ class Clustering:
     principal_components: npt.NDArray[np.floating] | None = None
     principal_directions: npt.NDArray[np.floating] | None = None
     frames: Frames | None = None
+    videos: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -99,10 +101,15 @@ class Clustering:
         begins[1:] |= np.diff(self.starts) > 1.5 * self.stride_seconds
         return begins
 
+    def stretch(self, clip: int) -> Stretch:
+        """The part of a video that the clip is."""
+        number, start = int(self.recording_of_clip[clip]), float(self.starts[clip])
+        video = self.videos[number] if self.videos else ""
+        return Stretch(self.recordings[number], start, start + self.clip_seconds, video)
+
     def key(self, clip: int) -> str:
         """The clip's key in tasks."""
-        start = float(self.starts[clip])
-        return clip_key(self.recordings[self.recording_of_clip[clip]], start, start + self.clip_seconds)
+        return clip_key(self.stretch(clip))
 
     def candidates(self, cluster: int) -> Iterator[int]:
         """The cluster's clips in the order in which they are offered: the centroid clip, then the densest that do not

@@ -47,7 +47,7 @@ FEATURES = "features.npz"
 SAVED = tuple(
     field.name
     for field in fields(Clustering)
-    if field.name not in ("principal_components", "principal_directions", "frames")
+    if field.name not in ("principal_components", "principal_directions", "frames", "videos")
 )
 """Fields in `clustering.npz`; the others are in `features.npz`."""
 _one_at_a_time = threading.Lock()
@@ -135,11 +135,9 @@ def participants_clustered_with(folder: Path, recordings: Iterable[str | None]) 
     known, found = participants_of(folder), set()
     for recording in filter(None, recordings):
         participant, _, name = recording.partition("/")
-        made_of = participant_folder(folder, participant) / "made_of.json"
-        if participant in known and made_of.is_file():
-            names = {entry["name"] for entry in json.loads(made_of.read_text())["recordings"]}
-            if name in names or not name:
-                found.add(participant)
+        videos = videos_clustered(folder, participant)
+        if participant in known and videos and (name in videos or not name):
+            found.add(participant)
     return found
 
 
@@ -165,14 +163,34 @@ def load_clustering(folder: Path, participant: str) -> Clustering:
     features = participant_folder(folder, participant) / FEATURES
     if features.is_file():
         with np.load(features) as arrays:
-            own = {name: arrays[name] for name in arrays.files}
-        frames = {name.removeprefix("frame_"): own.pop(name) for name in list(own) if name.startswith("frame_")}
-        saved |= {**own, "frames": Frames(**frames) if frames else None}
+            beside = {name: arrays[name] for name in arrays.files}
+        frames = {name.removeprefix("frame_"): beside.pop(name) for name in list(beside) if name.startswith("frame_")}
+        saved |= {**beside, "frames": Frames(**frames) if frames else None}
     elif "principal_components" not in saved:
         components, directions = principal(load_vectors(folder, participant))
         saved |= {"principal_components": components, "principal_directions": directions}
     saved |= {name: saved[name].item() for name in ("participant", "clip_seconds", "stride_seconds")}
-    return Clustering(**{**saved, "recordings": tuple(map(str, saved["recordings"]))})
+    recordings = tuple(map(str, saved["recordings"]))
+    videos = videos_clustered(folder, participant)
+    own = tuple(videos.get(name, "") for name in recordings) if videos else ()
+    return Clustering(**{**saved, "recordings": recordings, "videos": own})
+
+
+def videos_clustered(folder: Path, participant: str) -> dict[str, str]:
+    """Recording → content key of the video that the participant's clusters were made of; empty without clusters."""
+    return {entry["name"]: entry["video"] for entry in _made_of(folder, participant).get("recordings", [])}
+
+
+def parameters_clustered(folder: Path, participant: str) -> dict[str, Any]:
+    """The parameters that a participant's clusters were made by; empty without clusters."""
+    parameters: dict[str, Any] = _made_of(folder, participant).get("parameters", {})
+    return parameters
+
+
+def _made_of(folder: Path, participant: str) -> dict[str, Any]:
+    file = participant_folder(folder, participant) / "made_of.json"
+    made_of: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return made_of
 
 
 def load_vectors(folder: Path, participant: str) -> npt.NDArray[np.float32]:

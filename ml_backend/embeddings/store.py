@@ -20,6 +20,9 @@ from ml_backend.embeddings.device import Precision
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
 
+CLOCK_ROUNDED, EQUAL_VECTORS, SHARE_ALIKE = 0.05, 1e-3, 0.75
+"""Seconds by which containers may round a frame's time otherwise; how far vectors of the same picture lie apart at
+most, as a share of their length; and how many of a clip's rows must be equal."""
 ROWS_AT_ONCE = 4096
 """What is copied from file to file goes in such pieces: memory does not grow with the length of a video."""
 
@@ -62,10 +65,22 @@ class Embedder:
         _make_once(stem, video, backbone, partial(backbone.vectors_of, video, self.sampling), progress)
         return backbone.rows, *_made(stem)
 
+    def shows_the_same(self, former: str, video: Path, start: float, end: float) -> bool:
+        """True if the file whose content had the key `former` showed in `[start, end)` seconds what `video` shows
+        there: the vectors of both are at hand and equal, up to the frames at which clocks are rounded otherwise."""
+        for rows in (FRAMES, CLIPS):
+            before, now = self._stem_of(former, rows), self._stem(video, rows)
+            if _is_made(before) and _is_made(now):
+                return _alike(_made(before), _made(now), start, end)
+        return False
+
     def _stem(self, video: Path, rows: Rows) -> Path:
+        return self._stem_of(content_key(video), rows)
+
+    def _stem_of(self, content: str, rows: Rows) -> Path:
         parts = [safe_name(self.backbone), self.weights, rows.key(self.sampling)]
         parts.append("" if self.precision == "float32" else self.precision)
-        return self.folder / content_key(video) / "-".join(part for part in parts if part)
+        return self.folder / content / "-".join(part for part in parts if part)
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
@@ -102,6 +117,19 @@ def precomputed_clip_vectors(
     if not np.isfinite(vectors).all():
         raise RecordingError(f"{path}: holds NaN or infinite values; compute the vectors again")
     return vectors
+
+
+def _alike(before: tuple[Floats, Vectors], now: tuple[Floats, Vectors], start: float, end: float) -> bool:
+    """True if the rows with times in `[start, end)` are equal, all but a few."""
+    (times, vectors), (other_times, others) = before, now
+    own = np.flatnonzero((times >= start - CLOCK_ROUNDED) & (times < end - CLOCK_ROUNDED))
+    if len(own) == 0 or len(other_times) == 0:
+        return False
+    nearest = np.abs(other_times[None, :] - times[own, None]).argmin(axis=1)
+    in_time = np.abs(other_times[nearest] - times[own]) < CLOCK_ROUNDED
+    apart = np.linalg.norm(others[nearest] - vectors[own], axis=1)
+    equal = in_time & (apart < EQUAL_VECTORS * np.linalg.norm(vectors[own], axis=1))
+    return bool(equal.mean() >= SHARE_ALIKE)
 
 
 def _is_made(stem: Path) -> bool:

@@ -19,7 +19,7 @@ import pyarrow.parquet
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.export.readme import readme
-from ml_backend.files import safe_name, written_atomically
+from ml_backend.files import content_key, safe_name, written_atomically
 from ml_backend.labels import UNLABELLED, ParticipantLabels, Threshold, macro_recall, parse_threshold
 from ml_backend.recordings import (
     Imu,
@@ -151,6 +151,11 @@ def participant_samples(
         recording = recordings.get(f"{clustering.participant}/{name}")
         if recording is None:
             raise RecordingError(f"recording {clustering.participant}/{name} is gone; restore it or run again")
+        if clustering.videos and clustering.videos[number] != content_key(recording.video):
+            raise RecordingError(
+                f"{recording.video}: is another video than the one that was clustered; run the job, which asks what "
+                "it shows"
+            )
         imu = read_imus(recording.imus, recording.span)
         own = np.flatnonzero(clustering.recording_of_clip == number)
         end = float(clustering.durations[number])

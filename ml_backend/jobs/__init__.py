@@ -4,21 +4,25 @@ Studio, a copy of the answers in the store, and on request an export. All rooms 
 
 Other rooms use `runtime` (settings, store and queue of this process), `Jobs` (the queue), `open_store` with `Store`
 and `Project`; `run_project` and `sync_project`, the job itself, and of it
-`embed_and_cluster`; `project_labels`, `project_status`,
-`export_project`, `project_thresholds`, `project_parameters`, `client_for` for one project; `apply_webhook` and
-`reconcile` for answers; `checked_parameters`, `check_study` and `usable_recordings` for what a user gives.
-"""
+`embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
+`project_status`, `export_project`, `project_thresholds`, `project_ties`, `project_parameters`, `client_for` for one
+project; `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
+`check_study` and `usable_recordings` for what a user gives."""
 
-from ml_backend.jobs.checks import check_study, checked_parameters, usable_recordings
+from ml_backend.jobs.answers import GivenAnswers, Unused, project_config
+from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
 from ml_backend.jobs.projects import (
     client_for,
     clusters_folder,
     export_project,
+    parameters_in_force,
+    project_answers,
     project_labels,
     project_parameters,
     project_status,
     project_thresholds,
+    project_ties,
 )
 from ml_backend.jobs.queue import SECRET_HEADER, Jobs, webhook_secret
 from ml_backend.jobs.reconciliation import apply_webhook, reconcile
@@ -33,6 +37,7 @@ from ml_backend.jobs.store import (
     Store,
     open_store,
     project_overrides,
+    set_by_hand,
 )
 
 __all__ = [
@@ -42,9 +47,11 @@ __all__ = [
     "RUNNING",
     "SECRET_HEADER",
     "BusyError",
+    "GivenAnswers",
     "Jobs",
     "Project",
     "Store",
+    "Unused",
     "apply_webhook",
     "check_study",
     "checked_parameters",
@@ -52,15 +59,21 @@ __all__ = [
     "clusters_folder",
     "embed_and_cluster",
     "export_project",
+    "extra_params",
     "open_store",
+    "parameters_in_force",
+    "project_answers",
+    "project_config",
     "project_labels",
     "project_overrides",
     "project_parameters",
     "project_status",
     "project_thresholds",
+    "project_ties",
     "reconcile",
     "run_project",
     "runtime",
+    "set_by_hand",
     "sync_project",
     "usable_recordings",
     "webhook_secret",

@@ -23,6 +23,14 @@ def checked_parameters(settings: Settings, overrides: Any = None, where: str = "
     return parameters
 
 
+def extra_params(settings: Settings, given: Any) -> dict[str, Any]:
+    """What a project's Extra params set, checked: names with values as they are meant; ConfigError names a wrong
+    one."""
+    named = settings.overrides(given, "extra params")
+    meant = checked_parameters(settings, named).model_dump()
+    return {name: meant[name] for name in named}
+
+
 def check_study(
     root: Path, parameters: Parameters, deep: bool = False
 ) -> tuple[list[CheckedRecording], list[Problem]]:

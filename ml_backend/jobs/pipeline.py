@@ -4,23 +4,28 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 """
 
 import logging
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ml_backend.clusters import (
     ParticipantWork,
     cluster_participant,
     list_participants,
     participants_clustered_with,
+    participants_of,
     participants_work,
     side_by_side,
+    videos_clustered,
     write_features,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
-from ml_backend.files import disk_errors
+from ml_backend.files import content_key, disk_errors
+from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks
 from ml_backend.jobs.checks import usable_recordings
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
 from ml_backend.jobs.reconciliation import reconcile
@@ -29,14 +34,17 @@ from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
     Client,
     Offer,
+    Place,
     clip_of_task,
     create_task,
     drop_stale,
     offers_of,
     parse_label_config,
+    place_of,
     refresh,
+    rename_clip,
 )
-from ml_backend.recordings import CheckedRecording
+from ml_backend.recordings import CheckedRecording, clip_key, stretch_of_key
 from ml_backend.settings import Parameters, Settings
 
 log = logging.getLogger(__name__)
@@ -44,14 +52,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobResult:
-    """How many tasks a job created, and what it left out, with the reason."""
+    """How many tasks a job created, what it left out, with the reason, and of which videos that are other files now
+    it goes on using the answers, since they show the same."""
 
     tasks_created: int
     left_out: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        created = f"{self.tasks_created} tasks created"
-        return f"{created}; left out: {' | '.join(self.left_out)}" if self.left_out else created
+        said = [f"{self.tasks_created} tasks created", *self.adopted]
+        return "; ".join([*said, f"left out: {' | '.join(self.left_out)}"] if self.left_out else said)
 
 
 def run_project(
@@ -71,18 +81,20 @@ def run_project(
             log.warning("project %s: %s", project_id, problem.message)
         store.save_project(project_id, dataset=str(root.absolute()))
         folder = clusters_folder(settings, project_id)
+        keep_videos_of_old_tasks(folder)
         kept = participants_clustered_with(folder, {problem.recording for problem in problems if problem.error})
         checked = [result for result in checked if result.recording.participant not in kept]
         embed_and_cluster(settings, folder, parameters, checked, progress, kept)
         tasks = reconcile(store, client, project_id).tasks
+        adopted = adopt_tasks(store, settings, client, project_id, parameters, checked, tasks)
         offers = _offers(store, settings, project_id)
-        wanted = {(offer.participant, offer.key): offer for offer in offers}
-        existing = {clip: task for task in tasks if (clip := clip_of_task(task)) and clip[0] not in kept}
+        wanted = {offer.place: offer for offer in offers}
+        existing = {place: task for task in tasks if (place := _place(task, kept))}
         drop_stale(client, existing, wanted)
         refresh(client, existing, wanted)
         offers = [offer for offer in offers if offer.participant not in kept]
         created = _create_missing(store, settings, client, project_id, offers, progress)
-        return JobResult(created, tuple(problem.message for problem in problems if problem.error))
+        return JobResult(created, tuple(problem.message for problem in problems if problem.error), adopted)
 
 
 def sync_project(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
@@ -94,8 +106,8 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
         progress("reading annotations", 0, 1)
         tasks = reconcile(store, client, project_id).tasks
         if project_parameters(settings, store.project(project_id)).suggest:
-            open_tasks = {clip_of_task(task): task for task in tasks if not task.get("annotations")}
-            refresh(client, open_tasks, {(o.participant, o.key): o for o in _offers(store, settings, project_id)})
+            open_tasks = {place: task for task in tasks if not task.get("annotations") and (place := _place(task))}
+            refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
         offers = _offers(store, settings, project_id, next_best_only=True)
         return _create_missing(store, settings, client, project_id, offers, progress)
 
@@ -120,6 +132,49 @@ def embed_and_cluster(
     list_participants(folder, {*kept, *(result.recording.participant for result in checked)})
 
 
+def adopt_tasks(
+    store: Store,
+    settings: Settings,
+    client: Client,
+    project_id: int,
+    parameters: Parameters,
+    checked: Iterable[CheckedRecording],
+    tasks: Iterable[dict[str, Any]],
+) -> tuple[str, ...]:
+    """Write into tasks of older versions which video they are about; and into those about a video that is another
+    file now, but shows the same pictures there, that file. Says which these were."""
+    folder = clusters_folder(settings, project_id)
+    old = videos_of_old_tasks(folder)
+    parts = embedders(settings, parameters)
+    present = {str(result.recording): result.recording for result in checked}
+    known = {video for name in participants_of(folder) for video in videos_clustered(folder, name).values()}
+    adopted: Counter[str] = Counter()
+    for task in tasks:
+        participant, key = clip_of_task(task) or ("", "")
+        stretch = stretch_of_key(key)
+        video = stretch.video or old.get(participant, {}).get(stretch.recording, "")
+        recording = present.get(f"{participant}/{stretch.recording}")
+        if video not in known and recording is not None and recording.vectors is None:
+            place = recording.video, stretch.start_seconds, stretch.end_seconds
+            if not video or any(part.shows_the_same(video, *place) for part in parts[:1]):
+                adopted[str(recording)] += bool(video)
+                video = content_key(recording.video)
+        if video != stretch.video:
+            rename_clip(client, task, participant, clip_key(stretch._replace(video=video)))
+            store.add_tasks(project_id, [(task["id"], participant, clip_key(stretch._replace(video=video)))])
+    return tuple(
+        f"{name}: another file with the same pictures; {count} clips and their answers go on counting"
+        for name, count in adopted.items()
+        if count
+    )
+
+
+def _place(task: dict[str, Any], kept: Collection[str] = ()) -> Place | None:
+    """What a task shows; None where it is of one of the participants who are `kept` as they are."""
+    clip = clip_of_task(task)
+    return place_of(clip[0], stretch_of_key(clip[1])) if clip and clip[0] not in kept else None
+
+
 def _cluster(parameters: Parameters, parts: list[Embedder], work: ParticipantWork) -> None:
     if not work.is_done():
         cluster_participant(parameters, work, participant_vectors(parameters, parts, work.results, work.starts))
@@ -132,7 +187,7 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
     videos = {name: found.video for name, found in project_recordings(store, settings, project_id).items()}
     suggested = project_parameters(settings, store.project(project_id)).suggest
     everything = project_labels(store, settings, project_id, propagation="temporal" if suggested else None)
-    names = parse_label_config(store.project(project_id).label_config).classes.names
+    names = project_config(store.project(project_id)).classes.names
 
     def likely(labels: ParticipantLabels, clip: int) -> tuple[str, ...]:
         return tuple(names[number] for number in likely_classes(labels, clip)) if suggested else ()
@@ -147,8 +202,8 @@ def _create_missing(
     store: Store, settings: Settings, client: Client, project_id: int, offers: list[Offer], progress: Progress
 ) -> int:
     """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
-    existing = {(task.participant, task.clip) for task in store.tasks(project_id)}
-    missing = [offer for offer in offers if (offer.participant, offer.key) not in existing]
+    existing = {place_of(task.participant, stretch_of_key(task.clip)) for task in store.tasks(project_id)}
+    missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
     uploads = client.uploads(project_id) if missing else []
     with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix="clips-") as folder:
         for number, offer in enumerate(missing):

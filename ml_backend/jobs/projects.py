@@ -19,17 +19,19 @@ from ml_backend.clusters import (
     Clustering,
     clustering_stamp,
     load_clustering,
+    parameters_clustered,
     participant_folder,
     participants_of,
 )
 from ml_backend.errors import ConfigError
 from ml_backend.export import threshold_table, write_export
 from ml_backend.files import written_atomically
+from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project_config
 from ml_backend.jobs.checks import checked_parameters
-from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides
+from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand
 from ml_backend.labels import Answer, Classes, ParticipantLabels, others_of, parse_threshold, participant_labels
-from ml_backend.labelstudio import Client, parse_label_config
-from ml_backend.recordings import Recording, find_recordings
+from ml_backend.labelstudio import Client, place_of
+from ml_backend.recordings import Recording, find_recordings, stretch_of_key
 from ml_backend.settings import Parameters, Settings
 
 EXPORTED_PARAMETERS = (
@@ -68,6 +70,20 @@ def project_parameters(settings: Settings, project: Project) -> Parameters:
     return checked_parameters(settings, project_overrides(project))
 
 
+def parameters_in_force(settings: Settings, project: Project) -> list[tuple[str, Any, str]]:
+    """(name, value, where it comes from) of every parameter of a project."""
+    owners = (
+        ("weakhar run --set", set_by_hand(project)),
+        ("Extra params", json.loads(project.parameters or "{}")),
+        ("WEAKHAR_DEFAULTS", settings.defaults),
+    )
+    meant = project_parameters(settings, project)
+    return [
+        (name, value, next((owner for owner, own in owners if name in own), "default"))
+        for name, value in meant.model_dump().items()
+    ]
+
+
 def clusters_folder(settings: Settings, project_id: int) -> Path:
     """Where a project's clusters lie."""
     return settings.model_dir / "projects" / str(project_id)
@@ -87,8 +103,8 @@ def project_labels(
     parameters = project_parameters(settings, project)
     way = propagation or parameters.propagation
     across = parameters.across_participants and way == "temporal" and len(participants) > 1
-    answers = store.answers(project_id)
-    classes = parse_label_config(project.label_config).classes
+    answers = given_answers(store, folder, project).answers
+    classes = project_config(project).classes
     stamps = tuple(clustering_stamp(folder, name) for name in participants)
     made_of = (stamps, tuple(answers), classes, across)
     with _labelling:
@@ -139,6 +155,22 @@ def _temperature(
     return found
 
 
+def project_answers(store: Store, settings: Settings, project_id: int) -> GivenAnswers:
+    """All that was answered in a project, also what cannot be used."""
+    return given_answers(store, clusters_folder(settings, project_id), store.project(project_id))
+
+
+def project_ties(store: Store, settings: Settings, project_id: int) -> list[Unused]:
+    """The clips on which annotators disagree, one against one, with their tasks."""
+    tasks = {place_of(task.participant, stretch_of_key(task.clip)): task.id for task in store.tasks(project_id)}
+    ties = [
+        (labels.clustering.participant, stretch_of_key(key))
+        for labels in project_labels(store, settings, project_id)
+        for key in labels.ties
+    ]
+    return [Unused(tasks.get(place_of(*tie), 0), *tie, None, "annotators disagree") for tie in ties]
+
+
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:
     """The recordings that lie in the project's dataset folder now, by participant/name."""
     project = store.project(project_id)
@@ -160,14 +192,18 @@ def export_project(
     """
     project = store.project(project_id)
     parameters = project_parameters(settings, project)
-    described: dict[str, Any] = {name: getattr(parameters, name) for name in EXPORTED_PARAMETERS}
+    described, warnings = _described(clusters_folder(settings, project_id), parameters)
     described["written_by"] = f"weakhar {__version__}"
     described["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     described["label_studio_project"] = {"id": project_id, "title": project.title}
+    given = project_answers(store, settings, project_id)
+    described["answers_not_understood"] = [str(one) for one in given.not_understood]
+    described["answers_to_pictures_that_are_gone"] = [str(one) for one in given.gone]
+    described["warnings"] = warnings
     return write_export(
         _labels_to_export(store, settings, project_id),
         project_recordings(store, settings, project_id),
-        parse_label_config(project.label_config).classes.names,
+        project_config(project).classes.names,
         described,
         parse_threshold(parameters.threshold if threshold is None else threshold),
         target,
@@ -177,18 +213,42 @@ def export_project(
 
 def project_thresholds(store: Store, settings: Settings, project_id: int) -> list[dict[str, Any]]:
     """Coverage and, where the truth is known, labelling accuracy at several thresholds."""
-    classes = parse_label_config(store.project(project_id).label_config).classes.names
+    classes = project_config(store.project(project_id)).classes.names
     everything = _labels_to_export(store, settings, project_id)
     paper_exact = project_parameters(settings, store.project(project_id)).paper_exact
     return threshold_table(everything, project_recordings(store, settings, project_id), classes, paper_exact)
 
 
-def project_status(store: Store, project: Project) -> dict[str, Any]:
+def _described(folder: Path, parameters: Parameters) -> tuple[dict[str, Any], list[str]]:
+    """The parameters by which an export is made: of clusters those that made them, which need not be today's; and
+    what is to be known about that. A parameter that differs between participants is given for each."""
+    described: dict[str, Any] = {name: getattr(parameters, name) for name in EXPORTED_PARAMETERS}
+    made_by = {name: parameters_clustered(folder, name) for name in participants_of(folder)}
+    warnings = []
+    for name, today in described.items():
+        own = {participant: made[name] for participant, made in made_by.items() if name in made}
+        values = list({json.dumps(value): value for value in own.values()}.values())
+        if not values:
+            continue
+        described[name] = values[0] if len(values) == 1 else own
+        if values != [today]:
+            shown = ", ".join(f"{value!r}" for value in values)
+            warnings.append(
+                f"{name} is {today!r} now, clusters were made with {shown}; run the job to make them anew"
+            )
+    return described, warnings
+
+
+def project_status(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
     """Job and counts of a project, as `/status/<project>` answers."""
     job = store.job(project.id)
     state = job.state if job else "not started"
     interrupted = state == RUNNING and not store.leased(project.id)
-    answers = store.answers(project.id)
+    answered = [task.id for task, _ in store.annotations(project.id)]
+    try:
+        given: GivenAnswers | None = given_answers(store, clusters_folder(settings, project.id), project)
+    except ConfigError:  # a labelling config that is no good yet
+        given = None
     return {
         "project": project.id,
         "title": project.title,
@@ -199,10 +259,16 @@ def project_status(store: Store, project: Project) -> dict[str, Any]:
         "total": job.total if job else 0,
         "message": job.message if job else "",
         "tasks": len(store.tasks(project.id)),
-        "annotations": len(answers),
-        "tasks_annotated": len({(a.participant, a.recording, a.start_seconds, a.end_seconds) for a in answers}),
+        "annotations": len(answered),
+        "tasks_annotated": len(set(answered)),
+        "answers_not_understood": [_as_dict(one) for one in given.not_understood] if given else [],
+        "answers_to_pictures_that_are_gone": [_as_dict(one) for one in given.gone] if given else [],
         "synced_at": project.synced_at,
     }
+
+
+def _as_dict(unused: Unused) -> dict[str, Any]:
+    return {"task": unused.task, "where": f"{unused.participant}/{unused.stretch}", "reason": unused.reason}
 
 
 def _by_participant(answers: list[Answer]) -> dict[str, list[Answer]]:

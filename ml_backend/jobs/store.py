@@ -11,20 +11,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, delete, event, select
+from sqlalchemy import BigInteger, Engine, create_engine, delete, event, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.files import locked
-from ml_backend.labels import Answer
 from ml_backend.labelstudio import TaskAnswer
-from ml_backend.recordings import stretch_of_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,15 +40,22 @@ class BusyError(WeakHARError):
 class Base(DeclarativeBase):
     """Base of the tables."""
 
+    type_annotation_map: ClassVar[dict[Any, Any]] = {int: BigInteger}
+
 
 class Project(Base):
-    """A Label Studio project that is connected; `parameters` are its overrides as JSON."""
+    """A Label Studio project that is connected. As JSON: `parameters`, its Extra params; `set_parameters`, what
+    `weakhar run --set` set; `meanings`, what choices mean that are not what they are called; `classes_seen`, the
+    classes there were, and those that came later."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     title: Mapped[str] = mapped_column(default="")
     label_config: Mapped[str] = mapped_column(default="")
     parameters: Mapped[str] = mapped_column(default="{}")
+    set_parameters: Mapped[str] = mapped_column(default="{}")
+    meanings: Mapped[str] = mapped_column(default="{}")
+    classes_seen: Mapped[str] = mapped_column(default="{}")
     dataset: Mapped[str] = mapped_column(default="")
     hostname: Mapped[str] = mapped_column(default="")
     access_token: Mapped[str] = mapped_column(default="")
@@ -91,13 +96,14 @@ class Task(Base):
 
 
 class Annotation(Base):
-    """One annotator's answer; a deleted one stays as a tombstone, so that a late webhook cannot bring it back."""
+    """One annotator's answer, `given` what was taken in which control, as JSON; a deleted one stays as a tombstone,
+    so that a late webhook cannot bring it back."""
 
     __tablename__ = "annotations"
     project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     task_id: Mapped[int | None]
-    choice: Mapped[str | None]
+    given: Mapped[str] = mapped_column(default="[]")
     annotator: Mapped[int | None]
     seconds: Mapped[float | None]
     skipped: Mapped[bool] = mapped_column(default=False)
@@ -134,6 +140,22 @@ class Store:
             project = session.get(Project, project_id) or Project(id=project_id)
             for name, value in fields.items():
                 setattr(project, name, value)
+            session.add(project)
+
+        self._write(write)
+
+    def set_extra_params(self, project_id: int, extra: dict[str, Any]) -> None:
+        """Take over what stands in the project's Extra params. What `weakhar run --set` set stays, unless Extra
+        params name it and have changed there."""
+
+        def write(session: Session) -> None:
+            project = session.get(Project, project_id) or Project(id=project_id)
+            before = json.loads(project.parameters or "{}")
+            own = json.loads(project.set_parameters or "{}")
+            kept = {
+                name: value for name, value in own.items() if name not in extra or before.get(name) == extra[name]
+            }
+            project.parameters, project.set_parameters = json.dumps(extra), json.dumps(kept)
             session.add(project)
 
         self._write(write)
@@ -275,16 +297,16 @@ class Store:
 
         self._write(write)
 
-    def answers(self, project_id: int) -> list[Answer]:
-        """Every annotation of our tasks as an answer to a stretch of a video, by task and annotation id."""
+    def annotations(self, project_id: int) -> list[tuple[Task, Annotation]]:
+        """Every annotation of our tasks, by task and annotation id."""
         query = (
             select(Task, Annotation)
             .join(Annotation, (Annotation.task_id == Task.id) & (Annotation.project_id == Task.project_id))
             .where(Task.project_id == project_id, ~Annotation.deleted)
             .order_by(Task.id, Annotation.id)
         )
-        with Session(self.engine) as session:
-            return [_answer(task, annotation) for task, annotation in session.execute(query)]
+        with Session(self.engine, expire_on_commit=False) as session:
+            return [(task, annotation) for task, annotation in session.execute(query)]
 
     def tasks(self, project_id: int) -> list[Task]:
         """Our tasks of a project by id."""
@@ -335,7 +357,7 @@ def _row(project_id: int, answer: TaskAnswer) -> Annotation:
         project_id=project_id,
         id=answer.id,
         task_id=answer.task_id,
-        choice=answer.choice,
+        given=json.dumps(answer.given, ensure_ascii=False),
         annotator=answer.annotator,
         seconds=answer.seconds,
         skipped=answer.skipped,
@@ -345,21 +367,12 @@ def _row(project_id: int, answer: TaskAnswer) -> Annotation:
     )
 
 
-def _answer(task: Task, annotation: Annotation) -> Answer:
-    recording, start, end = stretch_of_key(task.clip)
-    return Answer(
-        participant=task.participant,
-        recording=recording,
-        start_seconds=start,
-        end_seconds=end,
-        choice=None if annotation.skipped else annotation.choice,
-        annotator=annotation.annotator,
-        seconds=annotation.seconds,
-        at=annotation.updated_at,
-    )
-
-
 def project_overrides(project: Project) -> dict[str, Any]:
-    """A project's parameters as a dict."""
-    overrides: dict[str, Any] = json.loads(project.parameters or "{}")
-    return overrides
+    """A project's parameters as a dict: Extra params, and over them what `weakhar run --set` set."""
+    return {**json.loads(project.parameters or "{}"), **set_by_hand(project)}
+
+
+def set_by_hand(project: Project) -> dict[str, Any]:
+    """What `weakhar run --set` set of a project's parameters."""
+    own: dict[str, Any] = json.loads(project.set_parameters or "{}")
+    return own

@@ -33,7 +33,7 @@ class Classes:
 class Answer:
     """What somebody said of `[start_seconds, end_seconds)` of a recording's video: `choice` is None where it was
     skipped or nothing was chosen; `seconds` is how long it took; source is `clip` for an answer to a clip; `at` is
-    when it was given, in seconds since 1970."""
+    when it was given, in seconds since 1970; task: where, None outside Label Studio."""
 
     participant: str
     recording: str
@@ -44,6 +44,7 @@ class Answer:
     seconds: float | None = None
     source: str = "clip"
     at: float = 0.0
+    task: int | None = None
 
 
 def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[int, list[str | None]]:
@@ -81,5 +82,4 @@ def verdict(choices: Sequence[str | None], classes: Classes) -> str | None:
     winner = majority(given)
     if winner is None:
         return TIE
-    # A class that is no longer in the config cannot be exported: its clip is asked again only by a person's edit.
     return REJECTED if winner in classes.mixed else winner

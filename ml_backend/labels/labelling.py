@@ -100,6 +100,10 @@ def participant_labels(
                 found.append((cluster, int(said[clip])))
             if given.get(clip) != REJECTED:
                 break
+    # Clips that were answered before another clustering are known too, those that stand for their cluster best first.
+    earlier = np.flatnonzero(said != UNLABELLED)
+    earlier = earlier[np.argsort(-clustering.log_density[earlier], kind="stable")]
+    found += [(int(clustering.clusters[clip]), int(said[clip])) for clip in earlier]
     of_clusters = cluster_labels(len(clustering.centroids), found)
     spread, unknown = of_clusters[clustering.clusters], np.full(len(said), np.nan)
     labels = ParticipantLabels(
@@ -114,7 +118,7 @@ def participant_labels(
     )
     features = clustering.principal_components
     if features is None or propagation == "cluster":
-        return labels
+        return replace(labels, propagated=np.where(labels.annotated, said, spread))
     if propagation == "discriminant":
         return replace(labels, propagated=np.where(labels.annotated, said, discriminant_labels(features, spread)))
     return _by_time(labels, len(classes.names), others, temperatures)

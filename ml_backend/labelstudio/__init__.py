@@ -1,10 +1,10 @@
 """Everything that speaks with Label Studio. In come labels, as clips to ask for, and what Label Studio says; out come
 tasks there, and a project's classes and answers here.
 
-Other rooms use `Client`, the requests we need; `parse_label_config` with `LabelConfig`; `offers_of`, `create_task`,
-`drop_stale` and `refresh` for tasks, and `clip_of_task` back; `read_project` with `Snapshot` and, for webhooks,
-`answers_of_event`, `deleted_by_event`, `asks_for_sync`, `ACTIONS`.
-"""
+Other rooms use `Client`, the requests we need; `parse_label_config` with `LabelConfig`, which
+understands what was `Given` by what choices mean (`Meanings`); `offers_of`, `create_task`,
+`drop_stale`, `rename_clip` and `refresh` for tasks, and `clip_of_task` with `place_of` back; `read_project` with
+`Snapshot` and, for webhooks, `answers_of_event`, `deleted_by_event`, `asks_for_sync`, `ACTIONS`."""
 
 from ml_backend.labelstudio.answers import (
     ACTIONS,
@@ -17,15 +17,38 @@ from ml_backend.labelstudio.answers import (
     read_project,
 )
 from ml_backend.labelstudio.client import Client
-from ml_backend.labelstudio.config import LabelConfig, parse_label_config
-from ml_backend.labelstudio.tasks import Offer, clip_of_task, create_task, drop_stale, offers_of, refresh
+from ml_backend.labelstudio.config import (
+    MIXED,
+    NO_CLASS,
+    Given,
+    LabelConfig,
+    Meanings,
+    parse_label_config,
+    plain,
+)
+from ml_backend.labelstudio.tasks import (
+    Offer,
+    Place,
+    clip_of_task,
+    create_task,
+    drop_stale,
+    offers_of,
+    place_of,
+    refresh,
+    rename_clip,
+)
 
 __all__ = [
     "ACTIONS",
+    "MIXED",
+    "NO_CLASS",
     "TASKS_DELETED",
     "Client",
+    "Given",
     "LabelConfig",
+    "Meanings",
     "Offer",
+    "Place",
     "Snapshot",
     "TaskAnswer",
     "answers_of_event",
@@ -36,6 +59,9 @@ __all__ = [
     "drop_stale",
     "offers_of",
     "parse_label_config",
+    "place_of",
+    "plain",
     "read_project",
     "refresh",
+    "rename_clip",
 ]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ml_backend.labelstudio.client import Client
-from ml_backend.labelstudio.config import MIXED
+from ml_backend.labelstudio.config import Given, LabelConfig
 from ml_backend.labelstudio.tasks import clip_of_task
 
 ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
@@ -17,12 +17,12 @@ ACTIONS = (*ANNOTATED, DELETED, TASKS_DELETED, "PROJECT_UPDATED", "PROJECT_DELET
 
 @dataclass(frozen=True)
 class TaskAnswer:
-    """An annotation as Label Studio reports it; `choice` is None where nothing was chosen, `annotator` the user's
-    number, `seconds` the time it took."""
+    """An annotation as Label Studio reports it: what was given in each control, by which user, and the seconds that
+    it took."""
 
     id: int
     task_id: int
-    choice: str | None
+    given: Given
     skipped: bool
     updated_at: float
     annotator: int | None = None
@@ -69,27 +69,26 @@ def deleted_by_event(payload: dict[str, Any]) -> list[int]:
     return [int(annotation["id"]) for annotation in _annotations(payload)]
 
 
-def asks_for_sync(payload: dict[str, Any]) -> bool:
+def asks_for_sync(payload: dict[str, Any], config: LabelConfig) -> bool:
     """True when an answer leaves its cluster without a label, so that another clip is due, or tasks went."""
     if payload.get("action") == TASKS_DELETED:
         return True
     answers = answers_of_event(payload)
-    return any(answer.skipped or (answer.choice or "").lower().startswith(MIXED) for answer in answers)
+    return any(answer.skipped or config.understood(answer.given)[0] in config.classes.mixed for answer in answers)
 
 
 def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> TaskAnswer:
-    """What an annotation says. Only the first choice counts; several are no answer that could be spread."""
-    choices = [
-        choice
+    """What an annotation says."""
+    given = tuple(
+        (str(result.get("from_name") or ""), tuple(_path(choice) for choice in result["value"].get("choices") or []))
         for result in annotation.get("result") or []
-        if result.get("type") == "choices"
-        for choice in result.get("value", {}).get("choices", [])
-    ]
+        if isinstance(result, dict) and result.get("type") == "choices" and isinstance(result.get("value"), dict)
+    )
     task = task_id if task_id is not None else annotation["task"]
     return TaskAnswer(
         id=int(annotation["id"]),
         task_id=int(task["id"] if isinstance(task, dict) else task),
-        choice=choices[0] if len(choices) == 1 else None,
+        given=given,
         skipped=bool(annotation.get("was_cancelled")),
         updated_at=_seconds(annotation.get("updated_at") or annotation.get("created_at")),
         annotator=_user(annotation.get("completed_by")),
@@ -101,6 +100,11 @@ def _annotations(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """Label Studio sends one as `annotation`, several as `annotations`."""
     annotations = payload.get("annotations") or [payload.get("annotation")]
     return [annotation for annotation in annotations if annotation]
+
+
+def _path(choice: Any) -> tuple[str, ...]:
+    """Label Studio stores a choice as text, or one that is nested as the way to it."""
+    return tuple(map(str, choice)) if isinstance(choice, list) else (str(choice),)
 
 
 def _user(completed_by: Any) -> int | None:

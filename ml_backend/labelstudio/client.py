@@ -33,6 +33,10 @@ class Client:
         project: dict[str, Any] = self._request("GET", f"api/projects/{project_id}/")
         return project
 
+    def task_page(self, project_id: int, task_id: int) -> str:
+        """Where a person opens a task."""
+        return f"{self.url}/projects/{project_id}/data?task={task_id}"
+
     def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
         """All tasks with data, meta and annotations, page by page."""
         page = 1

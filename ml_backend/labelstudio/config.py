@@ -1,5 +1,8 @@
-"""A project's labelling config (XML): which classes there are, and whether our tasks can be shown with it."""
+"""A project's labelling config (XML): which classes there are, whether our tasks can be shown with it, and what an
+annotation says by it: a class, that the clip shows none, or what is not understood."""
 
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, ParseError
 
@@ -9,20 +12,64 @@ from ml_backend.errors import ConfigError
 from ml_backend.labels import Classes
 
 MEDIA_KEYS = ("$html", "$video")
-MIXED = "mixed"
+MIXED = ("mixed / can't tell", "mixed", "can't tell")
+"""Choices, in small letters, by which an annotator says that a clip shows none of the classes."""
+NO_CLASS = ""
+"""What a choice means that names none of the classes."""
 REMEDY = "paste one of label_studio_config/ into the project's labelling interface"
+
+Path = tuple[str, ...]
+Given = tuple[tuple[str, tuple[Path, ...]], ...]
+"""What an annotation holds: of each Choices control its name and what was taken, a nested choice as its path."""
+Meanings = Mapping[str, str | None]
+"""Choices that are not what they are called: the class meant, NO_CLASS, or None where nobody has decided yet."""
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """The Choices control that our tasks are answered with, and the classes it offers."""
+    """The Choices control that our tasks are answered with, and the classes it offers. named: what is stored when a
+    choice is taken, and its class; groups: what holds nested choices and names no class itself."""
 
     from_name: str
     to_name: str
     classes: Classes
+    named: Mapping[Path, str]
+    groups: frozenset[Path]
+    meanings: Meanings
+
+    def understood(self, given: Given) -> tuple[str | None, str]:
+        """The choice that an annotation names, a class or one of `classes.mixed`; else None and what is wrong."""
+        own = [path for name, paths in given if name in ("", self.from_name) for path in paths]
+        taken = list(dict.fromkeys(tuple(map(plain, path)) for path in own))
+        if not taken:
+            others = ", ".join(f"'{name}'" for name, paths in given if paths)
+            return None, f"answers {others}, not '{self.from_name}'" if others else "nothing is chosen"
+        if len(taken) > 1:
+            return None, f"names several choices: {', '.join(' / '.join(path) for path in taken)}"
+        return self._class_of(taken[0])
+
+    def _class_of(self, path: Path) -> tuple[str | None, str]:
+        text = " / ".join(path)
+        name = self.named.get(path)
+        if name is None and len(path) == 1:  # without allowNested the last part alone is stored
+            found = {named for other, named in self.named.items() if other[-1:] == path}
+            name = found.pop() if len(found) == 1 else None
+        name = text if name is None else name
+        if name not in self.classes.names and name in self.meanings:
+            meant = self.meanings[name]
+            if meant is None:
+                return None, f"'{name}' may be a class, or say that the clip shows none: decide"
+            name = MIXED[0] if meant == NO_CLASS else meant
+        if name in self.classes.names or name in self.classes.mixed:
+            return name, ""
+        if plain(name).casefold() in MIXED:
+            return MIXED[0], ""
+        if path in self.groups:
+            return None, f"'{text}' is a group of choices and no class"
+        return None, f"'{text}' is no class of the labelling config (any more)"
 
 
-def parse_label_config(xml: str) -> LabelConfig:
+def parse_label_config(xml: str, meanings: Meanings | None = None) -> LabelConfig:
     """Read a labelling config; ConfigError if a clip cannot be shown or labelled with it."""
     if not xml.strip():
         raise ConfigError(f"label config: empty; {REMEDY}")
@@ -39,17 +86,42 @@ def parse_label_config(xml: str) -> LabelConfig:
         raise ConfigError(
             f'label config: shows no clip; it needs <HyperText value="$html"> or <Video value="$video">: {REMEDY}'
         )
+    meanings = {plain(text): meant for text, meant in (meanings or {}).items()}
     for control in root.iter("Choices"):
         target = (control.get("toName") or "").split(",")[0]
-        answers = [_answer(choice) for choice in control.iter("Choice")]
-        answers = [answer for answer in answers if answer]
-        mixed = frozenset(answer for answer in answers if answer.lower().startswith(MIXED))
-        names = tuple(answer for answer in answers if answer not in mixed)
+        leaves = list(_leaves(control))
+        named = _names(leaves)
+        offered = list(dict.fromkeys(named.values()))
+        mixed = frozenset(name for name in offered if plain(name).casefold() in (*MIXED, "mixed"))
+        none = {name for name, meant in meanings.items() if meant is None or meant == NO_CLASS}
+        names = tuple(name for name in offered if name not in mixed and name not in none)
         if target in media and len(names) >= 2:
-            return LabelConfig(control.get("name") or "", target, Classes(names, mixed))
+            groups = frozenset(path[:length] for path in leaves for length in range(1, len(path)))
+            classes = Classes(names, mixed | {MIXED[0]})
+            return LabelConfig(control.get("name") or "", target, classes, named, groups, meanings)
     raise ConfigError(f"label config: has no <Choices> with two classes or more for the clip; {REMEDY}")
 
 
-def _answer(choice: Element) -> str:
-    """What Label Studio stores when the choice is taken."""
-    return (choice.get("alias") or choice.get("value") or "").strip()
+def plain(text: str) -> str:
+    """A choice as it is compared: blanks round it, and how é and apostrophes are written, make no difference."""
+    return " ".join(unicodedata.normalize("NFC", text).replace("\u2019", "'").split())
+
+
+def _names(leaves: Sequence[Path]) -> dict[Path, str]:
+    """What each choice is called as a class: by its last part, where that names one choice only."""
+    last = [path[-1] for path in leaves]
+    return {path: path[-1] if last.count(path[-1]) == 1 or len(path) == 1 else " / ".join(path) for path in leaves}
+
+
+def _leaves(element: Element, above: Path = ()) -> Iterator[Path]:
+    """The choices under a control that hold no further ones, each with those that it is nested in."""
+    for choice in element:
+        if choice.tag != "Choice":
+            yield from _leaves(choice, above)
+            continue
+        # What Label Studio stores when the choice is taken.
+        path = (*above, plain(choice.get("alias") or choice.get("value") or ""))
+        if choice.find(".//Choice") is not None:
+            yield from _leaves(choice, path)
+        elif path[-1]:
+            yield path

@@ -10,11 +10,14 @@ from typing import Any
 from ml_backend.files import safe_name
 from ml_backend.labels import ParticipantLabels
 from ml_backend.labelstudio.client import Client
-from ml_backend.recordings import cut_clip
+from ml_backend.recordings import Stretch, cut_clip, stretch_of_key
 
 log = logging.getLogger(__name__)
 
 META_KEY = "weakhar"
+Place = tuple[str, float, float]
+"""A part of a video: the file's content key (where an older version did not know it, whose recording it is), start
+and end in seconds. Whatever participants and recordings are called, equal places show the same pictures."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Offer:
     cluster_minutes: float
     key: str
     likely: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """The part of a video that the clip is."""
+        return place_of(self.participant, stretch_of_key(self.key))
 
     @property
     def upload_name(self) -> str:
@@ -76,6 +84,12 @@ def offers_of(
     return offers
 
 
+def place_of(participant: str, stretch: Stretch) -> Place:
+    """Where a stretch of one of a participant's recordings is."""
+    whose = stretch.video or f"{participant}/{stretch.recording}"
+    return whose, round(stretch.start_seconds, 3), round(stretch.end_seconds, 3)
+
+
 def clip_of_task(task: dict[str, Any]) -> tuple[str, str] | None:
     """(participant, clip key) of a task of ours, None for any other."""
     meta = (task.get("meta") or {}).get(META_KEY)
@@ -95,20 +109,28 @@ def create_task(client: Client, project_id: int, offer: Offer, uploads: list[str
     return client.create_tasks(project_id, [{"data": task_data(offer, address), "meta": task_meta(offer)}])[0]
 
 
-def drop_stale(client: Client, existing: Mapping[Any, dict[str, Any]], wanted: Mapping[Any, Offer]) -> None:
+def rename_clip(client: Client, task: dict[str, Any], participant: str, key: str) -> None:
+    """Write another key, of the same pictures, into a task of ours; `task` then says it too."""
+    task["meta"] = {**task["meta"], META_KEY: {"participant": participant, "clip": key}}
+    client.update_task(task["id"], task["data"], task["meta"])
+
+
+def drop_stale(client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Mapping[Place, Offer]) -> None:
     """Remove tasks that the present clusters do not ask for and that nobody has touched."""
     for place, task in existing.items():
         if place not in wanted and not task.get("annotations") and not task.get("drafts"):
             client.delete_task(task["id"])
 
 
-def refresh(client: Client, existing: Mapping[Any, dict[str, Any]], wanted: Mapping[Any, Offer]) -> None:
-    """After a new clustering a clip may stand for another cluster: correct what its task says."""
+def refresh(client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Mapping[Place, Offer]) -> None:
+    """After a new clustering a clip may stand for another cluster, or its recording have another name: correct what
+    its task says."""
     for place, task in existing.items():
         if place in wanted:
             data = task_data(wanted[place], task["data"].get("video", ""))
-            if data != task["data"]:
-                client.update_task(task["id"], data, {**(task.get("meta") or {}), **task_meta(wanted[place])})
+            meta = {**(task.get("meta") or {}), **task_meta(wanted[place])}
+            if data != task["data"] or meta != task.get("meta"):
+                client.update_task(task["id"], data, meta)
 
 
 def task_data(offer: Offer, address: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 video and which IMU belong together, on one clock, with every problem named file by file.
 
 Other rooms use `find_recordings`, `check_dataset` and `described` with `Recording`, `CheckedRecording` and `Problem`;
-`recording_clips` and the other time windows of clips, with `clip_key`, their names; `read_imu` and, for all files of
+`recording_clips` and the other time windows of clips, with `Stretch` and
+`clip_key`, their names; `read_imu` and, for all files of
 a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip` and
 `VideoWriter` for videos; `align` for a body-worn IMU. A new layout is a function in `layouts.py`, a new video
 container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
@@ -15,6 +16,7 @@ from typing import Any
 from ml_backend.recordings.alignment import Alignment, align
 from ml_backend.recordings.checks import CheckedRecording, check_dataset, described, recording_clips
 from ml_backend.recordings.clips import (
+    Stretch,
     clip_key,
     clip_of_samples,
     clip_of_samples_by_borders,
@@ -42,6 +44,7 @@ __all__ = [
     "ImuFormat",
     "Problem",
     "Recording",
+    "Stretch",
     "VideoInfo",
     "VideoWriter",
     "align",

@@ -5,6 +5,9 @@ time round its centre: a sample takes the label of the clip whose centre is near
 label to the samples of its first stride instead; with `paper_exact` so do we.
 """
 
+import re
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +16,7 @@ Ints = npt.NDArray[np.int64]
 
 TIME_TOLERANCE = 1e-6
 """Seconds; absorbs rounding of frame and sample times at a window's edge."""
+VIDEO_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def clip_starts(start: float, end: float, clip_seconds: float, stride_seconds: float) -> Floats:
@@ -91,12 +95,29 @@ def frames_of_clips(times: Floats, starts: Floats, clip_seconds: float) -> tuple
     return first.astype(np.int64), last.astype(np.int64)
 
 
-def clip_key(recording: str, start_seconds: float, end_seconds: float) -> str:
+class Stretch(NamedTuple):
+    """A part of a recording's video. `video` is the key of the file's content; empty where an older version named the
+    stretch, which did not know it."""
+
+    recording: str
+    start_seconds: float
+    end_seconds: float
+    video: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.recording}, {self.start_seconds:.1f} to {self.end_seconds:.1f} s"
+
+
+def clip_key(stretch: Stretch) -> str:
     """Names a clip among those of its participant, whatever the clustering."""
-    return f"{recording}|{start_seconds:.3f}|{end_seconds:.3f}"
+    key = f"{stretch.recording}|{stretch.start_seconds:.3f}|{stretch.end_seconds:.3f}"
+    return f"{key}|{stretch.video}" if stretch.video else key
 
 
-def stretch_of_key(key: str) -> tuple[str, float, float]:
-    """Recording, start and end in seconds of a clip's key."""
-    recording, start, end = key.rsplit("|", 2)
-    return recording, float(start), float(end)
+def stretch_of_key(key: str) -> Stretch:
+    """The stretch that a clip's key names."""
+    rest, video = key, ""
+    if VIDEO_KEY.fullmatch(key.rpartition("|")[2]):
+        rest, _, video = key.rpartition("|")
+    recording, start, end = rest.rsplit("|", 2)
+    return Stretch(recording, float(start), float(end), video)

@@ -6,7 +6,6 @@ sends none, is let in by a secret header that the backend has put on it.
 
 import hmac
 import io
-import json
 import logging
 import zipfile
 from pathlib import Path
@@ -21,10 +20,9 @@ from ml_backend.jobs import (
     SECRET_HEADER,
     Jobs,
     Store,
-    checked_parameters,
     client_for,
     export_project,
-    project_overrides,
+    extra_params,
     project_status,
     project_thresholds,
     reconcile,
@@ -66,11 +64,10 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         if not body.get("project"):  # label-studio-ml's clients may ask for the version alone
             return jsonify(model_version=model_version(settings.parameters()))
         project_id = _project_id(body["project"])
-        parameters = checked_parameters(settings, body.get("extra_params"))
+        extra = extra_params(settings, body.get("extra_params"))
         parse_label_config(body.get("schema") or "")
         fields = {"label_config": body["schema"], "backend_url": request.host_url.rstrip("/")}
-        if overrides := parameters.model_dump(exclude_unset=True):
-            fields["parameters"] = json.dumps({**_kept(store, project_id), **overrides})
+        store.set_extra_params(project_id, extra)
         if not settings.label_studio_url:
             fields |= {"hostname": body.get("hostname") or "", "access_token": body.get("access_token") or ""}
         store.save_project(project_id, **fields)
@@ -112,7 +109,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     @app.get("/status/<int:project_id>")
     def status(project_id: int) -> Response:
-        return jsonify(project_status(store, store.project(project_id)))
+        return jsonify(project_status(store, settings, store.project(project_id)))
 
     @app.get("/report/<int:project_id>")
     def report(project_id: int) -> str:
@@ -143,13 +140,6 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         return send_file(archive, mimetype="application/zip", as_attachment=True, download_name=name)
 
     return app
-
-
-def _kept(store: Store, project_id: int) -> dict[str, Any]:
-    """What a project of an older version was migrated to, until its Extra params name another."""
-    known = {project.id: project for project in store.projects()}
-    overrides = project_overrides(known[project_id]) if project_id in known else {}
-    return {name: overrides[name] for name in ("propagation", "sampling_rate") if name in overrides}
 
 
 def _authorised(settings: Settings) -> bool:

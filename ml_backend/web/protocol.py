@@ -9,9 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 from ml_backend import __version__
-from ml_backend.jobs import Jobs, Project, Store, apply_webhook, project_labels, project_parameters
+from ml_backend.errors import ConfigError
+from ml_backend.jobs import (
+    Jobs,
+    Project,
+    Store,
+    apply_webhook,
+    project_answers,
+    project_config,
+    project_labels,
+    project_parameters,
+)
 from ml_backend.labels import likely_classes
-from ml_backend.labelstudio import asks_for_sync, clip_of_task, parse_label_config
+from ml_backend.labelstudio import asks_for_sync, clip_of_task, place_of
+from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Parameters, Settings
 
 Prediction = dict[str, Any]
@@ -28,7 +39,7 @@ def project_version(store: Store, settings: Settings, project: Project) -> str:
     parameters = project_parameters(settings, project)
     if not parameters.suggest:
         return model_version(parameters)
-    answers = hashlib.sha256(repr(store.answers(project.id)).encode()).hexdigest()[:8]
+    answers = hashlib.sha256(repr(project_answers(store, settings, project.id)).encode()).hexdigest()[:8]
     return f"{model_version(parameters)}-{answers}"
 
 
@@ -63,26 +74,34 @@ def take_event(store: Store, jobs: Jobs, project_id: int, event: str, payload: d
             store.save_project(project_id, label_config=config)
     else:
         payload = {**payload, "action": event}
-        if apply_webhook(store, project_id, payload) and asks_for_sync(payload):
+        if apply_webhook(store, project_id, payload) and _asks_for_sync(store.project(project_id), payload):
             jobs.request_sync(project_id)
     return {"status": "ok"}
+
+
+def _asks_for_sync(project: Project, payload: dict[str, Any]) -> bool:
+    try:
+        return asks_for_sync(payload, project_config(project))
+    except ConfigError:  # with a labelling config that is no good nothing can be asked
+        return False
 
 
 def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[[dict[str, Any]], Prediction]:
     """For a task of ours the class that the model of time finds likeliest, by all answers that there are, of other
     participants too; its score is that probability."""
-    config = parse_label_config(store.project(project_id).label_config)
-    by_key = {
-        (labels.clustering.participant, labels.clustering.key(clip)): (labels, clip)
+    config = project_config(store.project(project_id))
+    by_place = {
+        place_of(labels.clustering.participant, labels.clustering.stretch(clip)): (labels, clip)
         for labels in project_labels(store, settings, project_id, propagation="temporal")
         for _, clip in labels.wanted
     }
 
     def suggest(task: dict[str, Any]) -> Prediction:
-        place = clip_of_task(task)
-        if place is None or place not in by_key:
+        clip_said = clip_of_task(task)
+        place = place_of(clip_said[0], stretch_of_key(clip_said[1])) if clip_said else None
+        if place is None or place not in by_place:
             return {}
-        labels, clip = by_key[place]
+        labels, clip = by_place[place]
         likely = likely_classes(labels, clip, 1)
         if labels.posterior is None or not likely:
             return {}

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import WeakHARError
-from ml_backend.jobs import Project, Store, project_labels, project_parameters, project_status
+from ml_backend.jobs import Project, Store, project_config, project_labels, project_parameters, project_status
 from ml_backend.labels import UNLABELLED, ParticipantLabels, parse_threshold
-from ml_backend.labelstudio import parse_label_config
 from ml_backend.settings import Settings
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
@@ -63,11 +62,11 @@ class ProjectReport:
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
     """Everything the page shows of one project, from what the store and the cluster files hold now."""
-    status = project_status(store, project)
+    status = project_status(store, settings, project)
     try:
         parameters = project_parameters(settings, project)
         threshold = parse_threshold(parameters.threshold)
-        classes = parse_label_config(project.label_config).classes.names
+        classes = project_config(project).classes.names
         everything = project_labels(store, settings, project.id)
         exact = parameters.paper_exact
         participants = [_participant(labels, labels.clip_labels(threshold), classes, exact) for labels in everything]

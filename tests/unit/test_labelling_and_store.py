@@ -1,5 +1,6 @@
 """From events of annotators to labels: out-of-order and repeated webhooks, ties, skipped and mixed clips."""
 
+import json
 import sqlite3
 import threading
 import time
@@ -24,12 +25,17 @@ from ml_backend.jobs import (
     project_overrides,
 )
 from ml_backend.jobs import store as jobs_store
+from ml_backend.jobs.answers import given_answers
 from ml_backend.labels import Answer, Classes, Threshold, participant_labels
-from ml_backend.labelstudio import TaskAnswer, parse_label_config
+from ml_backend.labelstudio import Given, TaskAnswer, parse_label_config
 from ml_backend.settings import Settings
 
 CLASSES = Classes(("null", "walking", "jogging"), frozenset({"mixed"}))
 KEY = "r|0.000|4.000"
+CONFIG = (
+    "<View><HyperText name='clip' value='$html'/><Choices name='activity' toName='clip'><Choice value='walking'/>"
+    "<Choice value='jogging'/><Choice value='null'/></Choices></View>"
+)
 
 
 def clustering() -> Clustering:
@@ -107,12 +113,17 @@ def annotation(choice: str, updated: str = "2024-05-01T12:00:00.000000Z", number
     return {"id": number, "task": 7, "result": result, "was_cancelled": False, "updated_at": updated}
 
 
+def chosen(name: str) -> Given:
+    return (("activity", ((name,),)),)
+
+
 def created(store: Store, choice: str, updated: str) -> None:
     apply_webhook(store, 1, {"action": "ANNOTATION_UPDATED", "annotation": annotation(choice, updated)})
 
 
 def choices(store: Store) -> list[str | None]:
-    return [given.choice for given in store.answers(1)]
+    """What was chosen in each annotation, as Label Studio wrote it."""
+    return [json.loads(given.given)[0][1][0][0] for _, given in store.annotations(1)]
 
 
 def test_webhooks_out_of_order_leave_the_newest_state(store: Store) -> None:
@@ -151,8 +162,8 @@ def test_reconciliation_is_exact_but_keeps_what_came_after_the_snapshot(store: S
     store.save_project(1)
     created(store, "walking", "2024-05-01T12:00:01.000000Z")
     asked_at = time.time()
-    store.upsert_annotation(1, TaskAnswer(2, 7, "jogging", False, 1.0))
-    store.reconcile(1, asked_at, [(7, "p", KEY)], [TaskAnswer(3, 7, "null", False, 1.0)])
+    store.upsert_annotation(1, TaskAnswer(2, 7, chosen("jogging"), False, 1.0))
+    store.reconcile(1, asked_at, [(7, "p", KEY)], [TaskAnswer(3, 7, chosen("null"), False, 1.0)])
     assert choices(store) == ["jogging", "null"]
 
 
@@ -235,7 +246,8 @@ def test_who_answered_and_how_long_it_took_is_kept(store: Store) -> None:
     store.add_tasks(1, [(7, "p", KEY)])
     given = {**annotation("walking"), "completed_by": 5, "lead_time": 3.25}
     apply_webhook(store, 1, {"action": "ANNOTATION_CREATED", "annotation": given})
-    (answer_,) = store.answers(1)
+    store.save_project(1, label_config=CONFIG)
+    (answer_,) = given_answers(store, Path("nowhere"), store.project(1)).answers
     assert (answer_.recording, answer_.start_seconds, answer_.end_seconds) == ("r", 0.0, 4.0)
     assert (answer_.annotator, answer_.seconds, answer_.source) == (5, 3.25, "clip")
 

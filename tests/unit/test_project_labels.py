@@ -18,13 +18,17 @@ from ml_backend.clusters import (
 )
 from ml_backend.jobs import Store, clusters_folder, project_labels
 from ml_backend.jobs import projects as remembering
-from ml_backend.labelstudio import TaskAnswer
+from ml_backend.labelstudio import Given, TaskAnswer
 from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
 from ml_backend.web.report import project_report
 
 CLASSES = ("walking", "jogging", "squats")
 CLIPS = 120
+
+
+def chosen(name: str) -> Given:
+    return (("a", ((name,),)),)
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def project(store: Store, settings: Settings) -> list[TaskAnswer]:
         tasks = [(1000 * number + clip, name, clustering.key(clip)) for clip in asked]
         store.add_tasks(1, tasks)
         answers += [
-            TaskAnswer(task, task, CLASSES[truth[clip]], skipped=False, updated_at=1.0)
+            TaskAnswer(task, task, chosen(CLASSES[truth[clip]]), skipped=False, updated_at=1.0)
             for (task, _, _), clip in zip(tasks, asked, strict=True)
         ]
     for one in answers:
@@ -71,8 +75,8 @@ def test_labels_are_remembered_until_an_answer_changes(
     before = propagated(store, settings)
     assert propagated(store, settings) == before
     assert len(made) == 2  # once a participant, not once a call
-    other = CLASSES[1] if project[0].choice == CLASSES[0] else CLASSES[0]
-    store.upsert_annotation(1, replace(project[0], choice=other, updated_at=2.0))
+    other = CLASSES[1] if project[0].given == chosen(CLASSES[0]) else CLASSES[0]
+    store.upsert_annotation(1, replace(project[0], given=chosen(other), updated_at=2.0))
     assert propagated(store, settings) != before
     assert len(made) == 4
 
@@ -110,7 +114,7 @@ def test_a_temperature_is_found_once_for_the_same_answers(
 
     monkeypatch.setattr("ml_backend.labels.labelling.temperature", never)
     assert [labels.temperature for labels in project_labels(store, settings, 1)] == [one.temperature for one in found]
-    store.upsert_annotation(1, replace(project[0], choice=None, skipped=True, updated_at=2.0))
+    store.upsert_annotation(1, replace(project[0], given=(), skipped=True, updated_at=2.0))
     with pytest.raises(AssertionError, match="the temperature is known"):
         project_labels(store, settings, 1)
 
@@ -132,5 +136,5 @@ def test_the_page_says_how_many_labels_should_be_right(
     assert strict.expected is not None
     assert strict.expected >= 0.999
     for one in project[:12]:  # three answers are too few to calibrate by
-        store.upsert_annotation(1, replace(one, choice=None, skipped=True, updated_at=2.0))
+        store.upsert_annotation(1, replace(one, given=(), skipped=True, updated_at=2.0))
     assert not project_report(store, settings, store.project(1)).participants[0].calibrated

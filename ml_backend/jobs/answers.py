@@ -1,0 +1,120 @@
+"""What the store holds of people's answers → answers to the pictures that there are now, and those that cannot be
+used: not understood, or about pictures that are gone. None is ever thrown away."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_backend.clusters import participants_of, videos_clustered
+from ml_backend.files import written_atomically
+from ml_backend.jobs.store import Annotation, Project, Store, Task
+from ml_backend.labels import Answer
+from ml_backend.labelstudio import Given, LabelConfig, parse_label_config
+from ml_backend.recordings import Stretch, stretch_of_key
+
+OLD_TASKS = "videos_of_old_tasks.json"
+"""In a project's folder: which video tasks of older versions were about, by participant and recording."""
+GONE = "its pictures are gone: the video was replaced, trimmed or removed"
+
+
+@dataclass(frozen=True)
+class Unused:
+    """An answer that is kept and not used, and why."""
+
+    task: int
+    participant: str
+    stretch: Stretch
+    annotator: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"task {self.task} ({self.participant}/{self.stretch}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class GivenAnswers:
+    """Answers in terms of the participants and recordings that show the pictures now; those `not_understood`; and
+    those whose pictures are `gone`."""
+
+    answers: list[Answer]
+    not_understood: list[Unused]
+    gone: list[Unused]
+
+    @property
+    def unused(self) -> list[Unused]:
+        """All that are not used."""
+        return [*self.not_understood, *self.gone]
+
+
+def project_config(project: Project) -> LabelConfig:
+    """A project's labelling config, with what its choices mean."""
+    return parse_label_config(project.label_config, json.loads(project.meanings or "{}"))
+
+
+def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
+    """All that was answered in a project whose clusters lie in `folder`."""
+    config, found = project_config(project), GivenAnswers([], [], [])
+    places, old = _places(folder), videos_of_old_tasks(folder)
+    for task, annotation in store.annotations(project.id):
+        stretch = _with_video(stretch_of_key(task.clip), old.get(task.participant, {}))
+        choice, problem = (None, "") if annotation.skipped else config.understood(_given(annotation))
+        if problem:
+            found.not_understood.append(Unused(task.id, task.participant, stretch, annotation.annotator, problem))
+            continue
+        own = places.get(stretch.video) if stretch.video else [(task.participant, stretch.recording)]
+        if not own:
+            found.gone.append(Unused(task.id, task.participant, stretch, annotation.annotator, GONE))
+        found.answers.extend(_answer(task, annotation, stretch, place, choice) for place in own or ())
+    return found
+
+
+def videos_of_old_tasks(folder: Path) -> dict[str, dict[str, str]]:
+    """Participant → recording → content key of the video that tasks without one are about: what was clustered when
+    tasks had none yet."""
+    file = folder / OLD_TASKS
+    if file.is_file():
+        known: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+        return known
+    return {name: videos_clustered(folder, name) for name in participants_of(folder)}
+
+
+def keep_videos_of_old_tasks(folder: Path) -> None:
+    """Write that down, once, before anything is clustered anew."""
+    if folder.is_dir() and not (folder / OLD_TASKS).is_file():
+        with written_atomically(folder / OLD_TASKS) as temporary:
+            temporary.write_text(json.dumps(videos_of_old_tasks(folder), ensure_ascii=False), encoding="utf-8")
+
+
+def _places(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Content key of a video → the participants and recordings that show it now."""
+    found = defaultdict(list)
+    for participant in participants_of(folder):
+        for recording, video in videos_clustered(folder, participant).items():
+            found[video].append((participant, recording))
+    return found
+
+
+def _with_video(stretch: Stretch, videos: Mapping[str, str]) -> Stretch:
+    return stretch if stretch.video else stretch._replace(video=videos.get(stretch.recording, ""))
+
+
+def _given(annotation: Annotation) -> Given:
+    return tuple((name, tuple(map(tuple, paths))) for name, paths in json.loads(annotation.given))
+
+
+def _answer(
+    task: Task, annotation: Annotation, stretch: Stretch, place: tuple[str, str], choice: str | None
+) -> Answer:
+    return Answer(
+        participant=place[0],
+        recording=place[1],
+        start_seconds=stretch.start_seconds,
+        end_seconds=stretch.end_seconds,
+        choice=choice,
+        annotator=annotation.annotator,
+        seconds=annotation.seconds,
+        at=annotation.updated_at,
+        task=task.id,
+    )
