@@ -10,6 +10,9 @@ from rich.table import Table
 from ml_backend.cli.shared import Dataset, Option, ProjectNumber, bars, err, opened, out, parameters_from, say_unused
 from ml_backend.errors import WeakHARError
 
+PATIENCE = 60.0
+"""Seconds to wait for a reconciliation to end, which holds a project for a moment."""
+
 
 def run(
     folder: Dataset,
@@ -20,7 +23,7 @@ def run(
     ] = None,
 ) -> None:
     """The whole job in the foreground: check, embed, cluster, and create the tasks that are missing."""
-    from ml_backend.jobs import DONE, FAILED, client_for, project_overrides, run_project, set_by_hand
+    from ml_backend.jobs import DONE, FAILED, BusyError, client_for, project_overrides, run_project, set_by_hand
 
     settings, store = opened()
     known = {entry.id: entry for entry in store.projects()}
@@ -35,7 +38,9 @@ def run(
     store.save_project(project, set_parameters=json.dumps({**own, **parameters.model_dump(include=set(named))}))
     try:
         with bars() as progress:
-            result = run_project(store, settings, client, project, progress, folder)
+            result = run_project(store, settings, client, project, progress, folder, PATIENCE)
+    except BusyError:
+        raise
     except WeakHARError as error:
         store.set_job(project, FAILED, message=str(error))
         raise

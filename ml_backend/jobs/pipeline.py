@@ -65,13 +65,19 @@ class JobResult:
 
 
 def run_project(
-    store: Store, settings: Settings, client: Client, project_id: int, progress: Progress, root: Path | None = None
+    store: Store,
+    settings: Settings,
+    client: Client,
+    project_id: int,
+    progress: Progress,
+    root: Path | None = None,
+    patience: float = 0.0,
 ) -> JobResult:
-    """The whole job for one project. Holds the project's lease.
+    """The whole job for one project. Holds the project's lease, for which it waits `patience` seconds.
 
     Recordings that cannot be read are left out; a participant that was clustered with one of them stays as it is.
     """
-    with store.lease(project_id):
+    with store.lease(project_id, patience):
         parameters = project_parameters(settings, store.project(project_id))
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)

@@ -209,10 +209,13 @@ class Store:
             return self._leased(session, project_id)
 
     @contextmanager
-    def lease(self, project_id: int) -> Iterator[None]:
-        """Hold the project for one worker; BusyError if another holds it. Renewed in the background."""
-        owner = uuid4().hex
-        if not self._take_lease(project_id, owner):
+    def lease(self, project_id: int, patience: float = 0.0) -> Iterator[None]:
+        """Hold the project for one worker; BusyError if another holds it, and goes on doing so for `patience` seconds.
+        Renewed in the background."""
+        owner, until = uuid4().hex, time.monotonic() + patience
+        while not (taken := self._take_lease(project_id, owner)) and time.monotonic() < until:
+            time.sleep(0.2)
+        if not taken:
             raise BusyError(f"project {project_id}: another job is at work; wait until it has finished")
         released = threading.Event()
 

@@ -37,7 +37,8 @@ CLASSES = ("standing", "walking", "jogging")
 
 def config(*choices: str, more: str = "") -> str:
     body = "".join(choice if choice.startswith("<") else f'<Choice value="{choice}"/>' for choice in choices)
-    return f'<View><HyperText name="clip" value="$html"/><Choices name="activity" toName="clip">{body}</Choices>{more}</View>'
+    control = f'<Choices name="activity" toName="clip">{body}</Choices>'
+    return f'<View><HyperText name="clip" value="$html"/>{control}{more}</View>'
 
 
 def said(*results: tuple[str, list[Any]]) -> Any:
