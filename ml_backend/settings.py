@@ -5,7 +5,8 @@ Label Studio's usual names come as they are (LABEL_STUDIO_URL, BASIC_AUTH_USER, 
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -13,6 +14,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml_backend.errors import ConfigError
 
+SECRETS = (
+    "label_studio_url",
+    "label_studio_host",
+    "label_studio_api_key",
+    "basic_auth_pass",
+    "database_url",
+    "redis_url",
+)
+"""Settings that may hold a password: what was given is not repeated in messages."""
 OLD_MODEL_DIR = "weakhar-data"
 
 
@@ -129,6 +139,7 @@ class Settings(BaseSettings):
     weights: Path | None = Field(None, description="Folder with weights files for machines without a hub")
     i3d_rgb: str = Field("", description="File or URL of I3D's RGB stream, if neither published nor in that folder")
     i3d_flow: str = Field("", description="File or URL of I3D's flow stream")
+    insecure: bool = Field(False, description="Answer other machines without user and password")
     defaults: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict, description="Parameters for all projects, as JSON; Extra params override them"
     )
@@ -137,6 +148,25 @@ class Settings(BaseSettings):
     @classmethod
     def _json_object(cls, value: Any) -> Any:
         return _as_object(value, "WEAKHAR_DEFAULTS")
+
+    @field_validator("label_studio_api_key", "label_studio_url", "basic_auth_user")
+    @classmethod
+    def _without_blanks(cls, value: str) -> str:
+        return value.strip()
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if "@" in urlsplit(value).netloc:
+            raise ValueError("holds a user or password; leave them out, LABEL_STUDIO_API_KEY is the credential")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            given, missing = ("USER", "PASS") if self.basic_auth_user else ("PASS", "USER")
+            raise ValueError(f"BASIC_AUTH_{given} is set and BASIC_AUTH_{missing} is not; set both, or none")
+        return self
 
     @field_validator("model_dir", "data_dir")
     @classmethod
@@ -205,4 +235,5 @@ def _first_problem(error: ValidationError) -> str:
         return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f'"{field}" is not known; known are {", ".join(Parameters.model_fields)}'
-    return f'"{field}": {problem["msg"].removeprefix("Value error, ")}, got {problem["input"]!r}'
+    said = f'"{field}": {problem["msg"].removeprefix("Value error, ")}'
+    return said if field.lower() in SECRETS else f"{said}, got {problem['input']!r}"

@@ -15,7 +15,12 @@ from ml_backend.errors import ConfigError
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on")] = "0.0.0.0",
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; others than this machine's want BASIC_AUTH_USER and BASIC_AUTH_PASS"
+        ),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 9090,
 ) -> None:
     """Start the web server and the worker together; the worker is started again if it dies."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -77,7 +78,8 @@ def run_project(
 
     Recordings that cannot be read are left out; a participant that was clustered with one of them stays as it is.
     """
-    with store.lease(project_id, patience):
+    with store.lease(project_id, patience) as check:
+        client = client.fenced(check)
         parameters = project_parameters(settings, store.project(project_id))
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
@@ -108,7 +110,8 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
 
     A centroid task that somebody deleted comes back only with the job, not behind their back.
     """
-    with store.lease(project_id):
+    with store.lease(project_id) as check:
+        client = client.fenced(check)
         progress("reading annotations", 0, 1)
         tasks = reconcile(store, client, project_id).tasks
         if project_parameters(settings, store.project(project_id)).suggest:
@@ -211,7 +214,12 @@ def _create_missing(
     existing = {place_of(task.participant, stretch_of_key(task.clip)) for task in store.tasks(project_id)}
     missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
     uploads = client.uploads(project_id) if missing else []
-    with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix="clips-") as folder:
+    for left in settings.model_dir.glob(
+        f"clips-{project_id}-*"
+    ):  # of a job that was killed: nobody else has the lease
+        rmtree(left, ignore_errors=True)
+    prefix = f"clips-{project_id}-"
+    with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix=prefix) as folder:
         for number, offer in enumerate(missing):
             progress("creating tasks", number, len(missing))
             task_id = create_task(client, project_id, offer, uploads, Path(folder))

@@ -4,19 +4,28 @@ The queue lies in SQLite, or in Redis by URL. A job's state lies in the store; a
 it, so that a killed job is seen and taken up again.
 """
 
-import hashlib
-import hmac
 import logging
 import time
 from functools import partial
 from typing import Any
 
 from huey import Huey, RedisHuey, SqliteHuey, crontab
+from huey.serializer import SignedSerializer
 
 from ml_backend.errors import WeakHARError
 from ml_backend.jobs.pipeline import run_project, sync_project
 from ml_backend.jobs.projects import client_for
-from ml_backend.jobs.store import DONE, FAILED, LEASE_SECONDS, QUEUED, RUNNING, BusyError, Store
+from ml_backend.jobs.store import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    LEASE_SECONDS,
+    QUEUED,
+    QUIET,
+    RUNNING,
+    BusyError,
+    Store,
+)
 from ml_backend.labelstudio import ACTIONS
 from ml_backend.settings import Settings
 
@@ -25,6 +34,8 @@ log = logging.getLogger(__name__)
 SECRET_HEADER = "X-Weakhar-Secret"
 WORKER_THREADS = 4
 PROGRESS_SECONDS = 0.5
+MOST_DEATHS = 3
+"""A job whose process died so often is not begun again by itself."""
 
 
 class Jobs:
@@ -33,11 +44,13 @@ class Jobs:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
         self.store = store
+        # Messages are pickles: whoever reaches Redis must not be able to write one that is unpacked here.
+        signed = SignedSerializer(secret=store.secret("queue"))
         if settings.redis_url:
-            self.huey: Huey = RedisHuey("weakhar", url=settings.redis_url)
+            self.huey: Huey = RedisHuey("weakhar", url=settings.redis_url, serializer=signed)
         else:
             settings.model_dir.mkdir(parents=True, exist_ok=True)
-            self.huey = SqliteHuey("weakhar", filename=str(settings.model_dir / "queue.db"))
+            self.huey = SqliteHuey("weakhar", filename=str(settings.model_dir / "queue.db"), serializer=signed)
         self._run = self.huey.task(name="run")(self.run)
         self._sync = self.huey.task(name="sync")(self.sync)
         self._connect = self.huey.task(name="connect", retries=5, retry_delay=3)(self.connect)
@@ -56,8 +69,9 @@ class Jobs:
         return True
 
     def request_sync(self, project_id: int) -> None:
-        """Queue a reconciliation; several within a moment become one."""
-        self._sync.schedule((project_id,), delay=1)
+        """Queue a reconciliation; many wishes become one, a moment after the last."""
+        if self.store.ask_for_sync(project_id):
+            self._sync.schedule((project_id,), delay=QUIET)
 
     def request_connect(self, project_id: int) -> None:
         """Queue the look for the project's webhook; Label Studio makes it only after `/setup` has answered."""
@@ -82,13 +96,18 @@ class Jobs:
         log.info("project %s: job started", project_id)
         try:
             project = self.store.project(project_id)
-            client = client_for(self.settings, project)
             progress = StoredProgress(self.store, project_id)
+            client = client_for(self.settings, project).patient(progress.waiting)
             result = run_project(self.store, self.settings, client, project_id, progress)
             self.store.set_job(project_id, DONE, message=str(result), step="", done=1, total=1)
             log.info("project %s: job done, %s", project_id, result)
         except BusyError as error:
             log.info("%s", error)
+        except CancelledError:
+            self.store.set_job(
+                project_id, CANCELLED, message="what was done stays; Start Training goes on from there"
+            )
+            log.info("project %s: job cancelled", project_id)
         except WeakHARError as error:
             self.store.set_job(project_id, FAILED, message=str(error))
             log.error("project %s: job failed: %s", project_id, error)
@@ -99,6 +118,9 @@ class Jobs:
 
     def sync(self, project_id: int) -> None:
         """Reconcile one project, unless a job works on it: that ends with a reconciliation."""
+        if not self.store.begin_sync(project_id):
+            self._sync.schedule((project_id,), delay=QUIET)
+            return
         try:
             client = client_for(self.settings, self.store.project(project_id))
             sync_project(self.store, self.settings, client, project_id, lambda *_: None)
@@ -118,10 +140,20 @@ class Jobs:
         for project_id in self.store.interrupted_jobs():
             job = self.store.job(project_id)
             # A job queued a moment ago is in the queue and needs no second entry.
-            if job is not None and (job.state == RUNNING or time.time() - job.changed_at > LEASE_SECONDS):
-                log.info("project %s: the job was interrupted and goes on", project_id)
-                self.store.set_job(project_id, QUEUED)
-                self._run(project_id)
+            if job is None or not (job.state == RUNNING or time.time() - job.changed_at > LEASE_SECONDS):
+                continue
+            job = self.store.note_death(project_id) if job.state == RUNNING else job
+            if job is not None and job.deaths >= MOST_DEATHS:
+                message = (
+                    f"its process died {job.deaths} times, the last time at: {job.step or 'the start'}; out of "
+                    "memory, or killed? See the system's log; then Start Training goes on from there"
+                )
+                self.store.set_job(project_id, FAILED, message=message)
+                log.error("project %s: job failed: %s", project_id, message)
+                continue
+            log.info("project %s: the job was interrupted and goes on", project_id)
+            self.store.set_job(project_id, QUEUED)
+            self._run(project_id)
 
     def connect(self, project_id: int) -> None:
         """Give the project's webhook to us the secret header, where one is asked for, and only the actions we use."""
@@ -138,18 +170,23 @@ class Jobs:
             raise WeakHARError(f"project {project_id}: no webhook to {project.backend_url} yet")
         wanted: dict[str, Any] = {"send_for_all_actions": False, "actions": list(ACTIONS)}
         if self.settings.auth_required:
-            wanted["headers"] = {SECRET_HEADER: webhook_secret(self.settings)}
+            wanted["headers"] = {SECRET_HEADER: webhook_secret(self.store, project_id)}
         for hook in ours:
             if any(_as_compared(hook.get(name)) != _as_compared(value) for name, value in wanted.items()):
                 client.update_webhook(hook["id"], **wanted)
                 self.request_sync(project_id)  # what came before the header was refused
 
 
+class CancelledError(WeakHARError):
+    """Somebody wants the job to end."""
+
+
 class StoredProgress:
-    """Writes progress to the store, at most twice a second and at each step's begin and end."""
+    """Writes progress to the store, at most twice a second and at each step's begin and end; CancelledError where
+    somebody wants the job to end."""
 
     def __init__(self, store: Store, project_id: int) -> None:
-        self._write = partial(store.set_job, project_id, RUNNING, message="")
+        self._write = partial(store.set_job, project_id, RUNNING)
         self._step = ""
         self._written = 0.0
 
@@ -157,14 +194,21 @@ class StoredProgress:
         """Note that `done` of `total` is done of a step."""
         now = time.monotonic()
         if step != self._step or done >= total or now - self._written > PROGRESS_SECONDS:
-            self._write(step=step, done=float(done), total=float(total))
+            self._note(step=step, done=float(done), total=float(total), message="")
             self._step, self._written = step, now
 
+    def waiting(self, reason: str) -> None:
+        """Note that the job waits for something to heal."""
+        self._note(message=reason)
 
-def webhook_secret(settings: Settings) -> str:
-    """The webhook header's value: derived from the password, so that nothing more must be kept or set."""
-    key = f"{settings.basic_auth_user}:{settings.basic_auth_pass}".encode()
-    return hmac.new(key, b"weakhar webhook", hashlib.sha256).hexdigest()
+    def _note(self, **fields: Any) -> None:
+        if self._write(**fields):
+            raise CancelledError("the job was cancelled")
+
+
+def webhook_secret(store: Store, project_id: int) -> str:
+    """The header's value by which a project's webhook is let in, for that project alone."""
+    return store.secret(f"webhook-{project_id}")
 
 
 def _as_compared(value: Any) -> Any:

@@ -6,6 +6,7 @@ makes the copy exact. Clusters are files, labels are computed when asked for.
 
 import json
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,25 +17,39 @@ from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import BigInteger, Engine, create_engine, delete, event, select
+from alembic.util import CommandError
+from sqlalchemy import BigInteger, Engine, create_engine, delete, event, make_url, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ml_backend.errors import ConfigError, WeakHARError
-from ml_backend.files import locked
+from ml_backend.files import DiskError, locked
 from ml_backend.labelstudio import TaskAnswer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LEASE_SECONDS = 20.0
-QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+QUIET, LONGEST_WAIT, FORGOTTEN = 2.0, 60.0, 120.0
+"""Seconds without a further wish after which a reconciliation begins; how long the first one waits at most; and after
+which it is taken for forgotten."""
 
 
 class BusyError(WeakHARError):
     """Another job works on the project."""
 
     status = 409
+
+
+class LostError(BusyError):
+    """The job's lease lapsed: another may be at work."""
+
+
+class LockedError(WeakHARError):
+    """The database is busy, and what was to be written is not."""
+
+    status = 503
 
 
 class Base(DeclarativeBase):
@@ -61,10 +76,13 @@ class Project(Base):
     access_token: Mapped[str] = mapped_column(default="")
     backend_url: Mapped[str] = mapped_column(default="")
     synced_at: Mapped[float | None]
+    sync_first_asked: Mapped[float | None]
+    sync_last_asked: Mapped[float | None]
 
 
 class Job(Base):
-    """The latest job of a project: its state and progress."""
+    """The latest job of a project: its state and progress, how often its process died under it, and whether somebody
+    wants it to end."""
 
     __tablename__ = "jobs"
     project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -74,15 +92,26 @@ class Job(Base):
     total: Mapped[float] = mapped_column(default=0.0)
     message: Mapped[str] = mapped_column(default="")
     changed_at: Mapped[float]
+    deaths: Mapped[int] = mapped_column(default=0)
+    cancelled: Mapped[bool] = mapped_column(default=False)
 
 
 class Lease(Base):
-    """Who works on a project; lapses when its owner stops renewing it, so a killed job blocks nobody for long."""
+    """Who works on a project; lapses when its owner stops renewing it, so a killed job blocks nobody for long. By the
+    database's clock: those of machines differ."""
 
     __tablename__ = "leases"
     project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str]
     expires_at: Mapped[float]
+
+
+class Secret(Base):
+    """What the processes of one installation share, by its name."""
+
+    __tablename__ = "secrets"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
 
 
 class Task(Base):
@@ -115,8 +144,17 @@ class Annotation(Base):
 class Store:
     """All reads and writes of the database, each in its own transaction."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+    def __init__(self, url: str, patience: float = 10.0) -> None:
+        """`patience`: seconds to wait for another writer of SQLite."""
+        self.engine = _engine(url, patience)
+        self._writing = self.engine.execution_options(weakhar_writes=True)
+        self._one_writer = threading.Lock()
+        sqlite = self.engine.dialect.name == "sqlite"
+        self._clock = text(
+            "SELECT (julianday('now') - 2440587.5) * 86400"
+            if sqlite
+            else "SELECT extract(epoch FROM clock_timestamp())"
+        )
 
     # --- projects
 
@@ -160,6 +198,16 @@ class Store:
 
         self._write(write)
 
+    def set_meaning(self, project_id: int, choice: str, means: str) -> None:
+        """Say what a choice means: a class, or NO_CLASS."""
+
+        def write(session: Session) -> None:
+            project = session.get(Project, project_id, with_for_update=True)
+            if project is not None:
+                project.meanings = json.dumps({**json.loads(project.meanings), choice: means}, ensure_ascii=False)
+
+        self._write(write)
+
     def delete_project(self, project_id: int) -> None:
         """Forget a project that Label Studio deleted; its files stay."""
 
@@ -186,16 +234,73 @@ class Store:
                 job.state == QUEUED or (job.state == RUNNING and self._leased(session, project_id))
             ):
                 return False
-            session.merge(Job(project_id=project_id, state=QUEUED, step="", message="", changed_at=time.time()))
+            fresh = {"step": "", "message": "", "deaths": 0, "cancelled": False, "done": 0.0, "total": 0.0}
+            session.merge(Job(project_id=project_id, state=QUEUED, changed_at=time.time(), **fresh))
             return True
 
         return self._write(write)
 
-    def set_job(self, project_id: int, state: str, **fields: Any) -> None:
-        """Record a job's state and progress."""
-        self._write(
-            lambda session: session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields))
-        )
+    def set_job(self, project_id: int, state: str, **fields: Any) -> bool:
+        """Record a job's state and progress; True if somebody wants it to end."""
+
+        def write(session: Session) -> bool:
+            job = session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields))
+            return bool(job.cancelled)
+
+        return self._write(write)
+
+    def cancel_job(self, project_id: int) -> bool:
+        """Ask that a job ends; one that nobody has begun ends at once. False if none is queued or running."""
+
+        def write(session: Session) -> bool:
+            job = session.get(Job, project_id, with_for_update=True)
+            if job is None or job.state not in (QUEUED, RUNNING):
+                return False
+            job.cancelled = True
+            if not self._leased(session, project_id):
+                job.state, job.message, job.step = CANCELLED, "", ""
+            return True
+
+        return self._write(write)
+
+    def note_death(self, project_id: int) -> Job | None:
+        """Note that a running job's process died; the job as it then is."""
+
+        def write(session: Session) -> Job | None:
+            job = session.get(Job, project_id, with_for_update=True)
+            if job is not None:
+                job.deaths += 1
+            return job
+
+        return self._write(write)
+
+    def ask_for_sync(self, project_id: int) -> bool:
+        """Note that a reconciliation is wanted; True if none was."""
+
+        def write(session: Session) -> bool:
+            project, now = session.get(Project, project_id, with_for_update=True), self._now(session)
+            if project is None:
+                return False
+            first = project.sync_first_asked is None or now - project.sync_first_asked > FORGOTTEN
+            project.sync_first_asked = now if first else project.sync_first_asked
+            project.sync_last_asked = now
+            return first
+
+        return self._write(write)
+
+    def begin_sync(self, project_id: int) -> bool:
+        """True if it is time for the reconciliation that was asked for: nobody asked for a moment, or waits long."""
+
+        def write(session: Session) -> bool:
+            project, now = session.get(Project, project_id, with_for_update=True), self._now(session)
+            if project is None or project.sync_first_asked is None or project.sync_last_asked is None:
+                return True
+            if now - project.sync_last_asked < QUIET and now - project.sync_first_asked < LONGEST_WAIT:
+                return False
+            project.sync_first_asked = project.sync_last_asked = None
+            return True
+
+        return self._write(write)
 
     def interrupted_jobs(self) -> list[int]:
         """Projects whose job is said to be queued or running though nobody works on it."""
@@ -209,9 +314,12 @@ class Store:
             return self._leased(session, project_id)
 
     @contextmanager
-    def lease(self, project_id: int, patience: float = 0.0) -> Iterator[None]:
-        """Hold the project for one worker; BusyError if another holds it, and goes on doing so for `patience` seconds.
-        Renewed in the background."""
+    def lease(self, project_id: int, patience: float = 0.0) -> Iterator[Callable[[], None]]:
+        """Hold the project for one worker; BusyError if another holds it, and does so for `patience` seconds.
+
+        Renewed in the background. Yields what is to be called before each write elsewhere: it raises LostError where
+        the lease lapsed, as after a stop of the machine, and another may be at work.
+        """
         owner, until = uuid4().hex, time.monotonic() + patience
         while not (taken := self._take_lease(project_id, owner)) and time.monotonic() < until:
             time.sleep(0.2)
@@ -222,14 +330,19 @@ class Store:
         def renew() -> None:
             while not released.wait(LEASE_SECONDS / 4):
                 try:
-                    self._take_lease(project_id, owner)
+                    if not self._renew_lease(project_id, owner):
+                        return  # the next check says so
                 except Exception:  # a busy or vanished database must not end the renewing
                     log.exception("project %s: the lease could not be renewed", project_id)
+
+        def check() -> None:
+            if not self._renew_lease(project_id, owner):
+                raise LostError(f"project {project_id}: this job stood still for too long, and another took over")
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
         try:
-            yield
+            yield check
         finally:
             released.set()
             thread.join()
@@ -238,18 +351,45 @@ class Store:
 
     def _take_lease(self, project_id: int, owner: str) -> bool:
         def write(session: Session) -> bool:
-            lease = session.get(Lease, project_id, with_for_update=True)
-            if lease is not None and lease.owner != owner and lease.expires_at > time.time():
+            lease, now = session.get(Lease, project_id, with_for_update=True), self._now(session)
+            if lease is not None and lease.owner != owner and lease.expires_at > now:
                 return False
-            session.merge(Lease(project_id=project_id, owner=owner, expires_at=time.time() + LEASE_SECONDS))
+            session.merge(Lease(project_id=project_id, owner=owner, expires_at=now + LEASE_SECONDS))
             return True
 
         return self._write(write)
 
-    @staticmethod
-    def _leased(session: Session, project_id: int) -> bool:
+    def _renew_lease(self, project_id: int, owner: str) -> bool:
+        """False where the lease lapsed: nobody knows what happened since."""
+
+        def write(session: Session) -> bool:
+            lease, now = session.get(Lease, project_id, with_for_update=True), self._now(session)
+            if lease is None or lease.owner != owner or lease.expires_at <= now:
+                return False
+            lease.expires_at = now + LEASE_SECONDS
+            return True
+
+        return self._write(write)
+
+    def _leased(self, session: Session, project_id: int) -> bool:
         lease = session.get(Lease, project_id)
-        return lease is not None and lease.expires_at > time.time()
+        return lease is not None and lease.expires_at > self._now(session)
+
+    def _now(self, session: Session) -> float:
+        """Seconds since 1970 by the database's clock."""
+        return float(session.execute(self._clock).scalar_one())
+
+    def secret(self, name: str) -> str:
+        """A random text that the processes of this installation share; made when it is first asked for."""
+
+        def write(session: Session) -> str:
+            known = session.get(Secret, name, with_for_update=True)
+            if known is None:
+                known = Secret(name=name, value=secrets.token_urlsafe(32))
+                session.add(known)
+            return known.value
+
+        return self._write(write)
 
     # --- tasks and annotations
 
@@ -317,40 +457,65 @@ class Store:
             return list(session.scalars(select(Task).where(Task.project_id == project_id).order_by(Task.id)))
 
     def _write(self, change: Callable[[Session], T]) -> T:
-        """Run `change` in a transaction; once more where two writers met on a new row."""
+        """Run `change` in a transaction that no other writer gets between; once more where two met on a new row.
+        LockedError where the database stays busy."""
         for attempt in range(5):
             try:
-                with Session(self.engine) as session, session.begin():
+                with self._one_writer, Session(self._writing, expire_on_commit=False) as session, session.begin():
                     return change(session)
-            except (IntegrityError, OperationalError) as error:
-                if attempt == 4 or (isinstance(error, OperationalError) and "locked" not in str(error)):
+            except IntegrityError:
+                if attempt == 4:
                     raise
                 time.sleep(0.02 * 2**attempt)
+            except OperationalError as error:
+                if "locked" in str(error):
+                    raise LockedError("the database is busy; nothing is lost: try again in a moment") from error
+                if "full" in str(error):
+                    raise DiskError("the disk of the database is full; free some space and run again") from error
+                raise
         raise AssertionError("unreachable")
 
 
-def open_store(url: str, folder: Path) -> Store:
-    """The store at `url`, its tables brought up to date; one process at a time, by a lock file in `folder`."""
+def open_store(url: str, folder: Path, patience: float = 10.0) -> Store:
+    """The store at `url`, its tables brought up to date; one process at a time, by a lock file in `folder`.
+
+    `patience` as of Store. ConfigError if it cannot be opened, or a newer version of weakhar made it.
+    """
     with locked(folder / "migrate.lock"):
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
         try:
             command.upgrade(config, "head")
+        except CommandError as error:
+            raise ConfigError(
+                f"{_without_password(url)}: was made by a newer version of weakhar than this ({error}); install that "
+                "version, or restore a backup of this one"
+            ) from None
         except OperationalError as error:
             reason = str(error.orig).splitlines()[0]
             raise ConfigError(f"WEAKHAR_DATABASE_URL: the database cannot be opened ({reason})") from None
-    return Store(url)
+    return Store(url, patience)
 
 
-def _engine(url: str) -> Engine:
+def _without_password(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _engine(url: str, patience: float) -> Engine:
     engine = create_engine(url, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # transactions are begun below, not by the driver at the first write
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA busy_timeout=10000")
+            connection.execute(f"PRAGMA busy_timeout={round(1000 * patience)}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            writes = connection.get_execution_options().get("weakhar_writes")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -8,6 +8,8 @@ understands what was `Given` by what choices mean (`Meanings`); `offers_of`, `cr
 
 from ml_backend.labelstudio.answers import (
     ACTIONS,
+    ANNOTATED,
+    DELETED,
     TASKS_DELETED,
     Snapshot,
     TaskAnswer,
@@ -15,6 +17,7 @@ from ml_backend.labelstudio.answers import (
     asks_for_sync,
     deleted_by_event,
     read_project,
+    seconds_of,
 )
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import (
@@ -40,6 +43,8 @@ from ml_backend.labelstudio.tasks import (
 
 __all__ = [
     "ACTIONS",
+    "ANNOTATED",
+    "DELETED",
     "MIXED",
     "NO_CLASS",
     "TASKS_DELETED",
@@ -64,4 +69,5 @@ __all__ = [
     "read_project",
     "refresh",
     "rename_clip",
+    "seconds_of",
 ]

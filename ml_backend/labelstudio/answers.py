@@ -90,7 +90,7 @@ def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> TaskAns
         task_id=int(task["id"] if isinstance(task, dict) else task),
         given=given,
         skipped=bool(annotation.get("was_cancelled")),
-        updated_at=_seconds(annotation.get("updated_at") or annotation.get("created_at")),
+        updated_at=seconds_of(annotation.get("updated_at") or annotation.get("created_at")),
         annotator=_user(annotation.get("completed_by")),
         seconds=annotation.get("lead_time"),
     )
@@ -113,5 +113,9 @@ def _user(completed_by: Any) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _seconds(timestamp: str | None) -> float:
-    return datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
+def seconds_of(timestamp: str | None) -> float:
+    """Seconds since 1970 of a stamp of Label Studio's; ValueError if it is none."""
+    try:
+        return datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
+    except OverflowError:
+        raise ValueError(f"'{timestamp}' is no time") from None

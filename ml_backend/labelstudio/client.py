@@ -1,6 +1,9 @@
 """The requests to Label Studio that we need. The SDK does authentication (legacy and personal access tokens)."""
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,19 @@ from label_studio_sdk.core.api_error import ApiError
 from ml_backend.errors import LabelStudioError
 
 PAGE = 100
+WAITS = (1, 2, 4, 8, 15, 30, *[60] * 60)
+"""Seconds between one try and the next while Label Studio is away: an hour in all."""
 TIMEOUT_SECONDS = 60
 TOKEN_REMEDY = "set LABEL_STUDIO_API_KEY to an access token of a user of the project (Account & Settings)"
+
+
+class AwayError(LabelStudioError):
+    """Label Studio, or a proxy in front of it, is away or busy, which may heal; retry_after: seconds that it asks
+    for."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Client:
@@ -26,6 +40,8 @@ class Client:
         if not token:
             raise LabelStudioError(f"LABEL_STUDIO_API_KEY: no access token for {url}; {TOKEN_REMEDY}")
         self.url = url.rstrip("/")
+        self._waiting: Callable[[str], None] | None = None
+        self._check: Callable[[], None] = lambda: None
         self._sdk = LabelStudio(base_url=self.url, api_key=token, timeout=TIMEOUT_SECONDS)
 
     def project(self, project_id: int) -> dict[str, Any]:
@@ -38,15 +54,18 @@ class Client:
         return f"{self.url}/projects/{project_id}/data?task={task_id}"
 
     def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
-        """All tasks with data, meta and annotations, page by page."""
-        page = 1
+        """All tasks with data, meta and annotations, in the order of their ids; those that are deleted meanwhile move
+        no other out of sight, since each page begins behind the last task that was read."""
+        last = 0
         while True:
-            params = {"project": project_id, "fields": "all", "page": page, "page_size": PAGE}
-            answer = self._request("GET", "api/tasks/", params=params)
-            yield from answer["tasks"]
-            if page * PAGE >= answer["total"]:
+            behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
+            query = {"filters": {"conjunction": "and", "items": [behind]}, "ordering": ["tasks:id"]}
+            params = {"project": project_id, "fields": "all", "page_size": PAGE, "query": json.dumps(query)}
+            page = self._request("GET", "api/tasks/", params=params)["tasks"]
+            yield from page
+            if len(page) < PAGE:
                 return
-            page += 1
+            last = max(task["id"] for task in page)
 
     def create_tasks(self, project_id: int, tasks: list[dict[str, Any]]) -> list[int]:
         """Import tasks (data, meta); returns their ids in the same order."""
@@ -88,25 +107,90 @@ class Client:
         """Change a webhook's headers or actions."""
         self._request("PATCH", f"api/webhooks/{webhook_id}/", json=fields)
 
+    def patient(self, waiting: Callable[[str], None]) -> "Client":
+        """The same client, which waits where Label Studio is away for a while, and says so each time."""
+        other = copy(self)
+        other._waiting = waiting
+        return other
+
+    def fenced(self, check: Callable[[], None]) -> "Client":
+        """The same client, which calls `check` before it changes anything."""
+        other = copy(self)
+        other._check = check
+        return other
+
     def _request(self, method: str, path: str, **body: Any) -> Any:
+        """What Label Studio answers. A request that may be repeated without harm is, for a patient client."""
+        waits = iter(WAITS if self._waiting is not None else ())
+        while True:
+            if method != "GET":
+                self._check()
+            try:
+                return self._request_once(method, path, **body)
+            except AwayError as error:
+                wait = None if method == "POST" else next(waits, None)
+                if wait is None:
+                    raise
+                self.wait(error, wait)
+
+    def wait(self, error: "AwayError", seconds: float) -> None:
+        """Wait until Label Studio may be back; raises `error` if this client is not to."""
+        if self._waiting is None:
+            raise error
+        self._waiting(f"waiting for Label Studio: {error}")
+        time.sleep(max(seconds, error.retry_after))
+
+    def _request_once(self, method: str, path: str, **body: Any) -> Any:
+        for part in body.get("files", {}).values():
+            part[1].seek(0)
         try:
-            # The generated methods parse every task into models that lack our meta; this is what they call.
-            response = self._sdk._client_wrapper.httpx_client.request(path, method=method, **body)
-        except (httpx.HTTPError, ApiError) as error:
+            # The generated methods parse every task into models that lack our meta; this is what they call. It must
+            # not repeat by itself: an import that was done, and whose answer was lost, would be done twice.
+            response = self._sdk._client_wrapper.httpx_client.request(
+                path, method=method, request_options={"max_retries": 0}, **body
+            )
+        except ApiError as error:  # from the exchange of a personal access token
+            raise LabelStudioError(f"Label Studio at {self.url} refuses the access token; {TOKEN_REMEDY}") from error
+        except httpx.HTTPError as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise LabelStudioError(
+            raise AwayError(
                 f"Label Studio at {self.url} cannot be reached ({reason}); is it running and LABEL_STUDIO_URL right? "
                 "Nothing is lost: run again"
             ) from None
-        if response.status_code in (401, 403):
-            raise LabelStudioError(f"Label Studio at {self.url} refuses the access token; {TOKEN_REMEDY}")
-        if response.status_code == 404 and "/projects/" in path:
+        return self._understood(method, path, response)
+
+    def _understood(self, method: str, path: str, response: httpx.Response) -> Any:
+        status, what = response.status_code, f"Label Studio at {self.url}"
+        if status in (401, 403):
+            raise LabelStudioError(f"{what} refuses the access token; {TOKEN_REMEDY}")
+        if status == 404 and "/projects/" in path:
+            raise LabelStudioError(f"{what} has no {path.split('api/')[-1]}; check the project's number")
+        if status == 413:
             raise LabelStudioError(
-                f"Label Studio at {self.url} has no {path.split('api/')[-1]}; check the project's number"
+                f"{what}: {method} {path} is too large for a proxy in front of it (413); raise the proxy's limit "
+                "(nginx: client_max_body_size 50m)"
             )
-        if response.status_code >= 400:
-            detail = " ".join(response.text.split())[:300]
+        detail = " ".join(response.text.split())[:300]
+        if _is_page(response):
+            detail = "a web page"  # of a proxy or a login: nothing of it is passed on
+        if status in (408, 429) or status >= 500:
+            after = response.headers.get("retry-after", "")
+            raise AwayError(
+                f"{what}: {method} {path} failed ({status}): {detail}; nothing is lost: run again",
+                float(after) if after.isdecimal() else 0.0,
+            )
+        if status >= 400:
+            raise LabelStudioError(f"{what}: {method} {path} failed ({status}): {detail}")
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
             raise LabelStudioError(
-                f"Label Studio at {self.url}: {method} {path} failed ({response.status_code}): {detail}"
-            )
-        return response.json() if response.content else None
+                f"{what} answers {method} {path} with {'a web page' if _is_page(response) else 'no JSON'}; is "
+                "LABEL_STUDIO_URL its address, and no login or proxy between?"
+            ) from None
+
+
+def _is_page(response: httpx.Response) -> bool:
+    return "html" in response.headers.get("content-type", "") or response.text.lstrip()[:1] == "<"

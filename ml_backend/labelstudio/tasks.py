@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_backend.files import safe_name
 from ml_backend.labels import ParticipantLabels
-from ml_backend.labelstudio.client import Client
+from ml_backend.labelstudio.client import WAITS, AwayError, Client
 from ml_backend.recordings import Stretch, cut_clip, stretch_of_key
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,16 @@ def place_of(participant: str, stretch: Stretch) -> Place:
 
 def clip_of_task(task: dict[str, Any]) -> tuple[str, str] | None:
     """(participant, clip key) of a task of ours, None for any other."""
-    meta = (task.get("meta") or {}).get(META_KEY)
-    if not isinstance(meta, dict) or "participant" not in meta or "clip" not in meta:
+    meta = task.get("meta")
+    meta = meta.get(META_KEY) if isinstance(meta, dict) else None
+    participant, key = (meta.get("participant"), meta.get("clip")) if isinstance(meta, dict) else (None, None)
+    if not isinstance(participant, str) or not isinstance(key, str):
         return None
-    return str(meta["participant"]), str(meta["clip"])
+    try:
+        stretch_of_key(key)
+    except ValueError:
+        return None
+    return participant, key
 
 
 def create_task(client: Client, project_id: int, offer: Offer, uploads: list[str], folder: Path) -> int:
@@ -104,9 +110,36 @@ def create_task(client: Client, project_id: int, offer: Offer, uploads: list[str
     if address is None:
         clip = folder / offer.upload_name
         cut_clip(offer.video, offer.start_seconds, offer.end_seconds, clip)
-        address = client.upload(project_id, clip, offer.upload_name)
+        address = _uploaded(client, project_id, clip, offer.upload_name)
         clip.unlink()
-    return client.create_tasks(project_id, [{"data": task_data(offer, address), "meta": task_meta(offer)}])[0]
+    return _created(client, project_id, offer, address)
+
+
+def _uploaded(client: Client, project_id: int, clip: Path, name: str) -> str:
+    """Upload a clip once: where the answer was lost, look whether it is there."""
+    for seconds in WAITS:
+        try:
+            return client.upload(project_id, clip, name)
+        except AwayError as error:
+            client.wait(error, seconds)
+            found = [path for path in client.uploads(project_id) if path.endswith(f"-{name}")]
+            if found:
+                return found[0]
+    return client.upload(project_id, clip, name)
+
+
+def _created(client: Client, project_id: int, offer: Offer, address: str) -> int:
+    """Create a clip's task once: where the answer was lost, look whether it is there."""
+    task = {"data": task_data(offer, address), "meta": task_meta(offer)}
+    for seconds in WAITS:
+        try:
+            return client.create_tasks(project_id, [task])[0]
+        except AwayError as error:
+            client.wait(error, seconds)
+            for other in client.tasks(project_id):
+                if (clip := clip_of_task(other)) and place_of(clip[0], stretch_of_key(clip[1])) == offer.place:
+                    return int(other["id"])
+    return client.create_tasks(project_id, [task])[0]
 
 
 def rename_clip(client: Client, task: dict[str, Any], participant: str, key: str) -> None:

@@ -115,9 +115,12 @@ def clip_key(stretch: Stretch) -> str:
 
 
 def stretch_of_key(key: str) -> Stretch:
-    """The stretch that a clip's key names."""
+    """The stretch that a clip's key names; ValueError if it names none."""
     rest, video = key, ""
     if VIDEO_KEY.fullmatch(key.rpartition("|")[2]):
         rest, _, video = key.rpartition("|")
     recording, start, end = rest.rsplit("|", 2)
-    return Stretch(recording, float(start), float(end), video)
+    stretch = Stretch(recording, float(start), float(end), video)
+    if not np.isfinite(stretch[1:3]).all():
+        raise ValueError(f"'{key}' is no clip's key")
+    return stretch

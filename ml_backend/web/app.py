@@ -1,10 +1,8 @@
 """The HTTP side: the protocol of a Label Studio ML backend, the status page and the export. Answers in milliseconds.
 
-With BASIC_AUTH_USER and BASIC_AUTH_PASS set every address but `/health` asks for them; Label Studio's webhook, which
-sends none, is let in by a secret header that the backend has put on it.
+Who is let in is in `doors.py`, what a request may hold in `bodies.py`.
 """
 
-import hmac
 import io
 import logging
 import zipfile
@@ -12,13 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from flask import Flask, Response, jsonify, render_template, request, send_file
+from flask import Flask, Response, jsonify, redirect, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.jobs import (
-    SECRET_HEADER,
     Jobs,
+    LockedError,
     Store,
     client_for,
     export_project,
@@ -28,23 +27,44 @@ from ml_backend.jobs import (
     reconcile,
     webhook_secret,
 )
-from ml_backend.labelstudio import parse_label_config
+from ml_backend.labelstudio import ANNOTATED, DELETED, NO_CLASS, parse_label_config, plain
 from ml_backend.settings import Settings
-from ml_backend.web.protocol import model_version, predictions, project_number, project_version, take_event
+from ml_backend.web import bodies, doors
+from ml_backend.web.protocol import model_version, predictions, project_version, take_event
 from ml_backend.web.report import project_report
 
 log = logging.getLogger(__name__)
+
+START_TRAINING = "START_TRAINING"
+PAGE = "../"
+"""The status page, as seen from a form's address, also under a proxy's sub-path."""
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+"""Pages load nothing, run nothing, and cannot be shown in another site's frame."""
 
 
 def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     """The WSGI application."""
     app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = bodies.MOST_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = bodies.MOST_BYTES
 
     @app.before_request
-    def authorise() -> Response | None:
-        if not settings.auth_required or request.endpoint == "health" or _authorised(settings):
-            return None
-        return Response("authorisation required\n", 401, {"WWW-Authenticate": 'Basic realm="weakhar"'})
+    def enter() -> Response | None:
+        if any(number > bodies.MOST for number in (request.view_args or {}).values() if isinstance(number, int)):
+            raise ConfigError(f"{request.path}: no project has that number")
+        if not all(bodies.is_plain_text(text) for pair in request.args.items(multi=True) for text in pair):
+            raise ConfigError(f"{request.path}: holds text with a zero byte, or that is no Unicode")
+        return doors.refusal(settings)
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+        return response
 
     @app.errorhandler(WeakHARError)
     def known_error(error: WeakHARError) -> tuple[Response, int]:
@@ -60,44 +80,52 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     @app.post("/setup")
     def setup() -> Response:
-        body = _body()
-        if not body.get("project"):  # label-studio-ml's clients may ask for the version alone
+        body = bodies.body_as(bodies.Setup)
+        if body.project is None:  # label-studio-ml's clients may ask for the version alone
             return jsonify(model_version=model_version(settings.parameters()))
-        project_id = _project_id(body["project"])
-        extra = extra_params(settings, body.get("extra_params"))
-        parse_label_config(body.get("schema") or "")
-        fields = {"label_config": body["schema"], "backend_url": request.host_url.rstrip("/")}
-        store.set_extra_params(project_id, extra)
+        extra = extra_params(settings, body.extra_params)
+        parse_label_config(body.label_config)
+        fields = {"label_config": body.label_config, "backend_url": request.host_url.rstrip("/")}
         if not settings.label_studio_url:
-            fields |= {"hostname": body.get("hostname") or "", "access_token": body.get("access_token") or ""}
-        store.save_project(project_id, **fields)
-        jobs.request_connect(project_id)
-        return jsonify(model_version=project_version(store, settings, store.project(project_id)))
+            fields |= _address(store, body)
+        store.save_project(body.project, **fields)
+        store.set_extra_params(body.project, extra)
+        jobs.request_connect(body.project)
+        return jsonify(model_version=project_version(store, settings, store.project(body.project)))
 
     @app.post("/predict")
     def predict() -> Response:
-        body = _body()
-        project_id = _project_id(body.get("project"))
-        return jsonify(results=predictions(store, settings, project_id, body.get("tasks") or []))
+        body = bodies.body_as(bodies.Predict)
+        return jsonify(results=predictions(store, settings, body.project, body.tasks))
 
     @app.post("/webhook")
-    def webhook() -> tuple[Response, int]:
-        body = _body()
-        project_id = _project_id((body.get("project") or {}).get("id"))
-        store.project(project_id)
-        return jsonify(take_event(store, jobs, project_id, body.get("action", ""), body)), 201
+    def webhook() -> tuple[AnyResponse, int]:
+        payload = bodies.json_body()
+        event = bodies.checked(bodies.Event, payload)
+        if settings.auth_required and not doors.has_password(settings):
+            expected = webhook_secret(store, event.project)
+            if not doors.has_secret(expected) or event.action == START_TRAINING:
+                return doors.unauthorised(), 401
+        store.project(event.project)
+        for annotation in _annotations(payload):
+            bodies.checked(bodies.Annotation if event.action == DELETED else bodies.Answered, annotation)
+        try:
+            return jsonify(take_event(store, jobs, event.project, event.action, payload)), 201
+        except LockedError:
+            jobs.request_sync(event.project)  # Label Studio does not send it again
+            raise
 
     @app.post("/train")
     def train() -> tuple[Response, int]:
-        project_id = _project_id(_body().get("project"))
+        project_id = _named(bodies.body_as(bodies.Project))
         store.project(project_id)
-        return jsonify(take_event(store, jobs, project_id, "START_TRAINING", {})), 201
+        return jsonify(take_event(store, jobs, project_id, START_TRAINING, {})), 201
 
     @app.route("/versions", methods=["GET", "POST"])
     def versions() -> Response:
-        body = request.get_json(silent=True) or {}
+        asked = bodies.body_as(bodies.Project).project if request.get_data() else None
         known = {project.id: project for project in store.projects()}
-        project = known.get(_project_id(body["project"])) if body.get("project") else None
+        project = known.get(asked) if asked is not None else None
         version = project_version(store, settings, project) if project else model_version(settings.parameters())
         return jsonify(versions=[version])
 
@@ -118,6 +146,28 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         table = project_thresholds(store, settings, project_id)
         reports = [project_report(store, settings, project)]
         return render_template("status.html", reports=reports, standalone=True, refresh=False, table=table)
+
+    @app.post("/cancel/<int:project_id>")
+    def cancel(project_id: int) -> AnyResponse:
+        """End the project's job; a form of the status page."""
+        _from_own_page()
+        store.project(project_id)
+        store.cancel_job(project_id)
+        return redirect(PAGE)
+
+    @app.post("/meanings/<int:project_id>")
+    def meanings(project_id: int) -> AnyResponse:
+        """Say what a choice means that is no class; a form of the status page."""
+        _from_own_page()
+        project = store.project(project_id)
+        choice, means = (plain(request.form.get(name, "")) for name in ("choice", "means"))
+        known = parse_label_config(project.label_config).classes.names
+        if not choice or not all(map(bodies.is_plain_text, (choice, means))):
+            raise ConfigError(f'{request.path}: field "choice" is missing')
+        if means not in (NO_CLASS, choice, *known):
+            raise ConfigError(f"{request.path}: '{means}' is no class; known are {', '.join(known)}")
+        store.set_meaning(project_id, choice, means)
+        return redirect(PAGE)
 
     @app.get("/thresholds/<int:project_id>")
     def thresholds(project_id: int) -> Response:
@@ -142,26 +192,35 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     return app
 
 
-def _authorised(settings: Settings) -> bool:
-    secret = request.headers.get(SECRET_HEADER)
-    if secret and request.endpoint == "webhook":
-        return hmac.compare_digest(secret.encode(), webhook_secret(settings).encode())
-    given = request.authorization
-    if given is None or given.type != "basic":
-        return False
-    user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
-    return user and hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
+def _from_own_page() -> None:
+    if not doors.from_own_page():
+        raise ConfigError(f"{request.path}: comes from another site's page; use the status page")
 
 
-def _body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise ConfigError(f"{request.path}: expected a JSON object as body")
-    return body
+def _named(body: bodies.Project) -> int:
+    if body.project is None:
+        raise ConfigError(f'{request.path}: field "project" must name a project')
+    return body.project
 
 
-def _project_id(project: Any) -> int:
-    try:
-        return project_number(project["id"] if isinstance(project, dict) else project)
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f'{request.path}: field "project" must name a project, got {project!r}') from None
+def _annotations(payload: dict[str, Any]) -> list[Any]:
+    """Label Studio sends one as `annotation`, several as `annotations`."""
+    if payload["action"] not in (*ANNOTATED, DELETED):
+        return []
+    several = payload.get("annotations")
+    found = several if isinstance(several, list) else [payload.get("annotation")]
+    if not found or found == [None]:
+        raise ConfigError(f'{request.path}: field "annotation" is missing')
+    return found
+
+
+def _address(store: Store, body: bodies.Setup) -> dict[str, str]:
+    """Where a project's Label Studio is, which whoever can reach us must not change."""
+    known = next((project.hostname for project in store.projects() if project.id == body.project), "")
+    hostname = (body.hostname or "").strip().rstrip("/")
+    if known and hostname and known.rstrip("/") != hostname:
+        raise ConfigError(
+            f"{request.path}: project {body.project} belongs to another Label Studio; if that moved, set "
+            "LABEL_STUDIO_URL"
+        )
+    return {"hostname": hostname or known, "access_token": (body.access_token or "").strip()}

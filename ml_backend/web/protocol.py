@@ -69,8 +69,9 @@ def take_event(store: Store, jobs: Jobs, project_id: int, event: str, payload: d
     if event == "PROJECT_DELETED":
         store.delete_project(project_id)
     elif event == "PROJECT_UPDATED":
-        config = (payload.get("project") or {}).get("label_config")
-        if config:
+        project = payload.get("project")
+        config = project.get("label_config") if isinstance(project, dict) else None
+        if config and isinstance(config, str):
             store.save_project(project_id, label_config=config)
     else:
         payload = {**payload, "action": event}

@@ -30,6 +30,17 @@ def upgrade() -> None:
             table.add_column(sa.Column(name, sa.String, nullable=False, server_default="{}"))
     with op.batch_alter_table("annotations") as table:
         table.add_column(sa.Column("given", sa.String, nullable=False, server_default="[]"))
+    with op.batch_alter_table("projects") as table:
+        for name in ("sync_first_asked", "sync_last_asked"):
+            table.add_column(sa.Column(name, sa.Float))
+    with op.batch_alter_table("jobs") as table:
+        table.add_column(sa.Column("deaths", sa.BigInteger, nullable=False, server_default="0"))
+        table.add_column(sa.Column("cancelled", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.create_table(
+        "secrets",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("value", sa.String, nullable=False),
+    )
     for project, number, choice in connection.execute(
         sa.text("SELECT project_id, id, choice FROM annotations WHERE choice IS NOT NULL")
     ).fetchall():
@@ -65,5 +76,9 @@ def downgrade() -> None:
         table.add_column(sa.Column("choice", sa.String))
         table.drop_column("given")
     with op.batch_alter_table("projects") as table:
-        for name in ("set_parameters", "meanings", "classes_seen"):
+        for name in ("set_parameters", "meanings", "classes_seen", "sync_first_asked", "sync_last_asked"):
             table.drop_column(name)
+    with op.batch_alter_table("jobs") as table:
+        table.drop_column("deaths")
+        table.drop_column("cancelled")
+    op.drop_table("secrets")
