@@ -1,6 +1,6 @@
-"""Gunicorn's entry: `gunicorn --bind :9090 ml_backend._wsgi:app`."""
+"""Gunicorn's entry: `gunicorn --config python:ml_backend.web.server ml_backend._wsgi:app`."""
 
-from ml_backend.jobs import runtime
+from ml_backend.jobs import WEB_PATIENCE, runtime
 from ml_backend.web import create_app
 
-app = create_app(*runtime())
+app = create_app(*runtime(WEB_PATIENCE))

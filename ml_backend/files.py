@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
@@ -26,6 +26,22 @@ def check_present(path: Path) -> None:
         raise RecordingError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
+
+
+def private_folder(folder: Path) -> None:
+    """A folder that nobody else on the machine may look into: tokens and pictures of people lie there."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(PermissionError):  # another user's, which they shared with us
+        folder.chmod(0o700)
+
+
+def private_file(path: Path) -> None:
+    """A file that nobody else on the machine may read; made if it is missing."""
+    private_folder(path.parent) if not path.parent.is_dir() else None
+    path.touch(mode=0o600)
+    with suppress(PermissionError):
+        path.chmod(0o600)
 
 
 @contextmanager

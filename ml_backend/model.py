@@ -6,7 +6,7 @@ What setup, predict and fit mean is in `web/protocol.py`.
 
 from typing import Any
 
-from ml_backend.jobs import Jobs, Store, project_parameters, runtime
+from ml_backend.jobs import WEB_PATIENCE, Jobs, Store, project_parameters, runtime
 from ml_backend.settings import Settings
 from ml_backend.web import model_version, predictions, project_number, take_event
 
@@ -34,7 +34,7 @@ class WeakHAR(_Base):
 
     @property
     def _parts(self) -> tuple[Settings, Store, Jobs]:
-        return runtime()
+        return runtime(WEB_PATIENCE)
 
     def setup(self) -> None:
         """Called by label-studio-ml when the model is made: set the version that Label Studio shows."""

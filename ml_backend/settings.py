@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml_backend.errors import ConfigError
@@ -133,6 +142,9 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, validation_alias=_names("WORKERS"), description="Web processes")
     threads: int = Field(8, ge=1, validation_alias=_names("THREADS"), description="Threads a web process")
     data_dir: Path = Field(Path("."), description="Folder under which projects name their dataset")
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Further folders, joined by `:`, in which files of recordings may lie"
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in MODEL_DIR")
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
     sync_minutes: int = Field(5, ge=1, le=60, description="Read annotations back from Label Studio this often")
@@ -168,10 +180,27 @@ class Settings(BaseSettings):
             raise ValueError(f"BASIC_AUTH_{given} is set and BASIC_AUTH_{missing} is not; set both, or none")
         return self
 
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
     @field_validator("model_dir", "data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    _confined: bool = PrivateAttr(False)
+
+    def confine(self) -> "Settings":
+        """For a server, which others tell what to read: only what lies in its folders."""
+        self._confined = True
+        return self
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders in which files of recordings must lie; none for a person at a shell, who may read what they may."""
+        return (self.data_dir, *self.data_roots) if self._confined else ()
 
     @property
     def database(self) -> str:

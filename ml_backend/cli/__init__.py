@@ -11,6 +11,7 @@ from ml_backend.cli.data import align, check, ingest, predict, sample
 from ml_backend.cli.paper import rehearse, reproduce
 from ml_backend.cli.project import export, run, sync
 from ml_backend.cli.server import demo, serve, worker
+from ml_backend.cli.upkeep import backup, cancel, forget, meaning, restore
 from ml_backend.errors import WeakHARError
 from training.cli import evaluate, onnx, run_command, train
 from training.errors import TrainingError
@@ -46,6 +47,11 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     run,
     sync,
     export,
+    cancel,
+    meaning,
+    forget,
+    backup,
+    restore,
     serve,
     worker,
     demo,

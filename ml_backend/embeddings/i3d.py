@@ -173,7 +173,9 @@ def load_stream(backbone: str, stream: str, source: str, weights: Weights) -> I3
         else:
             # Downloaded to a temporary name and renamed: what is half there is not used.
             name = f"weakhar-i3d-{sha256(url.encode()).hexdigest()[:16]}.pt"
-            published = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, file_name=name)
+            published = torch.hub.load_state_dict_from_url(
+                url, map_location="cpu", progress=False, file_name=name, weights_only=True
+            )
         return from_state(published, stream)
     except Exception as error:
         raise weights_error(backbone, error, local or source or None, f"{URL.format(stream)} as {file}") from error

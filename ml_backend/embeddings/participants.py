@@ -22,7 +22,8 @@ Progress = Callable[[str, float, float], None]
 
 def embedders(settings: Settings, parameters: Parameters) -> list[Embedder]:
     """One for each backbone whose vectors are concatenated; loaded when the first vector must be made."""
-    weights = Weights(settings.weights, settings.i3d_rgb, settings.i3d_flow)
+    known = settings.model_dir / "weights.json"
+    weights = Weights(settings.weights, settings.i3d_rgb, settings.i3d_flow, known)
     return [_embedder(settings, parameters, weights, part) for part in parts_of(parameters.backbone)]
 
 

@@ -4,6 +4,7 @@ A name is a backbone (`clip`), one of an open family (`timm:vit_base_patch16_224
 (`clip+raft`), whose vectors are concatenated.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +14,7 @@ from pathlib import Path
 from ml_backend.embeddings.backbone import Backbone
 from ml_backend.embeddings.device import Precision
 from ml_backend.errors import ConfigError
-from ml_backend.files import content_key
+from ml_backend.files import content_key, locked, written_atomically
 
 BACKBONES = {
     "efficientnet_lite0": "efficientnet_lite0:load",
@@ -23,9 +24,13 @@ BACKBONES = {
     "raft": "raft:load",
     "raft_v2": "raft:load_v2",
 }
-RECIPES = {"clip": 2, "i3d": 2, "raft": 2}
-"""What a backbone does to a video, where that has changed: vectors that an earlier version made are not taken for
-those of this one. 2: crops and flow as the paper's vectors were made."""
+RECIPES = {
+    **{"efficientnet_lite0": 1, "clip": 2, "dinov2": 1, "i3d": 2, "raft": 2, "raft_v2": 1},
+    **{"open_clip": 1, "timm": 1, "hf": 1},
+}
+"""Version of what each backbone, or family, does to a video: it is to be raised with each change of that, so that
+vectors which an earlier version made are not taken for those of this one. A test says when the code was changed and
+the version was not. 2: crops and flow as the paper's vectors were made."""
 FAMILIES = {
     "open_clip": ("clip:load_any", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
     "timm": ("timm_models:load", "timm:vit_base_patch14_dinov2.lvd142m"),
@@ -38,11 +43,13 @@ PAPER_ORDER = {"dinov2+raft": ("raft", "dinov2")}
 
 @dataclass(frozen=True)
 class Weights:
-    """Where weights come from before a hub is asked: files in `folder`; I3D's from a file or URL of its own."""
+    """Where weights come from before a hub is asked: files in `folder`; I3D's from a file or URL of its own. known:
+    the file in which their hashes are written down."""
 
     folder: Path | None = None
     i3d_rgb: str = ""
     i3d_flow: str = ""
+    known: Path | None = None
 
     def find(self, name: str) -> Path | None:
         """A file or folder of that name in the folder of weights."""
@@ -57,7 +64,8 @@ class Weights:
         contents = [content_key(file) for path in found for file in _files(path)]
         if given:
             contents.append(content_key(Path(given)) if Path(given).is_file() else given)
-        recipe = f"r{RECIPES[backbone]}" if backbone in RECIPES else ""
+        version = RECIPES[backbone.partition(":")[0]]
+        recipe = f"r{version}" if version > 1 else ""  # the first ones were not written down
         own = sha256(" ".join(contents).encode()).hexdigest()[:8] if contents else ""
         return "-".join(part for part in (recipe, own) if part)
 
@@ -111,7 +119,39 @@ def load_backbone(name: str, weights: Weights = Weights(), precision: Precision 
     loader: Callable[[str, Weights, Precision], Backbone] = getattr(
         import_module(f"ml_backend.embeddings.{module}"), function
     )
-    return loader(member, weights, precision)
+    backbone = loader(member, weights, precision)
+    if weights.known is not None:
+        _check_known(weights.known, f"{name} {weights.key(name)} {precision}".strip(), name, backbone)
+    return backbone
+
+
+def _check_known(file: Path, key: str, name: str, backbone: Backbone) -> None:
+    """Write down the hash of weights at their first use; ConfigError where they are others later, as when a hub
+    changed them: their vectors would be taken for those of the first ones."""
+    found = weights_hash(backbone)
+    with locked(file.with_suffix(".lock")):
+        known = json.loads(file.read_text()) if file.is_file() else {}
+        if known.setdefault(key, found) != found:
+            raise ConfigError(
+                f"backbone {name}: its weights are not those that were used before ({file} has their hash); restore "
+                "those, or name these in WEAKHAR_WEIGHTS, which makes vectors of their own"
+            )
+        with written_atomically(file) as temporary:
+            temporary.write_text(json.dumps(known, indent=1))
+
+
+def weights_hash(backbone: Backbone) -> str:
+    """SHA-256 over all weights of the networks that a backbone holds, the first 32 hex digits."""
+    import torch
+
+    digest, seen = sha256(), set[int]()
+    for name, part in sorted(vars(backbone).items()):
+        if isinstance(part, torch.nn.Module) and id(part) not in seen:
+            seen.add(id(part))
+            for key, value in part.state_dict().items():
+                digest.update(f"{name}.{key} {tuple(value.shape)}".encode())
+                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def weights_error(backbone: str, error: Exception, local: Path | str | None, remedy: str) -> ConfigError:

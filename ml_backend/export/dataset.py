@@ -110,6 +110,28 @@ def write_export(
     return description
 
 
+def forget_in_export(folder: Path, participant: str) -> bool:
+    """Remove a participant from an export for good; True if they were in it."""
+    file = folder / "dataset.json"
+    description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    theirs = description["participants"].pop(participant, None)
+    if theirs is None:
+        return False
+    for name in ("answers_not_understood", "answers_to_pictures_that_are_gone"):
+        description[name] = [line for line in description.get(name, []) if f"({participant}/" not in line]
+    clips = pa.parquet.read_table(folder / CLIPS_FILE) if (folder / CLIPS_FILE).is_file() else None
+    if clips is not None:
+        kept = clips.filter(pa.compute.not_equal(clips["participant"], participant))
+        with written_atomically(folder / CLIPS_FILE) as temporary:
+            pa.parquet.write_table(kept, temporary)
+    with written_atomically(file) as temporary:
+        temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+    if (folder / README_FILE).is_file():
+        (folder / README_FILE).write_text(readme(description), encoding="utf-8")
+    (folder / theirs["file"]).unlink(missing_ok=True)
+    return True
+
+
 def threshold_table(
     everything: list[ParticipantLabels],
     recordings: Mapping[str, Recording],

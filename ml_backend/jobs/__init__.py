@@ -7,7 +7,8 @@ and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
 `project_status`, `export_project`, `project_thresholds`, `project_ties`, `project_parameters`, `client_for` for one
 project; `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
-`check_study` and `usable_recordings` for what a user gives."""
+`check_study` and `usable_recordings` for what a user gives; `forget_participant`, `forget_project`, `back_up` and
+`restore` for all that is kept."""
 
 from ml_backend.jobs.answers import GivenAnswers, Unused, project_config
 from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
@@ -26,7 +27,7 @@ from ml_backend.jobs.projects import (
 )
 from ml_backend.jobs.queue import SECRET_HEADER, Jobs, webhook_secret
 from ml_backend.jobs.reconciliation import apply_webhook, reconcile
-from ml_backend.jobs.runtime import runtime
+from ml_backend.jobs.runtime import WEB_PATIENCE, runtime
 from ml_backend.jobs.store import (
     DONE,
     FAILED,
@@ -40,6 +41,7 @@ from ml_backend.jobs.store import (
     project_overrides,
     set_by_hand,
 )
+from ml_backend.jobs.upkeep import back_up, forget_participant, forget_project, restore
 
 __all__ = [
     "DONE",
@@ -47,6 +49,7 @@ __all__ = [
     "QUEUED",
     "RUNNING",
     "SECRET_HEADER",
+    "WEB_PATIENCE",
     "BusyError",
     "GivenAnswers",
     "Jobs",
@@ -55,6 +58,7 @@ __all__ = [
     "Store",
     "Unused",
     "apply_webhook",
+    "back_up",
     "check_study",
     "checked_parameters",
     "client_for",
@@ -62,6 +66,8 @@ __all__ = [
     "embed_and_cluster",
     "export_project",
     "extra_params",
+    "forget_participant",
+    "forget_project",
     "open_store",
     "parameters_in_force",
     "project_answers",
@@ -73,6 +79,7 @@ __all__ = [
     "project_thresholds",
     "project_ties",
     "reconcile",
+    "restore",
     "run_project",
     "runtime",
     "set_by_hand",

@@ -1,5 +1,6 @@
 """What a user gives, checked by the rooms that own it: a project's parameters, and the recordings of a study."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,21 @@ def extra_params(settings: Settings, given: Any) -> dict[str, Any]:
 
 
 def check_study(
-    root: Path, parameters: Parameters, deep: bool = False
+    root: Path, parameters: Parameters, deep: bool = False, roots: Sequence[Path] = ()
 ) -> tuple[list[CheckedRecording], list[Problem]]:
     """All recordings under `root` and every problem with them, also those that only show when they are clustered."""
-    checked, problems = recordings.check_dataset(root, parameters, deep)
+    checked, problems = recordings.check_dataset(root, parameters, deep, roots)
     return checked, problems + clusters.capped_components(parameters, checked)
 
 
-def usable_recordings(root: Path, parameters: Parameters) -> tuple[list[CheckedRecording], list[Problem]]:
+def usable_recordings(
+    root: Path, parameters: Parameters, roots: Sequence[Path] = ()
+) -> tuple[list[CheckedRecording], list[Problem]]:
     """The recordings that can be used, and all problems: those that are errors say what is left out.
 
     RecordingError with the first problem if nothing can be used; with `strict` if any is an error.
     """
-    checked, problems = check_study(root, parameters)
+    checked, problems = check_study(root, parameters, roots=roots)
     errors = [problem for problem in problems if problem.error]
     left_out = {problem.recording for problem in errors}
     usable = [result for result in checked if str(result.recording) not in left_out]

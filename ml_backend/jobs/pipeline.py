@@ -3,6 +3,7 @@
 The only place where all rooms meet. A killed job, run again, goes on where it stopped.
 """
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -45,7 +46,7 @@ from ml_backend.labelstudio import (
     refresh,
     rename_clip,
 )
-from ml_backend.recordings import CheckedRecording, clip_key, stretch_of_key
+from ml_backend.recordings import CheckedRecording, Problem, clip_key, stretch_of_key
 from ml_backend.settings import Parameters, Settings
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,9 @@ def run_project(
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
         parse_label_config(client.project(project_id)["label_config"])
-        checked, problems = usable_recordings(root, parameters)
+        checked, problems = usable_recordings(root, parameters, settings.roots)
+        checked, withdrawn = _without_withdrawn(checked, json.loads(store.project(project_id).withdrawn))
+        problems += withdrawn
         for problem in problems:
             log.warning("project %s: %s", project_id, problem.message)
         store.save_project(project_id, dataset=str(root.absolute()))
@@ -139,6 +142,20 @@ def embed_and_cluster(
         for number, _ in enumerate(run(partial(_cluster, parameters, parts), missing), start=1):
             progress("clustering participants", number, len(missing))
     list_participants(folder, {*kept, *(result.recording.participant for result in checked)})
+
+
+def _without_withdrawn(
+    checked: list[CheckedRecording], withdrawn: Collection[str]
+) -> tuple[list[CheckedRecording], list[Problem]]:
+    """The recordings of those who did not withdraw; and, as left out, those of the others, whatever they are
+    called."""
+    gone = {
+        str(result.recording)
+        for result in checked
+        if withdrawn and {result.recording.participant, content_key(result.recording.video)} & set(withdrawn)
+    }
+    kept = [result for result in checked if str(result.recording) not in gone]
+    return kept, [Problem(f"{name}: withdrew and was forgotten; remove the recording") for name in sorted(gone)]
 
 
 def adopt_tasks(

@@ -47,6 +47,7 @@ EXPORTED_PARAMETERS = (
     "paper_exact",
 )
 
+EXPORTS = "exports.json"
 PROJECTS_REMEMBERED = 4
 HELD_AT_ONCE = 200
 """Participants whose clusters are kept in memory while a project's labels are made; of more, they are read twice."""
@@ -87,6 +88,25 @@ def parameters_in_force(settings: Settings, project: Project) -> list[tuple[str,
 def clusters_folder(settings: Settings, project_id: int) -> Path:
     """Where a project's clusters lie."""
     return settings.model_dir / "projects" / str(project_id)
+
+
+def exports_folder(settings: Settings, project_id: int) -> Path:
+    """Where the server keeps what it exported of a project."""
+    return settings.model_dir / "exports" / str(project_id)
+
+
+def exports_of(settings: Settings, project_id: int) -> list[Path]:
+    """Folders into which a project was exported, those that are still there."""
+    listing = clusters_folder(settings, project_id) / EXPORTS
+    known = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
+    return [Path(path) for path in known if (Path(path) / "dataset.json").is_file()]
+
+
+def _note_export(settings: Settings, project_id: int, target: Path) -> None:
+    """Remember a folder that was exported into, for participants who want to be forgotten."""
+    known = {*map(str, exports_of(settings, project_id)), str(target.absolute())}
+    with written_atomically(clusters_folder(settings, project_id) / EXPORTS) as temporary:
+        temporary.write_text(json.dumps(sorted(known), ensure_ascii=False), encoding="utf-8")
 
 
 def project_labels(
@@ -174,7 +194,7 @@ def project_ties(store: Store, settings: Settings, project_id: int) -> list[Unus
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:
     """The recordings that lie in the project's dataset folder now, by participant/name."""
     project = store.project(project_id)
-    found, _ = find_recordings(Path(project.dataset), project_parameters(settings, project))
+    found, _ = find_recordings(Path(project.dataset), project_parameters(settings, project), settings.roots)
     return {str(recording): recording for recording in found}
 
 
@@ -200,7 +220,7 @@ def export_project(
     described["answers_not_understood"] = [str(one) for one in given.not_understood]
     described["answers_to_pictures_that_are_gone"] = [str(one) for one in given.gone]
     described["warnings"] = warnings
-    return write_export(
+    description = write_export(
         _labels_to_export(store, settings, project_id),
         project_recordings(store, settings, project_id),
         project_config(project).classes.names,
@@ -209,6 +229,8 @@ def export_project(
         target,
         file_format,
     )
+    _note_export(settings, project_id, target)
+    return description
 
 
 def project_thresholds(store: Store, settings: Settings, project_id: int) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from huey import Huey, RedisHuey, SqliteHuey, crontab
 from huey.serializer import SignedSerializer
 
 from ml_backend.errors import WeakHARError
+from ml_backend.files import private_file
 from ml_backend.jobs.pipeline import run_project, sync_project
 from ml_backend.jobs.projects import client_for
 from ml_backend.jobs.store import (
@@ -25,6 +26,7 @@ from ml_backend.jobs.store import (
     RUNNING,
     BusyError,
     Store,
+    webhook_name,
 )
 from ml_backend.labelstudio import ACTIONS
 from ml_backend.settings import Settings
@@ -49,7 +51,7 @@ class Jobs:
         if settings.redis_url:
             self.huey: Huey = RedisHuey("weakhar", url=settings.redis_url, serializer=signed)
         else:
-            settings.model_dir.mkdir(parents=True, exist_ok=True)
+            private_file(settings.model_dir / "queue.db")
             self.huey = SqliteHuey("weakhar", filename=str(settings.model_dir / "queue.db"), serializer=signed)
         self._run = self.huey.task(name="run")(self.run)
         self._sync = self.huey.task(name="sync")(self.sync)
@@ -208,7 +210,7 @@ class StoredProgress:
 
 def webhook_secret(store: Store, project_id: int) -> str:
     """The header's value by which a project's webhook is let in, for that project alone."""
-    return store.secret(f"webhook-{project_id}")
+    return store.secret(webhook_name(project_id))
 
 
 def _as_compared(value: Any) -> Any:

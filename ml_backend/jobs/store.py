@@ -9,7 +9,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,13 +18,25 @@ from uuid import uuid4
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import BigInteger, Engine, create_engine, delete, event, make_url, select, text
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    MetaData,
+    create_engine,
+    delete,
+    event,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ml_backend.errors import ConfigError, WeakHARError
-from ml_backend.files import DiskError, locked
+from ml_backend.files import DiskError, locked, private_file
 from ml_backend.labelstudio import TaskAnswer
+from ml_backend.recordings import stretch_of_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,7 +73,7 @@ class Base(DeclarativeBase):
 class Project(Base):
     """A Label Studio project that is connected. As JSON: `parameters`, its Extra params; `set_parameters`, what
     `weakhar run --set` set; `meanings`, what choices mean that are not what they are called; `classes_seen`, the
-    classes there were, and those that came later."""
+    classes there were, and those that came later; `withdrawn`, participants who are not to be read again."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -71,6 +83,7 @@ class Project(Base):
     set_parameters: Mapped[str] = mapped_column(default="{}")
     meanings: Mapped[str] = mapped_column(default="{}")
     classes_seen: Mapped[str] = mapped_column(default="{}")
+    withdrawn: Mapped[str] = mapped_column(default="[]")
     dataset: Mapped[str] = mapped_column(default="")
     hostname: Mapped[str] = mapped_column(default="")
     access_token: Mapped[str] = mapped_column(default="")
@@ -208,6 +221,40 @@ class Store:
 
         self._write(write)
 
+    def withdraw(self, project_id: int, participant: str, videos: Collection[str]) -> None:
+        """Note that a participant, and videos by their content, are not to be read again."""
+
+        def write(session: Session) -> None:
+            project = session.get(Project, project_id, with_for_update=True)
+            if project is not None:
+                names = {*json.loads(project.withdrawn), participant, *videos}
+                project.withdrawn = json.dumps(sorted(names), ensure_ascii=False)
+
+        self._write(write)
+
+    def forget_tasks(self, project_id: int, participant: str, videos: Collection[str]) -> None:
+        """Remove what is known of a participant's tasks, and of those about `videos`, and of their answers."""
+
+        def write(session: Session) -> None:
+            for task in session.scalars(select(Task).where(Task.project_id == project_id)).all():
+                if task.participant == participant or stretch_of_key(task.clip).video in videos:
+                    theirs = (Annotation.project_id == project_id, Annotation.task_id == task.id)
+                    session.execute(delete(Annotation).where(*theirs))
+                    session.delete(task)
+
+        self._write(write)
+
+    def dump(self) -> dict[str, Any]:
+        """All rows of all tables, and the version of their layout."""
+        with self.engine.connect() as connection:
+            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+            rows = {
+                table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+                for table in Base.metadata.sorted_tables
+                if table.name != Lease.__tablename__
+            }
+        return {"version": version, "rows": rows}
+
     def delete_project(self, project_id: int) -> None:
         """Forget a project that Label Studio deleted; its files stay."""
 
@@ -215,6 +262,7 @@ class Store:
             for table in (Annotation, Task, Job):
                 session.execute(delete(table).where(table.project_id == project_id))
             session.execute(delete(Project).where(Project.id == project_id))
+            session.execute(delete(Secret).where(Secret.name == webhook_name(project_id)))
 
         self._write(write)
 
@@ -482,11 +530,10 @@ def open_store(url: str, folder: Path, patience: float = 10.0) -> Store:
     `patience` as of Store. ConfigError if it cannot be opened, or a newer version of weakhar made it.
     """
     with locked(folder / "migrate.lock"):
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        if (file := make_url(url).database) and url.startswith("sqlite"):
+            private_file(Path(file))
         try:
-            command.upgrade(config, "head")
+            command.upgrade(_migrations(url), "head")
         except CommandError as error:
             raise ConfigError(
                 f"{_without_password(url)}: was made by a newer version of weakhar than this ({error}); install that "
@@ -496,6 +543,44 @@ def open_store(url: str, folder: Path, patience: float = 10.0) -> Store:
             reason = str(error.orig).splitlines()[0]
             raise ConfigError(f"WEAKHAR_DATABASE_URL: the database cannot be opened ({reason})") from None
     return Store(url, patience)
+
+
+def create_store(url: str, folder: Path, dumped: dict[str, Any]) -> None:
+    """A store with the rows that `Store.dump` gave, also where an older version did; ConfigError if a store is there
+    already, or a newer version dumped it."""
+    with locked(folder / "migrate.lock"):
+        if (file := make_url(url).database) and url.startswith("sqlite"):
+            private_file(Path(file))
+        engine = create_engine(url)
+        try:
+            if inspect(engine).has_table("projects"):
+                raise ConfigError(f"{_without_password(url)}: holds a store already; name an empty database")
+            try:
+                command.upgrade(_migrations(url), dumped["version"])
+            except CommandError:
+                raise ConfigError(
+                    f"the backup was made by a newer version of weakhar (layout {dumped['version']}); install that"
+                ) from None
+            tables = MetaData()
+            tables.reflect(engine)
+            with engine.begin() as connection:
+                for name, rows in dumped["rows"].items():
+                    if rows:
+                        connection.execute(tables.tables[name].insert(), rows)
+        finally:
+            engine.dispose()
+
+
+def _migrations(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def webhook_name(project_id: int) -> str:
+    """What the secret of a project's webhook is called."""
+    return f"webhook-{project_id}"
 
 
 def _without_password(url: str) -> str:

@@ -39,6 +39,7 @@ from ml_backend.labelstudio.tasks import (
     place_of,
     refresh,
     rename_clip,
+    upload_name,
 )
 
 __all__ = [
@@ -70,4 +71,5 @@ __all__ = [
     "refresh",
     "rename_clip",
     "seconds_of",
+    "upload_name",
 ]

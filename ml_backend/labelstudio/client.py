@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,17 @@ class Client:
         """Addresses of all files uploaded to the project."""
         answer = self._request("GET", f"api/projects/{project_id}/file-uploads", params={"all": "true"})
         return [f"/data/{entry['file']}" for entry in answer]
+
+    def upload_names(self, project_id: int) -> list[tuple[int, str]]:
+        """(number, name) of all files uploaded to the project."""
+        answer = self._request("GET", f"api/projects/{project_id}/file-uploads", params={"all": "true"})
+        return [(int(entry["id"]), str(entry["file"]).rpartition("/")[2]) for entry in answer]
+
+    def delete_uploads(self, project_id: int, numbers: Sequence[int]) -> None:
+        """Remove uploaded files."""
+        for begin in range(0, len(numbers), PAGE):
+            body = {"file_upload_ids": list(numbers[begin : begin + PAGE])}
+            self._request("DELETE", f"api/projects/{project_id}/file-uploads", json=body)
 
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         """The project's webhooks."""

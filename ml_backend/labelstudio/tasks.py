@@ -43,7 +43,12 @@ class Offer:
     @property
     def upload_name(self) -> str:
         """The uploaded file's name; the same clip has the same name, so that an interrupted job finds it again."""
-        return f"{safe_name(f'{self.participant}|{self.key}')}.mp4"
+        return upload_name(self.participant, self.key)
+
+
+def upload_name(participant: str, key: str) -> str:
+    """What the file of a participant's clip is called in Label Studio."""
+    return f"{safe_name(f'{participant}|{key}')}.mp4"
 
 
 def offers_of(

@@ -1,6 +1,7 @@
 """Every check of a user's recordings that can be made before heavy work: what is wrong, named file by file."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,11 +34,11 @@ class CheckedRecording:
 
 
 def check_dataset(
-    root: Path, parameters: Parameters, deep: bool = False
+    root: Path, parameters: Parameters, deep: bool = False, roots: Sequence[Path] = ()
 ) -> tuple[list[CheckedRecording], list[Problem]]:
     """Read every video's header and every IMU; collects all problems instead of stopping at the first. With `deep`
-    every video is decoded as a whole."""
-    recordings, problems = find_recordings(root, parameters)
+    every video is decoded as a whole; with `roots` only what lies in these folders is read."""
+    recordings, problems = find_recordings(root, parameters, roots)
     checked = []
     for recording in recordings:
         result, found = _check_recording(recording, parameters)

@@ -65,7 +65,7 @@ def gps_started(video: Path) -> float | None:
 
     The time a packet of telemetry states, less where the packet lies in the video: the median over all packets.
     """
-    with av.open(str(video)) as container:
+    with av.open(str(video), options={"protocol_whitelist": "file", "format_whitelist": "mov,mp4"}) as container:
         streams = container.streams.data
         stated = [
             time - float(packet.pts * packet.time_base)

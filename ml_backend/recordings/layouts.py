@@ -41,6 +41,8 @@ LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz")
 CHAPTER = re.compile(r"(?:G[HX](?P<chapter>\d{2})|GP(?P<old>\d{2})|GOPR)(?P<number>\d{4})", re.IGNORECASE)
 LEAST_GAP, MOST_GAP = 2.0, 86_400.0
 """Seconds between the videos of one recording that are a gap."""
+DEEPEST_YAML = 20
+OUTSIDE = "lies outside WEAKHAR_DATA_DIR, links followed; WEAKHAR_DATA_ROOTS may name further folders"
 SHOWN = 5
 """So many ignored files are named."""
 
@@ -184,13 +186,27 @@ def _in_words(problem: Any) -> str:
 
 
 class _TextLoader(yaml.SafeLoader):
-    """YAML whose scalars are all text, so that 010, no and 1e3 stay what is written; `<<` still merges."""
+    """YAML whose scalars are all text, so that 010, no and 1e3 stay what is written."""
 
-    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012 - PyYAML's own way
+    _depth = 0
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A few aliases of aliases would fill the memory, and depth the stack; a list of recordings needs neither."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write it out", problem_mark=mark)
+        self._depth += 1
+        if self._depth > DEEPEST_YAML:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=f"is nested deeper than {DEEPEST_YAML} levels", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """YAML itself would let the last of two equal keys win."""
-        keys = [key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"]
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise yaml.MarkedYAMLError(problem=f"'{twice[0]}' stands there twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
@@ -199,8 +215,11 @@ class _TextLoader(yaml.SafeLoader):
 Found = tuple[list[Recording], list[Problem]]
 
 
-def find_recordings(root: Path, parameters: Parameters) -> Found:
-    """All recordings under `root`, sorted by participant and name, and what is wrong with the listing."""
+def find_recordings(root: Path, parameters: Parameters, roots: Sequence[Path] = ()) -> Found:
+    """All recordings under `root`, sorted by participant and name, and what is wrong with the listing.
+
+    With `roots`, folders, only files that lie in one of them, links resolved, are read.
+    """
     if not root.is_dir():
         return [], [Problem(f"{root}: no such folder; name the folder that holds the recordings")]
     how = ImuFormat(
@@ -209,7 +228,7 @@ def find_recordings(root: Path, parameters: Parameters) -> Found:
         duplicate_stamps=parameters.duplicate_stamps,
     )
     if (root / "dataset.yaml").is_file():
-        recordings, problems = _from_manifest(root / "dataset.yaml", how)
+        recordings, problems = _from_manifest(root / "dataset.yaml", how, roots)
     elif (root / "video").is_dir():
         recordings, problems = _flat(root, how)
     else:
@@ -219,9 +238,29 @@ def find_recordings(root: Path, parameters: Parameters) -> Found:
             "ROOT/<participant>/<recording>.mp4 with a .csv beside it, ROOT/inertial + ROOT/video, or dataset.yaml"
         )
         problems.append(Problem(f"{root}: no recordings found; expected {expected}"))
+    recordings, outside = _inside(recordings, roots)
+    problems += outside
     recordings, clashes = _sharing(recordings)
     problems += clashes + _duplicates(recordings)
     return sorted(recordings, key=lambda r: (r.participant, r.name)), problems
+
+
+def _inside(recordings: list[Recording], roots: Sequence[Path]) -> Found:
+    """The recordings of which all files lie in one of `roots`, and the others as problems."""
+    kept, problems = [], []
+    for one in recordings:
+        files = [one.video, *(imu.path for imu in one.imus), *([one.vectors] if one.vectors else [])]
+        outside = [file for file in files if not is_inside(file, roots)]
+        if outside:
+            problems.append(Problem(f"{outside[0]}: {OUTSIDE}", recording=str(one)))
+        else:
+            kept.append(one)
+    return kept, problems
+
+
+def is_inside(path: Path, roots: Sequence[Path]) -> bool:
+    """True if a file lies in one of the folders, links resolved; or there are none."""
+    return not roots or any(path.resolve().is_relative_to(root.resolve()) for root in roots)
 
 
 def _by_participant(root: Path, how: ImuFormat) -> Found:
@@ -452,13 +491,15 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _from_manifest(path: Path, how: ImuFormat) -> Found:
+def _from_manifest(path: Path, how: ImuFormat, roots: Sequence[Path] = ()) -> Found:
+    if not is_inside(path, roots):
+        return [], [Problem(f"{path}: {OUTSIDE}")]
     try:
         # Text stays text: YAML would make 8 of the participant 010, and no of nobody.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
     except UnicodeDecodeError:
         return [], [Problem(f"{path}: is not written in UTF-8; save it so")]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         return [], [Problem(f"{path}: not valid YAML ({' '.join(str(error).split())})")]
     entries = content.get("recordings") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
@@ -471,7 +512,13 @@ def _from_manifest(path: Path, how: ImuFormat) -> Found:
     ]
     for number, entry in enumerate(entries, start=1):
         try:
-            found, wrong = _manifest_recordings(path.parent, _ManifestEntry.model_validate(entry), how)
+            listed_entry = _ManifestEntry.model_validate(entry)
+            named = [*listed_entry.video, *(imu.file for imu in listed_entry.imu)]
+            outside = [path.parent / name for name in named if not is_inside(path.parent / name, roots)]
+            if outside:  # not even opened
+                problems.append(Problem(f"{outside[0]}: {OUTSIDE}"))
+                continue
+            found, wrong = _manifest_recordings(path.parent, listed_entry, how)
         except ValidationError as error:
             problem = error.errors()[0]
             field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))

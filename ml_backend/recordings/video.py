@@ -40,6 +40,14 @@ SEEK_BACK = (0.0, 2.0, 10.0, 60.0)
 """Seconds before the wanted time that are sought, one after another, until a frame at or before it is found."""
 CLOCK_RESTARTS, CLOCK_JUMPS = 0.5, 10.0
 """A clock that steps back, or in a stream of packets ahead, by more seconds than that was started anew."""
+CONTAINERS = (
+    "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "mxf", "ogg",
+    "h264", "hevc", "mpegvideo", "m4v", "mjpeg", "ivf", "rm", "dv", "nut", "wtv", "obu", "av1", "vc1", "swf", "gxf",
+)  # fmt: skip
+LOCAL_FILES = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
+"""FFmpeg opens what a file's content asks for: playlists and scripts would name other files and addresses."""
+MOST_PIXELS = 8192 * 8192
+"""A larger picture is refused before it is decoded."""
 NO_VIDEO_FORMATS = ("image2", "tty", "gif", "srt", "subtitle", "_pipe", "mp3", "lrc", "ass")
 LONGEST_FREEZE, MOST_FRAME_RATE = 2.0, 120.0
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
@@ -112,7 +120,7 @@ def inspect(path: Path) -> list[str]:
 def holds_video(path: Path) -> bool:
     """True if FFmpeg finds a film in the file: more than a picture, subtitles, or sound with a cover."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=LOCAL_FILES) as container:
             if any(name in container.format.name for name in NO_VIDEO_FORMATS):
                 return False
             return bool(_films(container))
@@ -243,7 +251,7 @@ class VideoWriter:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     check_present(path)
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), options=LOCAL_FILES)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RecordingError(
@@ -253,6 +261,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         streams = _films(container)
         if not streams:
             raise RecordingError(f"{path}: holds no video stream; remove it or name another file")
+        if any(one.width * one.height > MOST_PIXELS for one in streams):
+            raise RecordingError(f"{path}: its pictures are larger than 8192 × 8192 pixels; re-encode it smaller")
         # The stream that players show: the one marked as default, else the largest, as FFmpeg chooses.
         stream = max(streams, key=lambda one: (bool(one.disposition & Disposition.default), one.width * one.height))
         stream.thread_type = "AUTO"

@@ -57,7 +57,11 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             raise ConfigError(f"{request.path}: no project has that number")
         if not all(bodies.is_plain_text(text) for pair in request.args.items(multi=True) for text in pair):
             raise ConfigError(f"{request.path}: holds text with a zero byte, or that is no Unicode")
-        return doors.refusal(settings)
+        refused = doors.refusal(settings)
+        if refused is None:
+            request.get_data()  # all of it, while there is still a clock on it
+        doors.has_arrived()
+        return refused
 
     @app.after_request
     def harden(response: Response) -> Response:

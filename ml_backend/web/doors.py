@@ -6,6 +6,7 @@ Enforced in the application itself, so that it holds whichever server runs it.
 
 import hmac
 import logging
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)
 
+arriving = threading.local()
+"""`late`: the timer that ends this thread's connection unless its request is there in time."""
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-Ip")
 
 
@@ -36,6 +39,13 @@ def refusal(settings: Settings) -> Response | None:
     if has_password(settings) or (request.endpoint == "webhook" and SECRET_HEADER in request.headers):
         return None
     return unauthorised()
+
+
+def has_arrived() -> None:
+    """Tell the server that the whole request is here, and its answer may take its time."""
+    late = getattr(arriving, "late", None)
+    if late is not None:
+        late.cancel()
 
 
 def unauthorised() -> Response:

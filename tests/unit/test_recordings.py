@@ -186,7 +186,7 @@ def test_a_recording_shorter_than_a_clip_is_an_error(dataset: Path) -> None:
 
 def test_a_recording_listed_twice_is_an_error(dataset: Path) -> None:
     entry = {"participant": "p", "video": "p01/session.mp4", "imu": "p01/session.csv"}
-    (dataset / "dataset.yaml").write_text(yaml.safe_dump({"recordings": [entry, entry]}))
+    (dataset / "dataset.yaml").write_text(yaml.safe_dump({"recordings": [entry, dict(entry)]}))
     assert "recording p/session is listed twice" in only_error(dataset)
     with pytest.raises(RecordingError, match="is listed twice"):  # and neither is used
         usable_recordings(dataset, PARAMETERS)

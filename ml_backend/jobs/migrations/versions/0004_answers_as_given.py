@@ -28,6 +28,7 @@ def upgrade() -> None:
     with op.batch_alter_table("projects") as table:
         for name in ("set_parameters", "meanings", "classes_seen"):
             table.add_column(sa.Column(name, sa.String, nullable=False, server_default="{}"))
+        table.add_column(sa.Column("withdrawn", sa.String, nullable=False, server_default="[]"))
     with op.batch_alter_table("annotations") as table:
         table.add_column(sa.Column("given", sa.String, nullable=False, server_default="[]"))
     with op.batch_alter_table("projects") as table:
@@ -76,7 +77,14 @@ def downgrade() -> None:
         table.add_column(sa.Column("choice", sa.String))
         table.drop_column("given")
     with op.batch_alter_table("projects") as table:
-        for name in ("set_parameters", "meanings", "classes_seen", "sync_first_asked", "sync_last_asked"):
+        for name in (
+            "set_parameters",
+            "meanings",
+            "classes_seen",
+            "withdrawn",
+            "sync_first_asked",
+            "sync_last_asked",
+        ):
             table.drop_column(name)
     with op.batch_alter_table("jobs") as table:
         table.drop_column("deaths")

@@ -1,0 +1,172 @@
+"""What is done with all that is kept here: a participant or a project is forgotten, all is backed up and restored."""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ml_backend.clusters import (
+    list_participants,
+    load_clustering,
+    participant_folder,
+    participants_of,
+    videos_clustered,
+)
+from ml_backend.errors import ConfigError
+from ml_backend.export import forget_in_export
+from ml_backend.files import private_folder, written_atomically
+from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
+from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
+from ml_backend.jobs.store import Store, create_store, open_store
+from ml_backend.labelstudio import Client, clip_of_task, upload_name
+from ml_backend.recordings import stretch_of_key
+from ml_backend.settings import Settings
+
+PATIENCE = 60.0
+"""Seconds to wait for a reconciliation, which holds a project for a moment."""
+STORE_FILE, FILES_FOLDER = "store.json", "files"
+LEFT_OUT = ("queue.db", "weakhar.db", "migrate.lock")
+"""Files of MODEL_DIR that a backup does not hold: the store's rows are in it, and queued jobs are not worth it."""
+
+
+def forget_participant(
+    store: Store, settings: Settings, client: Client, project_id: int, participant: str
+) -> list[str]:
+    """Remove a participant from a project for good: tasks with their answers, uploaded clips, clusters, vectors, and
+    the participant's part of exports made here. The job leaves them out from now on. Returns what was removed."""
+    with store.lease(project_id, PATIENCE) as check:
+        client = client.fenced(check)
+        folder = clusters_folder(settings, project_id)
+        videos = set(videos_clustered(folder, participant).values())
+        videos |= set(videos_of_old_tasks(folder).get(participant, {}).values())
+        store.withdraw(project_id, participant, videos)
+        names = _upload_names(folder, participant)
+        removed = _forget_tasks(
+            client, project_id, names, lambda whose, video: whose == participant or video in videos
+        )
+        removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
+        _forget_names(folder, participant)
+        store.forget_tasks(project_id, participant, videos)
+        removed += _forget_vectors(settings, videos)
+        removed += _remove(exports_folder(settings, project_id), "exports made by the server")
+        for export in exports_of(settings, project_id):
+            removed += [f"{participant} in {export}"] if forget_in_export(export, participant) else []
+    return removed
+
+
+def forget_project(store: Store, settings: Settings, client: Client | None, project_id: int) -> list[str]:
+    """Remove all of a project that is ours: tasks, uploaded clips, clusters, vectors, answers, exports made here.
+
+    Without a client, of a project that Label Studio deleted. Returns what was removed.
+    """
+    with store.lease(project_id, PATIENCE) as check:
+        folder = clusters_folder(settings, project_id)
+        videos = {video for name in participants_of(folder) for video in videos_clustered(folder, name).values()}
+        removed: list[str] = []
+        if client is not None:
+            names = {name for who in participants_of(folder) for name in _upload_names(folder, who)}
+            removed += _forget_tasks(client.fenced(check), project_id, names, lambda *_: True)
+        for export in exports_of(settings, project_id):
+            removed += _remove(export, f"export {export}")
+        removed += _remove(folder, f"clusters of project {project_id}")
+        removed += _remove(exports_folder(settings, project_id), "exports made by the server")
+        store.delete_project(project_id)
+        removed += _forget_vectors(settings, videos)
+    return removed
+
+
+def back_up(store: Store, settings: Settings, target: Path) -> None:
+    """Write the store and MODEL_DIR into one archive; ConfigError if it exists, BusyError while a job is at work."""
+    if target.exists():
+        raise ConfigError(f"{target}: exists; name another file")
+    with ExitStack() as stack:
+        for project in store.projects():  # nobody changes anything meanwhile
+            stack.enter_context(store.lease(project.id, PATIENCE))
+        with written_atomically(target) as temporary, TemporaryDirectory() as folder:
+            temporary.touch(mode=0o600)
+            rows = Path(folder) / STORE_FILE
+            rows.write_text(json.dumps(store.dump(), ensure_ascii=False), encoding="utf-8")
+            with tarfile.open(temporary, "w:gz", compresslevel=1) as archive:
+                archive.add(rows, STORE_FILE)
+                for path in sorted(settings.model_dir.rglob("*")):
+                    name = path.relative_to(settings.model_dir)
+                    if path.is_file() and not str(name).startswith((*LEFT_OUT, "clips-")) and path != target:
+                        archive.add(path, f"{FILES_FOLDER}/{name}")
+
+
+def restore(settings: Settings, source: Path) -> None:
+    """Put back what `back_up` wrote, into an empty MODEL_DIR and an empty store; ConfigError if they are not."""
+    if not tarfile.is_tarfile(source) if source.is_file() else True:
+        raise ConfigError(f"{source}: is no backup of weakhar")
+    if settings.model_dir.is_dir() and any(settings.model_dir.iterdir()):
+        raise ConfigError(f"{settings.model_dir}: is not empty; name an empty folder in MODEL_DIR to restore into")
+    private_folder(settings.model_dir)
+    with TemporaryDirectory(dir=settings.model_dir.parent) as folder, tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+        rows = Path(folder) / STORE_FILE
+        if not rows.is_file():
+            raise ConfigError(f"{source}: is no backup of weakhar")
+        create_store(settings.database, settings.model_dir, json.loads(rows.read_text(encoding="utf-8")))
+        for path in (Path(folder) / FILES_FOLDER).glob("*"):
+            shutil.move(path, settings.model_dir / path.name)
+    open_store(settings.database, settings.model_dir)
+
+
+def _forget_tasks(client: Client, project_id: int, names: Iterable[str], theirs: Any) -> list[str]:
+    """Delete tasks of ours of which `theirs(participant, video)`, and the files that were uploaded for them."""
+    addresses, count = set(), 0
+    for task in list(client.tasks(project_id)):
+        clip = clip_of_task(task)
+        if clip is not None and theirs(clip[0], stretch_of_key(clip[1]).video):
+            addresses.add(str(task["data"].get("video", "")).rpartition("/")[2])
+            client.delete_task(task["id"])
+            count += 1
+    uploads = [
+        number
+        for number, name in client.upload_names(project_id)
+        if name in addresses or name.partition("-")[2] in names
+    ]
+    client.delete_uploads(project_id, uploads)
+    found = ((count, "tasks with their answers in Label Studio"), (len(uploads), "uploaded clips in Label Studio"))
+    return [f"{number} {what}" for number, what in found if number]
+
+
+def _upload_names(folder: Path, participant: str) -> set[str]:
+    """What the files of a participant's clips are called, those of clips without a task too."""
+    if participant not in participants_of(folder):
+        return set()
+    clustering = load_clustering(folder, participant)
+    return {upload_name(participant, clustering.key(clip)) for clip in range(len(clustering.starts))}
+
+
+def _forget_names(folder: Path, participant: str) -> None:
+    if not folder.is_dir():
+        return
+    list_participants(folder, [name for name in participants_of(folder) if name != participant])
+    old = {name: videos for name, videos in videos_of_old_tasks(folder).items() if name != participant}
+    with written_atomically(folder / OLD_TASKS) as temporary:
+        temporary.write_text(json.dumps(old, ensure_ascii=False), encoding="utf-8")
+
+
+def _forget_vectors(settings: Settings, videos: Iterable[str]) -> list[str]:
+    """Remove the vectors of videos that no project has clusters of any longer."""
+    folders = [path for path in (settings.model_dir / "projects").glob("*") if path.is_dir()]
+    used = {
+        video
+        for folder in folders
+        for name in participants_of(folder)
+        for video in videos_clustered(folder, name).values()
+    }
+    found = [settings.model_dir / "vectors" / video for video in videos if video and video not in used]
+    return [line for path in found for line in _remove(path, f"vectors of video {path.name}")]
+
+
+def _remove(path: Path, what: str) -> list[str]:
+    if not path.is_dir():
+        return []
+    shutil.rmtree(path)
+    return [what]
