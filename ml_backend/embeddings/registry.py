@@ -150,7 +150,7 @@ def weights_hash(backbone: Backbone) -> str:
             seen.add(id(part))
             for key, value in part.state_dict().items():
                 digest.update(f"{name}.{key} {tuple(value.shape)}".encode())
-                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 

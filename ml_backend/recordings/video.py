@@ -46,7 +46,7 @@ CONTAINERS = (
 )  # fmt: skip
 LOCAL_FILES = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 """FFmpeg opens what a file's content asks for: playlists and scripts would name other files and addresses."""
-MOST_PIXELS = 8192 * 8192
+LONGEST_SIDE = 8192
 """A larger picture is refused before it is decoded."""
 NO_VIDEO_FORMATS = ("image2", "tty", "gif", "srt", "subtitle", "_pipe", "mp3", "lrc", "ass")
 LONGEST_FREEZE, MOST_FRAME_RATE = 2.0, 120.0
@@ -261,7 +261,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         streams = _films(container)
         if not streams:
             raise RecordingError(f"{path}: holds no video stream; remove it or name another file")
-        if any(one.width * one.height > MOST_PIXELS for one in streams):
+        if any(max(one.width, one.height) > LONGEST_SIDE for one in streams):
             raise RecordingError(f"{path}: its pictures are larger than 8192 × 8192 pixels; re-encode it smaller")
         # The stream that players show: the one marked as default, else the largest, as FFmpeg chooses.
         stream = max(streams, key=lambda one: (bool(one.disposition & Disposition.default), one.width * one.height))

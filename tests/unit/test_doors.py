@@ -1,0 +1,372 @@
+"""What is not meant for us: requests from elsewhere, too large, too deep, half sent; files that name others."""
+
+import json
+import os
+import pickle
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import av
+import pytest
+import yaml
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from ml_backend.embeddings import embedders
+from ml_backend.embeddings.registry import Weights, load_backbone
+from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
+from ml_backend.files import private_file, private_folder
+from ml_backend.jobs import Jobs, Store, checked_parameters, open_store
+from ml_backend.jobs.queue import webhook_secret
+from ml_backend.labelstudio import Client
+from ml_backend.recordings import find_recordings, probe
+from ml_backend.settings import Parameters, Settings, load_settings
+from ml_backend.web import create_app
+
+CONFIG = (
+    "<View><HyperText name='clip' value='$html'/><Choices name='activity' toName='clip'><Choice value='walking'/>"
+    "<Choice value='jogging'/><Choice value='mixed'/></Choices></View>"
+)
+ELSEWHERE = {"REMOTE_ADDR": "10.0.0.7"}
+
+
+def client_of(settings: Settings) -> tuple[FlaskClient, Store, Jobs]:
+    store = open_store(settings.database, settings.model_dir)
+    store.save_project(1, label_config=CONFIG)
+    jobs = Jobs(settings, store)
+    return create_app(settings, store, jobs).test_client(), store, jobs
+
+
+@pytest.fixture
+def web(settings: Settings) -> FlaskClient:
+    return client_of(settings)[0]
+
+
+def with_auth(settings: Settings) -> Settings:
+    return settings.model_copy(update={"basic_auth_user": "u", "basic_auth_pass": "p"})
+
+
+def test_other_machines_are_refused_until_there_is_a_password(settings: Settings) -> None:
+    web, _, _ = client_of(settings)
+    assert web.get("/").status_code == 200
+    assert web.get("/", environ_base=ELSEWHERE).status_code == 403
+    assert web.get("/health", environ_base=ELSEWHERE).status_code == 200
+    assert web.get("/", headers={"X-Forwarded-For": "10.0.0.7"}).status_code == 403  # through a proxy
+    insecure, _, _ = client_of(settings.model_copy(update={"insecure": True}))
+    assert insecure.get("/", environ_base=ELSEWHERE).status_code == 200
+    closed, _, _ = client_of(with_auth(settings))
+    assert closed.get("/", environ_base=ELSEWHERE).status_code == 401
+    assert closed.get("/").status_code == 401
+    assert closed.get("/", environ_base=ELSEWHERE, auth=("u", "p")).status_code == 200
+    assert closed.get("/", auth=("u", "q")).status_code == 401
+
+
+def test_a_webhooks_secret_opens_one_door_of_one_project_and_starts_nothing(settings: Settings) -> None:
+    web, store, _ = client_of(with_auth(settings))
+    store.save_project(2, label_config=CONFIG)
+    own, other = webhook_secret(store, 1), webhook_secret(store, 2)
+    assert own != other
+    assert own == webhook_secret(store, 1)
+
+    def post(path: str, secret: str, action: str = "TASKS_DELETED", project: int = 1) -> int:
+        body = {"project": {"id": project}, "action": action, "tasks": []}
+        return web.post(path, json=body, headers={"X-Weakhar-Secret": secret}).status_code
+
+    assert post("/webhook", own) == 201
+    assert post("/webhook", other) == 401
+    assert post("/webhook", own, project=2) == 401
+    assert post("/webhook", own, "START_TRAINING") == 401
+    assert post("/train", own) == 401
+    assert store.job(1) is None
+
+
+def test_forms_of_other_sites_are_refused(web: FlaskClient) -> None:
+    for path, form in (("/cancel/1", {}), ("/meanings/1", {"choice": "squats", "means": "walking"})):
+        assert web.post(path, data=form, headers={"Origin": "http://evil.example"}).status_code == 400
+        assert web.post(path, data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 400
+        assert web.post(path, data=form, headers={"Origin": "http://localhost"}).status_code == 302
+    simple = web.post("/train", data='{"project": 1}', content_type="text/plain")  # what a form may send anywhere
+    assert simple.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("[" * 100_000, "expected a JSON object"),
+        ('{"a":' * 500 + "1" + "}" * 500, "nested deeper than 64 levels"),
+        ('{"project": 99999999999999999999}', "beyond"),
+        ('{"project": {"id": [1]}}', 'field "project"'),
+        ('{"project": {"id": 1}, "action": "x\\u0000"}', "zero byte"),
+        ('{"project": {"id": 1}, "action": "\\ud800"}', "no Unicode"),
+        ('{"project": {"id": 1}, "action": 7}', 'field "action"'),
+        ('{"project": {"id": 1}, "action": "ANNOTATION_CREATED"}', 'field "annotation" is missing'),
+        ('{"project": {"id": 1}, "action": "ANNOTATION_CREATED", "annotation": {"id": 1}}', 'field "task"'),
+        (
+            '{"project": 1, "action": "ANNOTATION_CREATED", "annotation": {"id": 1, "task": 1, "updated_at": "x"}}',
+            'field "updated_at"',
+        ),
+        ('{"project": NaN}', "expected a JSON object"),
+        ('"text"', "expected a JSON object"),
+    ],
+)
+def test_bodies_that_cannot_be_meant_are_refused_by_field(web: FlaskClient, body: str, reason: str) -> None:
+    answer = web.post("/webhook", data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert reason in answer.get_json()["error"]
+
+
+def test_a_body_that_is_too_large_is_refused(web: FlaskClient) -> None:
+    answer = web.post("/setup", data=b" " * (11 * 2**20), content_type="application/json")
+    assert answer.status_code == 413
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=6), st.just("\0"),
+    st.sampled_from(["1", "1.5", "walking", "2024-05-01T12:00:00Z", "r|0.000|4.000", "ANNOTATION_CREATED"]),
+)  # fmt: skip
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = (
+    "project", "schema", "hostname", "access_token", "extra_params", "tasks", "action", "annotation", "annotations",
+    "id", "task", "result", "was_cancelled", "updated_at", "lead_time", "completed_by", "meta", "weakhar",
+    "clip", "participant", "data", "label_config", "type", "value", "choices", "from_name",
+)  # fmt: skip
+NAMED = st.recursive(
+    ANYTHING,
+    lambda inner: st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5) | st.lists(inner, max_size=2),
+    max_leaves=12,
+)
+ACTIONS = (
+    "START_TRAINING", "ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED", "ANNOTATIONS_DELETED",
+    "TASKS_DELETED", "PROJECT_UPDATED", "PROJECT_DELETED", "ELSE",
+)  # fmt: skip
+BODIES = st.one_of(
+    NAMED,
+    st.fixed_dictionaries(
+        {"project": st.sampled_from([1, "1.17", {"id": 1}, 2, 2**40]), "action": st.sampled_from(ACTIONS)},
+        optional=dict.fromkeys(("annotation", "annotations", "tasks", "task", "extra_params", "schema"), NAMED),
+    ),
+    st.fixed_dictionaries(
+        {"project": st.just({"id": 1}), "action": st.sampled_from(ACTIONS)},
+        optional={
+            "annotation": st.fixed_dictionaries({"id": st.just(1), "task": st.just(1)}, optional={"result": NAMED})
+        },
+    ),
+)
+REQUESTS = st.tuples(
+    st.sampled_from(
+        ("/setup", "/predict", "/webhook", "/train", "/versions", "/cancel/1", "/meanings/1", "/export/1")
+    ),
+    BODIES,
+)
+PATHS = st.tuples(
+    st.sampled_from(("status", "report", "thresholds", "export")),
+    st.one_of(st.integers(-(2**70), 2**70), st.text(max_size=4), st.just(1)),
+    st.sampled_from(("", "?threshold=p9", "?format=%00", "?threshold=%ED%A0%80", "?format=x&threshold=6")),
+)
+
+
+def answered(web: FlaskClient, asked: tuple[str, Any] | tuple[str, Any, str]) -> int:
+    """The status that any request is answered with."""
+    if len(asked) == 2:
+        text = json.dumps(asked[1])
+        return web.post(asked[0], data=text, content_type="application/json").status_code
+    return web.get(f"/{asked[0]}/{quote(str(asked[1]), safe='')}{asked[2]}").status_code
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], int]:
+    """Answers a request, on a store that lives as long as all of them."""
+    folder = tmp_path_factory.mktemp("fuzzed")
+    web, store, _ = client_of(Settings(model_dir=folder / "model", data_dir=folder))
+
+    def answer(asked: Any) -> int:
+        store.save_project(1, label_config=CONFIG)  # a request may have deleted it
+        return answered(web, asked)
+
+    return answer
+
+
+@effort(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.one_of(REQUESTS, REQUESTS, REQUESTS, PATHS))
+def test_no_request_is_a_fault(fuzzed: Callable[[Any], int], asked: Any) -> None:
+    status = fuzzed(asked)
+    assert status < 500 or (status == 502 and "export" in asked[0]), asked
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"BASIC_AUTH_USER": "u"}, "BASIC_AUTH_USER is set and BASIC_AUTH_PASS is not"),
+        ({"BASIC_AUTH_PASS": "geheim"}, "BASIC_AUTH_PASS is set and BASIC_AUTH_USER is not"),
+        ({"LABEL_STUDIO_URL": "http://me:geheim@host:8080"}, "holds a user or password"),
+    ],
+)
+def test_settings_that_leave_a_door_open_are_refused_without_repeating_them(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], reason: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=reason) as error:
+        load_settings()
+    assert "geheim" not in str(error.value)
+
+
+def test_secrets_are_stripped_and_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", " geheim\r\n")
+    assert load_settings().label_studio_api_key == "geheim"
+    with pytest.raises(LabelStudioError) as error:
+        Client("http://127.0.0.1:9", "gehe im\x01").project(1)
+    assert "gehe" not in str(error.value)
+
+
+def test_files_with_secrets_are_private(settings: Settings) -> None:
+    client_of(settings)
+    private_folder(settings.model_dir)
+    assert stat.S_IMODE(settings.model_dir.stat().st_mode) == 0o700
+    for name in ("weakhar.db", "queue.db"):
+        assert stat.S_IMODE((settings.model_dir / name).stat().st_mode) == 0o600
+    loose = settings.model_dir / "loose"
+    loose.write_text("x")
+    loose.chmod(0o644)
+    private_file(loose)
+    assert stat.S_IMODE(loose.stat().st_mode) == 0o600
+
+
+def test_a_server_reads_nothing_outside_its_folders(dataset: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    source = next(dataset.glob("*/*.mp4"))
+    for suffix in (".mp4", ".csv"):
+        (outside / f"x{suffix}").write_bytes(source.with_suffix(suffix).read_bytes())
+        (source.parent / f"linked{suffix}").symlink_to(outside / f"x{suffix}")
+    roots = [dataset.parent]
+    found, problems = find_recordings(dataset, Parameters(), roots)
+    assert "linked" not in {recording.name for recording in found}
+    assert any("lies outside WEAKHAR_DATA_DIR" in problem.message for problem in problems)
+    assert "linked" in {recording.name for recording in find_recordings(dataset, Parameters())[0]}
+    assert "linked" in {one.name for one in find_recordings(dataset, Parameters(), [*roots, outside])[0]}
+    listed = [{"participant": "p", "video": "../../elsewhere/x.mp4", "imu": "/etc/passwd"}]
+    (dataset / "dataset.yaml").write_text(yaml.safe_dump({"recordings": listed}))
+    found, problems = find_recordings(dataset, Parameters(), roots)
+    assert found == []
+    assert "lies outside WEAKHAR_DATA_DIR" in problems[0].message
+
+
+def test_a_video_file_names_no_other_file_or_address(dataset: Path, tmp_path: Path) -> None:
+    source = next(dataset.glob("*/*.mp4"))
+    scripts = {
+        "concat.mp4": f"ffconcat version 1.0\nfile '{source}'\n",
+        "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{source}\n#EXT-X-ENDLIST\n",
+        "session.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(RecordingError, match="cannot be opened as a video"):
+            probe(tmp_path / name)
+
+
+def test_pictures_that_fill_the_memory_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "huge.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16_384, 4_112, "yuvj420p"
+        output.mux(stream.encode(av.VideoFrame(16_384, 4_112, "yuvj420p")))
+        output.mux(stream.encode(None))
+    with pytest.raises(RecordingError, match="larger than 8192"):
+        probe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nrecordings: [*b, *b]\n", "aliases"),
+        ("recordings: " + "[" * 200 + "]" * 200, "nested deeper"),
+        ("recordings: " + "[" * 100_000, "not valid YAML"),
+    ],
+)
+def test_yaml_that_fills_memory_or_stack_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(text)
+    _, problems = find_recordings(tmp_path, Parameters())
+    assert reason in problems[0].message
+
+
+def test_weights_that_changed_under_their_name_are_refused(settings: Settings) -> None:
+    known = settings.model_dir / "weights.json"
+    load_backbone("efficientnet_lite0", Weights(known=known))
+    load_backbone("efficientnet_lite0", Weights(known=known))
+    hashes = json.loads(known.read_text())
+    assert len(hashes) == 1
+    known.write_text(json.dumps(dict.fromkeys(hashes, "0" * 32)))
+    with pytest.raises(ConfigError, match="its weights are not those that were used before"):
+        embedders(settings, checked_parameters(settings))[0].load()
+
+
+def test_a_message_that_nobody_signed_is_not_unpacked(settings: Settings, store: Store, tmp_path: Path) -> None:
+    class Opens:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "opened",)
+
+    jobs = Jobs(settings, store)
+    jobs.huey.storage.enqueue(pickle.dumps(Opens()))
+    with suppress(ValueError):
+        jobs.huey.dequeue()
+    assert not (tmp_path / "opened").exists()
+    assert jobs.start(7)
+    assert jobs.huey.dequeue().args == (7,)
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[tuple[str, int]]:
+    """gunicorn as `weakhar serve` starts it, with four threads."""
+    with socket.socket() as probe_:
+        probe_.bind(("127.0.0.1", 0))
+        port = probe_.getsockname()[1]
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.server", "--threads", "4"]
+    command += ["--bind", f"127.0.0.1:{port}", "ml_backend._wsgi:app"]
+    process = subprocess.Popen(command, env={**os.environ, "MODEL_DIR": str(settings.model_dir)})
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.2)
+        yield "127.0.0.1", port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.processes
+def test_half_sent_requests_block_nobody_for_long(served: tuple[str, int]) -> None:
+    def health(timeout: float) -> bool:
+        with suppress(OSError), socket.create_connection(served, timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return b"200" in connection.recv(64)
+        return False
+
+    assert health(30)
+    held = []
+    for number in range(12):
+        connection = socket.create_connection(served)
+        half = b"POST /setup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n"
+        connection.sendall(half if number % 2 else half + b"\r\n{")
+        held.append(connection)
+    began = time.monotonic()
+    assert health(45)  # three times as many as threads: at most three times the ten seconds that each may take
+    assert time.monotonic() - began < 40
+    for connection in held:
+        connection.close()
