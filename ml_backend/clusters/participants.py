@@ -181,6 +181,12 @@ def videos_clustered(folder: Path, participant: str) -> dict[str, str]:
     return {entry["name"]: entry["video"] for entry in _made_of(folder, participant).get("recordings", [])}
 
 
+def clustered_seconds(folder: Path, participant: str) -> float:
+    """How long the recordings are that the participant's clusters were made of."""
+    with np.load(participant_folder(folder, participant) / "clustering.npz") as arrays:
+        return float(arrays["durations"].sum())
+
+
 def parameters_clustered(folder: Path, participant: str) -> dict[str, Any]:
     """The parameters that a participant's clusters were made by; empty without clusters."""
     parameters: dict[str, Any] = _made_of(folder, participant).get("parameters", {})

@@ -5,7 +5,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,12 @@ def write_export(
     threshold: Threshold,
     target: Path,
     file_format: str = "parquet",
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """Write the dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
-    `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are.
+    `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are; `progress`
+    gets how many participants of how many are done.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format: '{file_format}' is not known; known are {', '.join(FORMATS)}")
@@ -82,6 +84,7 @@ def write_export(
         signals: dict[str, Any] = {}
         clips: list[pa.Table] = []
         for number, labels in enumerate(everything):
+            progress(number, len(everything))
             samples = participant_samples(labels, recordings, bool(parameters.get("paper_exact")))
             table = _table(labels, samples, classes, threshold)
             name = labels.clustering.participant

@@ -21,13 +21,14 @@ GONE = "its pictures are gone: the video was replaced, trimmed or removed"
 
 @dataclass(frozen=True)
 class Unused:
-    """An answer that is kept and not used, and why."""
+    """An answer that is kept and not used, and why; choice: what it names that is no class."""
 
     task: int
     participant: str
     stretch: Stretch
     annotator: int | None
     reason: str
+    choice: str = ""
 
     def __str__(self) -> str:
         return f"task {self.task} ({self.participant}/{self.stretch}): {self.reason}"
@@ -61,7 +62,9 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
         stretch = _with_video(stretch_of_key(task.clip), old.get(task.participant, {}))
         choice, problem = (None, "") if annotation.skipped else config.understood(_given(annotation))
         if problem:
-            found.not_understood.append(Unused(task.id, task.participant, stretch, annotation.annotator, problem))
+            named = config.named_alone(_given(annotation))
+            where = (task.id, task.participant, stretch, annotation.annotator)
+            found.not_understood.append(Unused(*where, problem, named))
             continue
         own = places.get(stretch.video) if stretch.video else [(task.participant, stretch.recording)]
         if not own:

@@ -47,6 +47,7 @@ EXPORTED_PARAMETERS = (
     "paper_exact",
 )
 
+ASKED_AGAIN = 5
 EXPORTS = "exports.json"
 PROJECTS_REMEMBERED = 4
 HELD_AT_ONCE = 200
@@ -205,11 +206,13 @@ def export_project(
     target: Path,
     threshold: str | None = None,
     file_format: str = "parquet",
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    listed: bool = True,
 ) -> dict[str, Any]:
     """Write the project's dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
-    `threshold` overrides the project's. Annotations are those in the store: reconcile before.
-    """
+    `threshold` overrides the project's. Annotations are those in the store: reconcile before. The folder is
+    remembered for participants who withdraw, unless it is not `listed`."""
     project = store.project(project_id)
     parameters = project_parameters(settings, project)
     described, warnings = _described(clusters_folder(settings, project_id), parameters)
@@ -228,8 +231,10 @@ def export_project(
         parse_threshold(parameters.threshold if threshold is None else threshold),
         target,
         file_format,
+        progress,
     )
-    _note_export(settings, project_id, target)
+    if listed:
+        _note_export(settings, project_id, target)
     return description
 
 
@@ -263,14 +268,14 @@ def _described(folder: Path, parameters: Parameters) -> tuple[dict[str, Any], li
 
 def project_status(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
     """Job and counts of a project, as `/status/<project>` answers."""
+    return {**job_status(store, project), **project_counts(store, settings, project)}
+
+
+def job_status(store: Store, project: Project) -> dict[str, Any]:
+    """A project's job."""
     job = store.job(project.id)
     state = job.state if job else "not started"
     interrupted = state == RUNNING and not store.leased(project.id)
-    answered = [task.id for task, _ in store.annotations(project.id)]
-    try:
-        given: GivenAnswers | None = given_answers(store, clusters_folder(settings, project.id), project)
-    except ConfigError:  # a labelling config that is no good yet
-        given = None
     return {
         "project": project.id,
         "title": project.title,
@@ -280,13 +285,55 @@ def project_status(store: Store, settings: Settings, project: Project) -> dict[s
         "done": job.done if job else 0,
         "total": job.total if job else 0,
         "message": job.message if job else "",
+        "synced_at": project.synced_at,
+    }
+
+
+def project_counts(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
+    """What of a project's tasks is answered, and which answers do nothing."""
+    answered = [task.id for task, _ in store.annotations(project.id)]
+    try:
+        given: GivenAnswers | None = given_answers(store, clusters_folder(settings, project.id), project)
+    except ConfigError:  # a labelling config that is no good yet
+        given = None
+    return {
         "tasks": len(store.tasks(project.id)),
         "annotations": len(answered),
         "tasks_annotated": len(set(answered)),
         "answers_not_understood": [_as_dict(one) for one in given.not_understood] if given else [],
         "answers_to_pictures_that_are_gone": [_as_dict(one) for one in given.gone] if given else [],
-        "synced_at": project.synced_at,
     }
+
+
+def project_stamp(store: Store, settings: Settings, project: Project) -> str:
+    """Changes when anything does that labels, or the page, are made of; quick to find."""
+    folder = clusters_folder(settings, project.id)
+    stamps = [clustering_stamp(folder, name) for name in participants_of(folder)]
+    columns = {name: value for name, value in vars(project).items() if not name.startswith(("_", "sync"))}
+    made_of = (columns, store.stamp(project.id), stamps, settings.defaults, __version__)
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
+
+
+def news_of_classes(store: Store, project: Project, everything: list[ParticipantLabels]) -> tuple[str, ...]:
+    """What is to be said of classes that came when people had begun to answer, with the tasks worth asking again:
+    those whose clip shows none of the former classes, and those of the clusters that are least sure."""
+    added = json.loads(project.classes_seen or "{}").get("added", [])
+    if not added:
+        return ()
+    tasks = {place_of(task.participant, stretch_of_key(task.clip)): task.id for task in store.tasks(project.id)}
+    doubtful = []
+    for labels in everything:
+        clustering = labels.clustering
+        for cluster, clip in labels.wanted:
+            own = clustering.clusters == cluster
+            sure = float(np.nanmean(labels.confidence[own])) if not np.isnan(labels.confidence[own]).all() else 0.0
+            task = tasks.get(place_of(clustering.participant, clustering.stretch(clip)))
+            if task is not None and labels.annotated[clip]:
+                doubtful.append((sure, task))
+    again = ", ".join(str(task) for _, task in sorted(doubtful)[:ASKED_AGAIN])
+    named = ", ".join(f"'{name}'" for name in added)
+    hint = f"; the answers most worth giving again are those to tasks {again}" if again else ""
+    return (f"The class {named} was added when people had begun to answer{hint}.",)
 
 
 def _as_dict(unused: Unused) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from huey.serializer import SignedSerializer
 
 from ml_backend.errors import WeakHARError
 from ml_backend.files import private_file
+from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import run_project, sync_project
 from ml_backend.jobs.projects import client_for
 from ml_backend.jobs.store import (
@@ -28,6 +29,7 @@ from ml_backend.jobs.store import (
     Store,
     webhook_name,
 )
+from ml_backend.jobs.upkeep import forget_project
 from ml_backend.labelstudio import ACTIONS
 from ml_backend.settings import Settings
 
@@ -55,6 +57,8 @@ class Jobs:
             self.huey = SqliteHuey("weakhar", filename=str(settings.model_dir / "queue.db"), serializer=signed)
         self._run = self.huey.task(name="run")(self.run)
         self._sync = self.huey.task(name="sync")(self.sync)
+        self._export = self.huey.task(name="export")(self.export)
+        self._forget = self.huey.task(name="forget")(self.forget)
         self._connect = self.huey.task(name="connect", retries=5, retry_delay=3)(self.connect)
         self._resume = self.huey.task(name="resume")(self.resume)
         self.huey.periodic_task(crontab(), name="resume_every_minute")(self.resume)
@@ -78,6 +82,16 @@ class Jobs:
     def request_connect(self, project_id: int) -> None:
         """Queue the look for the project's webhook; Label Studio makes it only after `/setup` has answered."""
         self._connect.schedule((project_id,), delay=1)
+
+    def request_export(self, wanted: Export) -> None:
+        """Queue an export unless it is at work."""
+        if wanted.state()["state"] != "running":
+            wanted.note("running", message="queued")
+            self._export(wanted.as_dict())
+
+    def request_forget(self, project_id: int) -> None:
+        """Queue the removal of a project's files."""
+        self._forget(project_id)
 
     # --- what the worker runs
 
@@ -130,6 +144,19 @@ class Jobs:
             self._sync.schedule((project_id,), delay=5)
         except WeakHARError as error:
             log.warning("project %s: not synchronised: %s", project_id, error)
+
+    def export(self, wanted: dict[str, Any]) -> None:
+        """Write an export, with its progress beside it."""
+        Export(**wanted).run(self.store, self.settings)
+
+    def forget(self, project_id: int) -> None:
+        """Remove the files of a project that Label Studio deleted."""
+        self.store.cancel_job(project_id)
+        try:
+            for line in forget_project(self.store, self.settings, None, project_id):
+                log.info("project %s: removed %s", project_id, line)
+        except BusyError:
+            self._forget.schedule((project_id,), delay=10)
 
     def sync_all(self) -> None:
         """Queue a reconciliation of every project; and look whether webhooks still reach us."""

@@ -1,7 +1,10 @@
 """Answers from Label Studio to the store: one by webhook, all by reconciliation. Label Studio owns them."""
 
+import json
 from typing import Any
 
+from ml_backend.errors import ConfigError
+from ml_backend.jobs.answers import project_config
 from ml_backend.jobs.store import Store
 from ml_backend.labelstudio import (
     TASKS_DELETED,
@@ -22,9 +25,28 @@ def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> boo
     return any(changed) or payload.get("action") == TASKS_DELETED
 
 
+def note_classes(store: Store, project_id: int) -> None:
+    """Remember which classes there are, and which came when people had begun to answer."""
+    project = store.project(project_id)
+    try:
+        names = list(project_config(project).classes.names)
+    except ConfigError:
+        return
+    seen = json.loads(project.classes_seen)
+    if seen.get("names") == names:
+        return
+    former = seen.get("names")
+    begun = former is not None and bool(store.annotations(project_id))
+    meant = set(json.loads(project.meanings).values())
+    new = [name for name in names if name not in (former or []) and name not in meant] if begun else []
+    added = [name for name in dict.fromkeys([*seen.get("added", []), *new]) if name in names]
+    store.save_project(project_id, classes_seen=json.dumps({"names": names, "added": added}, ensure_ascii=False))
+
+
 def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
     """Bring the store to exactly what Label Studio holds; returns what that is."""
     found = read_project(client, project_id)
     store.save_project(project_id, title=found.title, label_config=found.label_config)
+    note_classes(store, project_id)
     store.reconcile(project_id, found.asked_at, found.clips, found.answers)
     return found

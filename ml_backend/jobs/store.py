@@ -25,6 +25,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     inspect,
     make_url,
     select,
@@ -218,6 +219,16 @@ class Store:
             project = session.get(Project, project_id, with_for_update=True)
             if project is not None:
                 project.meanings = json.dumps({**json.loads(project.meanings), choice: means}, ensure_ascii=False)
+
+        self._write(write)
+
+    def classes_are_known(self, project_id: int) -> None:
+        """Somebody read which classes were added."""
+
+        def write(session: Session) -> None:
+            project = session.get(Project, project_id, with_for_update=True)
+            if project is not None:
+                project.classes_seen = json.dumps({**json.loads(project.classes_seen), "added": []})
 
         self._write(write)
 
@@ -498,6 +509,17 @@ class Store:
         )
         with Session(self.engine, expire_on_commit=False) as session:
             return [(task, annotation) for task, annotation in session.execute(query)]
+
+    def stamp(self, project_id: int) -> tuple[Any, ...]:
+        """Changes when a project's tasks or annotations do."""
+        own = Annotation.project_id == project_id
+        queries = (
+            select(func.count(), func.max(Annotation.received_at), func.sum(Annotation.updated_at)).where(own),
+            select(func.count()).where(own, Annotation.deleted),
+            select(func.count(), func.max(Task.id), func.sum(Task.id)).where(Task.project_id == project_id),
+        )
+        with Session(self.engine) as session:
+            return tuple(tuple(session.execute(query).one()) for query in queries)
 
     def tasks(self, project_id: int) -> list[Task]:
         """Our tasks of a project by id."""

@@ -48,6 +48,11 @@ class LabelConfig:
             return None, f"names several choices: {', '.join(' / '.join(path) for path in taken)}"
         return self._class_of(taken[0])
 
+    def named_alone(self, given: Given) -> str:
+        """The one choice that an annotation names, whatever it means; empty if there is none."""
+        own = {tuple(map(plain, path)) for name, paths in given if name in ("", self.from_name) for path in paths}
+        return " / ".join(own.pop()) if len(own) == 1 else ""
+
     def _class_of(self, path: Path) -> tuple[str | None, str]:
         text = " / ".join(path)
         name = self.named.get(path)

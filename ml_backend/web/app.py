@@ -3,12 +3,12 @@
 Who is let in is in `doors.py`, what a request may hold in `bodies.py`.
 """
 
-import io
 import logging
-import zipfile
+import shutil
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Flask, Response, jsonify, redirect, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
@@ -16,12 +16,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.jobs import (
+    Export,
     Jobs,
     LockedError,
+    Project,
     Store,
     client_for,
-    export_project,
     extra_params,
+    job_status,
+    project_stamp,
     project_status,
     project_thresholds,
     reconcile,
@@ -30,12 +33,15 @@ from ml_backend.jobs import (
 from ml_backend.labelstudio import ANNOTATED, DELETED, NO_CLASS, parse_label_config, plain
 from ml_backend.settings import Settings
 from ml_backend.web import bodies, doors
+from ml_backend.web.pages import Pages
 from ml_backend.web.protocol import model_version, predictions, project_version, take_event
 from ml_backend.web.report import project_report
 
 log = logging.getLogger(__name__)
 
 START_TRAINING = "START_TRAINING"
+LEAST_FREE = 64 * 2**20
+"""Bytes; a job that writes vectors and clips needs more."""
 PAGE = "../"
 """The status page, as seen from a form's address, also under a proxy's sub-path."""
 POLICY = (
@@ -133,11 +139,30 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         version = project_version(store, settings, project) if project else model_version(settings.parameters())
         return jsonify(versions=[version])
 
+    def made(project_id: int, standalone: bool = False) -> str:
+        project = store.project(project_id)
+        report = project_report(store, settings, project)
+        return render_template(
+            "project.html",
+            project=project,
+            report=report,
+            standalone=standalone,
+            task_page=partial(_task_page, settings, project),
+        )
+
+    def made_aside(project_id: int) -> str:
+        with app.app_context():
+            return made(project_id)
+
+    pages = Pages(made_aside, lambda project_id: project_stamp(store, settings, store.project(project_id)))
+
     @app.get("/")
     def status_page() -> str:
-        reports = [project_report(store, settings, project) for project in store.projects()]
-        busy = any(report.status["active"] for report in reports)
-        return render_template("status.html", reports=reports, standalone=False, refresh=busy, table=None)
+        sections = [(project, job_status(store, project), pages.page(project.id)) for project in store.projects()]
+        busy = any(s["active"] or not pages.fresh(project.id) for project, s, _ in sections)
+        return render_template(
+            "status.html", sections=sections, standalone=False, refresh=busy, table=None, disk=_disk(settings)
+        )
 
     @app.get("/status/<int:project_id>")
     def status(project_id: int) -> Response:
@@ -148,8 +173,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         """One project's page to keep as a file: it loads nothing and asks for nothing."""
         project = store.project(project_id)
         table = project_thresholds(store, settings, project_id)
-        reports = [project_report(store, settings, project)]
-        return render_template("status.html", reports=reports, standalone=True, refresh=False, table=table)
+        sections = [(project, job_status(store, project), made(project_id, standalone=True))]
+        return render_template("status.html", sections=sections, standalone=True, refresh=False, table=table)
 
     @app.post("/cancel/<int:project_id>")
     def cancel(project_id: int) -> AnyResponse:
@@ -178,22 +203,71 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         return jsonify(project_thresholds(store, settings, project_id))
 
     @app.get("/export/<int:project_id>")
-    def export(project_id: int) -> Response:
-        project = store.project(project_id)
-        reconcile(store, client_for(settings, project), project_id)
-        with TemporaryDirectory(prefix="weakhar-export-") as folder:
-            target = Path(folder) / "export"
-            threshold, file_format = request.args.get("threshold"), request.args.get("format", "parquet")
-            export_project(store, settings, project_id, target, threshold, file_format)
-            archive = io.BytesIO()
-            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-                for file in sorted(path for path in target.rglob("*") if path.is_file()):
-                    bundle.write(file, file.relative_to(target))
-        archive.seek(0)
-        name = f"weakhar-project-{project_id}.zip"
-        return send_file(archive, mimetype="application/zip", as_attachment=True, download_name=name)
+    def export(project_id: int) -> AnyResponse:
+        """The dataset as one file; of a project that takes long, where `POST` has got to."""
+        wanted = Export.of(settings, store.project(project_id), _wish("threshold"), _wish("format"))
+        if not wanted.takes_long(settings):
+            reconcile(store, client_for(settings, store.project(project_id)), project_id)
+            return _file(wanted.write(store, settings), project_id)
+        state = wanted.state()
+        if state["state"] == "done":
+            return _file(wanted.archive, project_id)
+        if "text/html" in request.headers.get("Accept", "") and state["state"] != "not started":
+            page = render_template("export.html", state=state, project=project_id, active=state["state"] == "running")
+            return Response(page, 200 if state["state"] == "failed" else 202)
+        answer = jsonify(**state, start=f"POST {request.path}")
+        answer.status_code = 202
+        return answer
+
+    @app.post("/export/<int:project_id>")
+    def start_export(project_id: int) -> AnyResponse:
+        """Start an export, or find the one that is at work: 202, and where to look."""
+        form = bool(request.form)
+        if form:
+            _from_own_page()
+        wanted = Export.of(settings, store.project(project_id), _wish("threshold"), _wish("format"))
+        query = urlencode({"threshold": wanted.threshold, "format": wanted.file_format})
+        if wanted.takes_long(settings):
+            jobs.request_export(wanted)
+        if form:
+            return redirect(f"{project_id}?{query}", 303)
+        answer = jsonify(**wanted.state(), location=f"{request.path}?{query}")
+        answer.status_code = 202
+        return answer
+
+    @app.post("/seen/<int:project_id>")
+    def seen(project_id: int) -> AnyResponse:
+        """The news of new classes were read; a form of the status page."""
+        _from_own_page()
+        store.classes_are_known(project_id)
+        return redirect(PAGE)
 
     return app
+
+
+def _wish(name: str) -> str | None:
+    """What a form or an address asks for."""
+    value = request.form.get(name, request.args.get(name))
+    if value is not None and not bodies.is_plain_text(value):
+        raise ConfigError(f"{request.path}: holds text with a zero byte, or that is no Unicode")
+    return value
+
+
+def _file(path: Path, project_id: int) -> Response:
+    """The file, read while it is sent."""
+    name = f"weakhar-project-{project_id}.zip"
+    return send_file(path, mimetype="application/zip", as_attachment=True, download_name=name)
+
+
+def _task_page(settings: Settings, project: Project, task: int) -> str:
+    host = settings.label_studio_url or project.hostname
+    return f"{host.rstrip('/')}/projects/{project.id}/data?task={task}"
+
+
+def _disk(settings: Settings) -> str:
+    """What is to be said of the disk; also where a full one keeps a job's state from being written."""
+    free = shutil.disk_usage(settings.model_dir).free
+    return f"{settings.model_dir}: the disk is full; free some space, nothing is lost" if free < LEAST_FREE else ""
 
 
 def _from_own_page() -> None:

@@ -67,7 +67,7 @@ def take_event(store: Store, jobs: Jobs, project_id: int, event: str, payload: d
     if event == "START_TRAINING":
         return {"job": "queued" if jobs.start(project_id) else "running already"}
     if event == "PROJECT_DELETED":
-        store.delete_project(project_id)
+        jobs.request_forget(project_id)
     elif event == "PROJECT_UPDATED":
         project = payload.get("project")
         config = project.get("label_config") if isinstance(project, dict) else None

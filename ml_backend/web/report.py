@@ -9,7 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import WeakHARError
-from ml_backend.jobs import Project, Store, project_config, project_labels, project_parameters, project_status
+from ml_backend.jobs import (
+    Project,
+    Store,
+    Unused,
+    news_of_classes,
+    parameters_in_force,
+    project_answers,
+    project_config,
+    project_counts,
+    project_labels,
+    project_parameters,
+    project_ties,
+)
 from ml_backend.labels import UNLABELLED, ParticipantLabels, parse_threshold
 from ml_backend.settings import Settings
 
@@ -48,21 +60,26 @@ class ParticipantReport:
 
 @dataclass(frozen=True)
 class ProjectReport:
-    """One project as the page shows it; `problem` is set where its labels cannot be computed."""
+    """One project as the page shows it, beside its job; `problem` is set where its labels cannot be computed. unused:
+    (what, lines with the number of their task) of answers that do nothing; unknown_choices: what answers name that is
+    no class; parameters: (name, value, where it comes from) of those that are not the defaults."""
 
-    project: Project
-    status: dict[str, Any]
     threshold: str
     colours: Mapping[str, str]
     participants: list[ParticipantReport]
     problem: str
+    counts: dict[str, Any]
     propagation: str = "temporal"
     paper_exact: bool = False
+    unused: tuple[tuple[str, list[Unused]], ...] = ()
+    unknown_choices: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, Any, str], ...] = ()
+    news: tuple[str, ...] = ()
 
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
-    """Everything the page shows of one project, from what the store and the cluster files hold now."""
-    status = project_status(store, settings, project)
+    """Everything the page shows of one project but its job, from what the store and the cluster files hold now."""
+    counts = project_counts(store, settings, project)
     try:
         parameters = project_parameters(settings, project)
         threshold = parse_threshold(parameters.threshold)
@@ -70,11 +87,26 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         everything = project_labels(store, settings, project.id)
         exact = parameters.paper_exact
         participants = [_participant(labels, labels.clip_labels(threshold), classes, exact) for labels in everything]
+        given, ties = project_answers(store, settings, project.id), project_ties(store, settings, project.id)
+        in_force = parameters_in_force(settings, project)
     except WeakHARError as error:
-        return ProjectReport(project, status, "", {}, [], str(error))
-    colours = class_colours(classes)
+        return ProjectReport("", {}, [], str(error), counts)
     return ProjectReport(
-        project, status, str(threshold), colours, participants, "", parameters.propagation, parameters.paper_exact
+        threshold=str(threshold),
+        colours=class_colours(classes),
+        participants=participants,
+        problem="",
+        counts=counts,
+        propagation=parameters.propagation,
+        paper_exact=parameters.paper_exact,
+        unused=(
+            ("answers are not understood and not used", given.not_understood),
+            ("answers are kept, but not used", given.gone),
+            ("clips have no label, since annotators disagree", ties),
+        ),
+        unknown_choices=tuple(dict.fromkeys(one.choice for one in given.not_understood if one.choice)),
+        parameters=tuple(one for one in in_force if one[2] != "default"),
+        news=news_of_classes(store, project, everything),
     )
 
 

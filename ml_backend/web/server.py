@@ -17,6 +17,7 @@ SECONDS_TO_SEND = 10.0
 
 worker_class = "ml_backend.web.server.PunctualWorker"
 timeout = 120
+control_socket_disable = True
 
 
 class PunctualWorker(ThreadWorker):  # type: ignore[misc, unused-ignore]
