@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -369,33 +368,3 @@ def test_a_dataset_outside_the_data_folder_fails_the_job_with_a_clear_message(
     backend = start_backend()
     with pytest.raises(LabelStudioError, match="outside WEAKHAR_DATA_DIR"):
         run_job(backend, "outside", dataset="../..")
-
-
-def test_label_studio_gone_in_the_middle_loses_nothing(
-    start_backend: StartBackend, label_studio: LabelStudioServer
-) -> None:
-    """Label Studio itself must stay up for the other tests, so a relay to it is what goes away."""
-    relay_port = free_port()
-    relay = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("relay.py")), str(relay_port), str(label_studio.port)]
-    )
-    try:
-        backend = start_backend(LABEL_STUDIO_URL=f"http://127.0.0.1:{relay_port}")
-        project = label_studio.create_project("gone in the middle")
-        model = label_studio.connect(project, backend, {"dataset": "study", "components": 8})
-        label_studio.start_training(model)
-        wait_for(lambda: len(label_studio.tasks(project)) >= 2, 90, "the first tasks")
-    finally:
-        relay.kill()
-        relay.wait()
-    with pytest.raises(LabelStudioError, match="cannot be reached"):
-        backend.wait_for_job(project, 300)
-    assert len(label_studio.tasks(project)) < 16
-    backend.stop()
-    backend.environment["LABEL_STUDIO_URL"] = label_studio.url
-    backend.start()
-    backend.wait_until_up()
-    label_studio.start_training(model)
-    time.sleep(0.1)
-    backend.wait_for_job(project, 300)
-    assert len(label_studio.tasks(project)) == 16
