@@ -616,8 +616,9 @@ def _engine(url: str, patience: float) -> Engine:
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # transactions are begun below, not by the driver at the first write
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA busy_timeout={round(1000 * patience)}")
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):  # to set it wants the database alone
+                connection.execute("PRAGMA journal_mode=WAL")
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Any) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 
@@ -181,5 +180,4 @@ def test_a_deleted_project_leaves_no_files(
     label_studio.api("DELETE", f"api/projects/{project}/")
     wait_for(lambda: not (folder / "projects" / str(project)).exists(), 40, "the removal")
     wait_for(lambda: not any((folder / "vectors").iterdir()), 20, "the removal of vectors")
-        backend.status(project)
-        backend.status(project)
+    assert backend.get(f"status/{project}").status_code == 400
