@@ -564,7 +564,9 @@ def open_store(url: str, folder: Path, patience: float = 10.0) -> Store:
         except OperationalError as error:
             reason = str(error.orig).splitlines()[0]
             raise ConfigError(f"WEAKHAR_DATABASE_URL: the database cannot be opened ({reason})") from None
-    return Store(url, patience)
+        store = Store(url, patience)
+        store.engine.connect().close()  # in SQLite the journal's mode is set now, while nobody else writes
+    return store
 
 
 def create_store(url: str, folder: Path, dumped: dict[str, Any]) -> None:
