@@ -1,5 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
+# A process a core, each with a Label Studio of its own.
+SIDE_BY_SIDE := -n auto --maxprocesses 4
 LABEL_STUDIO_VENV := .venv-label-studio
 
 .DEFAULT_GOAL := help
@@ -25,10 +27,10 @@ demo: setup ## the main job on sample recordings with a real Label Studio; KEEP=
 	$(VENV)/bin/weakhar demo demo --label-studio $(LABEL_STUDIO_VENV)/bin/label-studio $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 test: setup ## all tests
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest tests $(SIDE_BY_SIDE)
 
 unit: $(VENV)/.ready ## the fast tests
-	$(VENV)/bin/python -m pytest tests/unit -m "not processes"
+	$(VENV)/bin/python -m pytest tests/unit -m "not processes" $(SIDE_BY_SIDE)
 
 bench: $(VENV)/.ready ## the benchmarks behind the figures in README and docs
 	$(VENV)/bin/python -m benchmarks

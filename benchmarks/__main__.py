@@ -22,6 +22,7 @@ NAMES = (
     "labelling_accuracy",
     "temporal",
     "project_labels",
+    "load",
     "training",
 )
 NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "training")

@@ -15,6 +15,8 @@ from ml_backend.sample import LabelStudioServer, write_sample
 from ml_backend.settings import Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a test process for every core
 declare_missing_operators()  # before any test imports timm or open_clip
 
 REPOSITORY = Path(__file__).parent.parent
