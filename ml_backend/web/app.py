@@ -110,12 +110,18 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     @app.post("/webhook")
     def webhook() -> tuple[AnyResponse, int]:
-        payload = bodies.json_body()
-        event = bodies.checked(bodies.Event, payload)
-        if settings.auth_required and not doors.has_password(settings):
-            expected = webhook_secret(store, event.project)
-            if not doors.has_secret(expected) or event.action == START_TRAINING:
-                return doors.unauthorised(), 401
+        known = not settings.auth_required or doors.has_password(settings)
+        try:
+            payload = bodies.json_body()
+            event = bodies.checked(bodies.Event, payload)
+        except ConfigError:
+            if known:
+                raise
+            return doors.unauthorised(), 401
+        if not known and not doors.has_secret(webhook_secret(store, event.project)):
+            return doors.unauthorised(), 401
+        if not known and event.action == START_TRAINING:
+            return doors.unauthorised(), 401
         store.project(event.project)
         for annotation in _annotations(payload):
             bodies.checked(bodies.Annotation if event.action == DELETED else bodies.Answered, annotation)
