@@ -46,6 +46,12 @@ def forget(
     participant: Annotated[
         str | None, typer.Option(help="The participant who withdrew; else the whole project")
     ] = None,
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label Studio's media folder, where its API leaves the files of clips", file_okay=False, exists=True
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
 ) -> None:
     """Remove a participant, or a project, for good: tasks, answers and clips in Label Studio, vectors, clusters,
@@ -63,14 +69,18 @@ def forget(
     for one in projects:
         client = client_for(settings, one)
         if participant is not None:
-            removed = forget_participant(store, settings, client, one.id, participant)
+            removed = forget_participant(store, settings, client, one.id, participant, media)
         else:
-            removed = forget_project(store, settings, client, one.id)
+            removed = forget_project(store, settings, client, one.id, media)
         for line in removed or ["nothing was there"]:
             out.print(f"project {one.id}: {line}", highlight=False, markup=False, soft_wrap=True)
-    out.print(
-        "removed. Not touched: the recordings themselves, trained models, and copies made elsewhere", soft_wrap=True
-    )
+    out.print("Not touched: the recordings themselves, trained models, backups and copies elsewhere", soft_wrap=True)
+    if media is None:
+        out.print(
+            "Label Studio serves the clips no longer, but leaves their files on its disk: name its media folder "
+            "(LABEL_STUDIO_BASE_DATA_DIR/media) in --media to remove them there",
+            soft_wrap=True,
+        )
 
 
 def backup(target: Annotated[Path, typer.Argument(metavar="FILE", help="Archive to write, .tar.gz")]) -> None:

@@ -5,8 +5,9 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 
 import json
 import logging
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ from ml_backend.settings import Parameters, Settings
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class JobResult:
@@ -80,7 +83,7 @@ def run_project(
     Recordings that cannot be read are left out; a participant that was clustered with one of them stays as it is.
     """
     with store.lease(project_id, patience) as check:
-        client = client.fenced(check)
+        client, progress = client.fenced(check), _fenced(progress, check)
         parameters = project_parameters(settings, store.project(project_id))
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
@@ -114,7 +117,7 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
     A centroid task that somebody deleted comes back only with the job, not behind their back.
     """
     with store.lease(project_id) as check:
-        client = client.fenced(check)
+        client, progress = client.fenced(check), _fenced(progress, check)
         progress("reading annotations", 0, 1)
         tasks = reconcile(store, client, project_id).tasks
         if project_parameters(settings, store.project(project_id)).suggest:
@@ -122,6 +125,20 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
             refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
         offers = _offers(store, settings, project_id, next_best_only=True)
         return _create_missing(store, settings, client, project_id, offers, progress)
+
+
+def _fenced(progress: Progress, check: Callable[[], None]) -> Progress:
+    """Progress that is told only while the lease is held; that is looked at twice a second at most."""
+    looked = 0.0
+
+    def tell(step: str, done: float, total: float) -> None:
+        nonlocal looked
+        if time.monotonic() - looked > LOOK_SECONDS:
+            check()
+            looked = time.monotonic()
+        progress(step, done, total)
+
+    return tell
 
 
 def embed_and_cluster(

@@ -30,7 +30,7 @@ from ml_backend.jobs.store import (
     webhook_name,
 )
 from ml_backend.jobs.upkeep import forget_project
-from ml_backend.labelstudio import ACTIONS
+from ml_backend.labelstudio import ACTIONS, GoneError
 from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -142,6 +142,13 @@ class Jobs:
             sync_project(self.store, self.settings, client, project_id, lambda *_: None)
         except BusyError:
             self._sync.schedule((project_id,), delay=5)
+        except GoneError:
+            message = (
+                "Label Studio has no such project (any more), or the access token's user may not see it; "
+                f"`weakhar forget --project {project_id}` removes what is kept of it"
+            )
+            self.store.set_job(project_id, FAILED, message=message)
+            log.warning("project %s: %s", project_id, message)
         except WeakHARError as error:
             log.warning("project %s: not synchronised: %s", project_id, error)
 

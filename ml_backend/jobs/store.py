@@ -402,6 +402,10 @@ class Store:
         thread.start()
         try:
             yield check
+            check()
+        except Exception:
+            check()  # what went wrong went wrong because another is at work: that is to be said
+            raise
         finally:
             released.set()
             thread.join()

@@ -3,8 +3,8 @@
 import json
 import shutil
 import tarfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +22,7 @@ from ml_backend.files import private_folder, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
 from ml_backend.jobs.store import Store, create_store, open_store
-from ml_backend.labelstudio import Client, clip_of_task, upload_name
+from ml_backend.labelstudio import Client, GoneError, clip_of_task, upload_name
 from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Settings
 
@@ -34,10 +34,13 @@ LEFT_OUT = ("queue.db", "weakhar.db", "migrate.lock")
 
 
 def forget_participant(
-    store: Store, settings: Settings, client: Client, project_id: int, participant: str
+    store: Store, settings: Settings, client: Client, project_id: int, participant: str, media: Path | None = None
 ) -> list[str]:
     """Remove a participant from a project for good: tasks with their answers, uploaded clips, clusters, vectors, and
-    the participant's part of exports made here. The job leaves them out from now on. Returns what was removed."""
+    the participant's part of exports made here. The job leaves them out from now on. Returns what was removed.
+
+    `media` is Label Studio's media folder: what is deleted by its API is not served any longer, but stays there.
+    """
     with store.lease(project_id, PATIENCE) as check:
         client = client.fenced(check)
         folder = clusters_folder(settings, project_id)
@@ -48,6 +51,7 @@ def forget_participant(
         removed = _forget_tasks(
             client, project_id, names, lambda whose, video: whose == participant or video in videos
         )
+        removed += _forget_media(media, project_id, names)
         removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
         _forget_names(folder, participant)
         store.forget_tasks(project_id, participant, videos)
@@ -58,7 +62,9 @@ def forget_participant(
     return removed
 
 
-def forget_project(store: Store, settings: Settings, client: Client | None, project_id: int) -> list[str]:
+def forget_project(
+    store: Store, settings: Settings, client: Client | None, project_id: int, media: Path | None = None
+) -> list[str]:
     """Remove all of a project that is ours: tasks, uploaded clips, clusters, vectors, answers, exports made here.
 
     Without a client, of a project that Label Studio deleted. Returns what was removed.
@@ -66,10 +72,11 @@ def forget_project(store: Store, settings: Settings, client: Client | None, proj
     with store.lease(project_id, PATIENCE) as check:
         folder = clusters_folder(settings, project_id)
         videos = {video for name in participants_of(folder) for video in videos_clustered(folder, name).values()}
-        removed: list[str] = []
+        names = {name for who in participants_of(folder) for name in _upload_names(folder, who)}
+        removed = _forget_media(media, project_id, names)
         if client is not None:
-            names = {name for who in participants_of(folder) for name in _upload_names(folder, who)}
-            removed += _forget_tasks(client.fenced(check), project_id, names, lambda *_: True)
+            with suppress(GoneError):  # Label Studio deleted it
+                removed += _forget_tasks(client.fenced(check), project_id, names, lambda *_: True)
         for export in exports_of(settings, project_id):
             removed += _remove(export, f"export {export}")
         removed += _remove(folder, f"clusters of project {project_id}")
@@ -133,6 +140,19 @@ def _forget_tasks(client: Client, project_id: int, names: Iterable[str], theirs:
     client.delete_uploads(project_id, uploads)
     found = ((count, "tasks with their answers in Label Studio"), (len(uploads), "uploaded clips in Label Studio"))
     return [f"{number} {what}" for number, what in found if number]
+
+
+def _forget_media(media: Path | None, project_id: int, names: Collection[str]) -> list[str]:
+    """Remove uploaded clips from Label Studio's own disk."""
+    if media is None:
+        return []
+    folder = media / "upload" / str(project_id)
+    if not (media / "upload").is_dir():
+        raise ConfigError(f"{media}: is no media folder of Label Studio: it has no `upload`")
+    found = [path for path in folder.glob("*") if path.name.partition("-")[2] in names]
+    for path in found:
+        path.unlink()
+    return [f"{len(found)} files of clips in {folder}"] if found else []
 
 
 def _upload_names(folder: Path, participant: str) -> set[str]:

@@ -19,7 +19,7 @@ from ml_backend.labelstudio.answers import (
     read_project,
     seconds_of,
 )
-from ml_backend.labelstudio.client import Client
+from ml_backend.labelstudio.client import Client, GoneError
 from ml_backend.labelstudio.config import (
     MIXED,
     NO_CLASS,
@@ -51,6 +51,7 @@ __all__ = [
     "TASKS_DELETED",
     "Client",
     "Given",
+    "GoneError",
     "LabelConfig",
     "Meanings",
     "Offer",

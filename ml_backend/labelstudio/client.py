@@ -20,6 +20,10 @@ TIMEOUT_SECONDS = 60
 TOKEN_REMEDY = "set LABEL_STUDIO_API_KEY to an access token of a user of the project (Account & Settings)"
 
 
+class GoneError(LabelStudioError):
+    """Label Studio has no such project, any more, or its user may not see it."""
+
+
 class AwayError(LabelStudioError):
     """Label Studio, or a proxy in front of it, is away or busy, which may heal; retry_after: seconds that it asks
     for."""
@@ -175,7 +179,9 @@ class Client:
         if status in (401, 403):
             raise LabelStudioError(f"{what} refuses the access token; {TOKEN_REMEDY}")
         if status == 404 and "/projects/" in path:
-            raise LabelStudioError(f"{what} has no {path.split('api/')[-1]}; check the project's number")
+            raise GoneError(f"{what} has no {path.split('api/')[-1]}; check the project's number")
+        if status == 404 and path == "api/tasks/":
+            raise GoneError(f"{what} has no such project")
         if status == 413:
             raise LabelStudioError(
                 f"{what}: {method} {path} is too large for a proxy in front of it (413); raise the proxy's limit "

@@ -118,7 +118,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             if known:
                 raise
             return doors.unauthorised(), 401
-        if not known and not doors.has_secret(webhook_secret(store, event.project)):
+        connected = any(project.id == event.project for project in store.projects())
+        if not known and not (connected and doors.has_secret(webhook_secret(store, event.project))):
             return doors.unauthorised(), 401
         if not known and event.action == START_TRAINING:
             return doors.unauthorised(), 401

@@ -32,14 +32,20 @@ def test_a_lease_is_by_the_databases_clock(store: Store, monkeypatch: pytest.Mon
 
 def test_who_lost_the_lease_is_told_before_the_next_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "LEASE_SECONDS", 3600.0)  # nothing is renewed meanwhile
-    with store.lease(1) as check:
-        check()
-        with Session(store.engine) as session, session.begin():  # as if this process had stood still
-            session.get_one(Lease, 1).expires_at = 0.0
-        with store.lease(1) as other:
-            other()
-            with pytest.raises(LostError, match="stood still for too long"):
-                check()
+
+    def stand_still() -> None:
+        with store.lease(1) as check:
+            check()
+            with Session(store.engine) as session, session.begin():
+                session.get_one(Lease, 1).expires_at = 0.0
+            with store.lease(1) as other:
+                other()
+                with pytest.raises(LostError, match="stood still for too long"):
+                    check()
+            raise FileNotFoundError("what the other removed")
+
+    with pytest.raises(LostError):  # not the error that follows from it
+        stand_still()
     assert not store.leased(1)
 
 
