@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     label_studio_api_key: str = Field(
         "", validation_alias=_names("LABEL_STUDIO_API_KEY"), description="Access token of a Label Studio user"
     )
+    label_studio_ca: Path | None = Field(
+        None, validation_alias=_names("LABEL_STUDIO_CA"), description="Certificates of a private authority, as PEM"
+    )
     basic_auth_user: str = Field("", validation_alias=_names("BASIC_AUTH_USER"), description="User name to ask for")
     basic_auth_pass: str = Field("", validation_alias=_names("BASIC_AUTH_PASS"), description="Password to ask for")
     log_level: str = Field("INFO", validation_alias=_names("LOG_LEVEL"), description="DEBUG, INFO, WARNING, ERROR")

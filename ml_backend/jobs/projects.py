@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -61,10 +62,17 @@ _labelling = threading.Lock()
 def client_for(settings: Settings, project: Project) -> Client:
     """Label Studio as the settings say, else as `/setup` told; our token never goes to an address from outside."""
     if settings.label_studio_url:
-        return Client(settings.label_studio_url, settings.label_studio_api_key or project.access_token)
+        token = settings.label_studio_api_key or project.access_token
+        return Client(settings.label_studio_url, token, _public(settings, project), settings.label_studio_ca)
     if not project.hostname:
         raise ConfigError(f"project {project.id}: Label Studio's address is not known; set LABEL_STUDIO_URL")
-    return Client(project.hostname, project.access_token)
+    return Client(project.hostname, project.access_token, authority=settings.label_studio_ca)
+
+
+def _public(settings: Settings, project: Project) -> str:
+    """Label Studio's address as it calls itself: what it says where nobody set it is only good on its own machine."""
+    own = urlsplit(project.hostname)
+    return project.hostname if own.path.strip("/") or own.hostname != "localhost" else settings.label_studio_url
 
 
 def project_parameters(settings: Settings, project: Project) -> Parameters:

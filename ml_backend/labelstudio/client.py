@@ -1,17 +1,19 @@
 """The requests to Label Studio that we need. The SDK does authentication (legacy and personal access tokens)."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
 
-from ml_backend.errors import LabelStudioError
+from ml_backend.errors import ConfigError, LabelStudioError
 
 PAGE = 100
 WAITS = (1, 2, 4, 8, 15, 30, *[60] * 60)
@@ -34,9 +36,13 @@ class AwayError(LabelStudioError):
 
 
 class Client:
-    """Label Studio at `url`; every method raises LabelStudioError with what to do where it fails."""
+    """Label Studio at `url`; every method raises LabelStudioError with what to do where it fails.
 
-    def __init__(self, url: str, token: str) -> None:
+    `public` is its address as it calls itself, which may have another path, behind a proxy; `authority` the file of a
+    private certificate authority.
+    """
+
+    def __init__(self, url: str, token: str, public: str = "", authority: Path | None = None) -> None:
         if not url.startswith(("http://", "https://")):
             raise LabelStudioError(
                 f"LABEL_STUDIO_URL: '{url}' is no address; expected one such as http://localhost:8080"
@@ -46,7 +52,13 @@ class Client:
         self.url = url.rstrip("/")
         self._waiting: Callable[[str], None] | None = None
         self._check: Callable[[], None] = lambda: None
-        self._sdk = LabelStudio(base_url=self.url, api_key=token, timeout=TIMEOUT_SECONDS)
+        self.public = (public or url).rstrip("/")
+        self._media = urlsplit(self.public).path.rstrip("/")
+        connection = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=True, verify=_trusted(authority))
+        try:
+            self._sdk = LabelStudio(base_url=self.url, api_key=token, httpx_client=connection)
+        except ApiError:  # an access token that says itself that it is no good
+            raise LabelStudioError(f"LABEL_STUDIO_API_KEY: has expired or is damaged; {TOKEN_REMEDY}") from None
 
     def project(self, project_id: int) -> dict[str, Any]:
         """The project's title, label_config, created_at, …"""
@@ -55,7 +67,7 @@ class Client:
 
     def task_page(self, project_id: int, task_id: int) -> str:
         """Where a person opens a task."""
-        return f"{self.url}/projects/{project_id}/data?task={task_id}"
+        return f"{self.public}/projects/{project_id}/data?task={task_id}"
 
     def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
         """All tasks with data, meta and annotations, in the order of their ids; those that are deleted meanwhile move
@@ -95,12 +107,12 @@ class Client:
                 files={"file": (name, stream, "video/mp4")},
             )
         stored = self._request("GET", f"api/import/file-upload/{answer['file_upload_ids'][0]}")
-        return f"/data/{stored['file']}"
+        return f"{self._media}/data/{stored['file']}"
 
     def uploads(self, project_id: int) -> list[str]:
         """Addresses of all files uploaded to the project."""
         answer = self._request("GET", f"api/projects/{project_id}/file-uploads", params={"all": "true"})
-        return [f"/data/{entry['file']}" for entry in answer]
+        return [f"{self._media}/data/{entry['file']}" for entry in answer]
 
     def upload_names(self, project_id: int) -> list[tuple[int, str]]:
         """(number, name) of all files uploaded to the project."""
@@ -207,6 +219,17 @@ class Client:
                 f"{what} answers {method} {path} with {'a web page' if _is_page(response) else 'no JSON'}; is "
                 "LABEL_STUDIO_URL its address, and no login or proxy between?"
             ) from None
+
+
+def _trusted(authority: Path | None) -> ssl.SSLContext:
+    """Certificates that are believed: the system's usual ones, and those of a private authority."""
+    context = httpx.create_ssl_context()
+    if authority is not None:
+        try:
+            context.load_verify_locations(authority)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"LABEL_STUDIO_CA: {authority} is no file of certificates ({error})") from None
+    return context
 
 
 def _is_page(response: httpx.Response) -> bool:

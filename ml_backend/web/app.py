@@ -5,6 +5,7 @@ Who is let in is in `doors.py`, what a request may hold in `bodies.py`.
 
 import logging
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,9 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         extra = extra_params(settings, body.extra_params)
         parse_label_config(body.label_config)
         fields = {"label_config": body.label_config, "backend_url": request.host_url.rstrip("/")}
-        if not settings.label_studio_url:
-            fields |= _address(store, body)
+        fields |= (
+            _address(store, body) if not settings.label_studio_url else {"hostname": (body.hostname or "").strip()}
+        )
         store.save_project(body.project, **fields)
         store.set_extra_params(body.project, extra)
         jobs.request_connect(body.project)
@@ -154,7 +156,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             project=project,
             report=report,
             standalone=standalone,
-            task_page=partial(_task_page, settings, project),
+            task_page=_task_pages(settings, project),
         )
 
     def made_aside(project_id: int) -> str:
@@ -266,9 +268,12 @@ def _file(path: Path, project_id: int) -> Response:
     return send_file(path, mimetype="application/zip", as_attachment=True, download_name=name)
 
 
-def _task_page(settings: Settings, project: Project, task: int) -> str:
-    host = settings.label_studio_url or project.hostname
-    return f"{host.rstrip('/')}/projects/{project.id}/data?task={task}"
+def _task_pages(settings: Settings, project: Project) -> Callable[[int], str]:
+    """The address of a task's page, as far as Label Studio's is known."""
+    try:
+        return partial(client_for(settings, project).task_page, project.id)
+    except WeakHARError:
+        return lambda _task: "#"
 
 
 def _disk(settings: Settings) -> str:
