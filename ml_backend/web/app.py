@@ -97,9 +97,10 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         extra = extra_params(settings, body.extra_params)
         parse_label_config(body.label_config)
         fields = {"label_config": body.label_config, "backend_url": request.host_url.rstrip("/")}
-        fields |= (
-            _address(store, body) if not settings.label_studio_url else {"hostname": (body.hostname or "").strip()}
-        )
+        if body.hostname and not body.hostname.strip().startswith(("http://", "https://")):
+            raise ConfigError(f'{request.path}: field "hostname" is no address')
+        where = {"hostname": (body.hostname or "").strip()}
+        fields |= where if settings.label_studio_url else _address(store, body)
         store.save_project(body.project, **fields)
         store.set_extra_params(body.project, extra)
         jobs.request_connect(body.project)
