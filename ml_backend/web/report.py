@@ -62,7 +62,8 @@ class ParticipantReport:
 class ProjectReport:
     """One project as the page shows it, beside its job; `problem` is set where its labels cannot be computed. unused:
     (what, lines with the number of their task) of answers that do nothing; unknown_choices: what answers name that is
-    no class; parameters: (name, value, where it comes from) of those that are not the defaults."""
+    no class, and of choices `undecided`, which may be one; parameters: (name, value, where it comes from) of those
+    that are not the defaults."""
 
     threshold: str
     colours: Mapping[str, str]
@@ -73,6 +74,7 @@ class ProjectReport:
     paper_exact: bool = False
     unused: tuple[tuple[str, list[Unused]], ...] = ()
     unknown_choices: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
     parameters: tuple[tuple[str, Any, str], ...] = ()
     news: tuple[str, ...] = ()
 
@@ -89,6 +91,7 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         participants = [_participant(labels, labels.clip_labels(threshold), classes, exact) for labels in everything]
         given, ties = project_answers(store, settings, project.id), project_ties(store, settings, project.id)
         in_force = parameters_in_force(settings, project)
+        undecided = tuple(name for name, meant in project_config(project).meanings.items() if meant is None)
     except WeakHARError as error:
         return ProjectReport("", {}, [], str(error), counts)
     return ProjectReport(
@@ -104,7 +107,10 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
             ("answers are kept, but not used", given.gone),
             ("clips have no label, since annotators disagree", ties),
         ),
-        unknown_choices=tuple(dict.fromkeys(one.choice for one in given.not_understood if one.choice)),
+        unknown_choices=tuple(
+            dict.fromkeys([*undecided, *(one.choice for one in given.not_understood if one.choice)])
+        ),
+        undecided=undecided,
         parameters=tuple(one for one in in_force if one[2] != "default"),
         news=news_of_classes(store, project, everything),
     )
