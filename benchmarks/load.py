@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 from benchmarks import project_labels
 from benchmarks.harness import Rows
 from ml_backend.jobs import open_store
+from ml_backend.jobs.queue import NICENESS
 from ml_backend.sample import free_port, write_sample
 
 SECONDS, WEBHOOKS_A_SECOND, BROWSERS = 20.0, 50, 8
@@ -141,6 +143,7 @@ def embedding() -> Iterator[None]:
             [sys.executable, "-c", script, f"{model}/vectors", str(Path(folder) / "data")],
             env={**os.environ, "MODEL_DIR": model},
             stdout=subprocess.DEVNULL,
+            preexec_fn=partial(os.nice, NICENESS),  # as the worker
         )
         time.sleep(10)  # until the network is loaded
         try:

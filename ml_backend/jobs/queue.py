@@ -5,6 +5,7 @@ it, so that a killed job is seen and taken up again.
 """
 
 import logging
+import os
 import time
 from functools import partial
 from typing import Any
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 SECRET_HEADER = "X-Weakhar-Secret"
 WORKER_THREADS = 4
 PROGRESS_SECONDS = 0.5
+NICENESS = 10
 MOST_DEATHS = 3
 """A job whose process died so often is not begun again by itself."""
 
@@ -96,7 +98,8 @@ class Jobs:
     # --- what the worker runs
 
     def work(self) -> None:
-        """Serve the queue until the process is told to stop."""
+        """Serve the queue until the process is told to stop; who waits for an answer goes first."""
+        os.nice(NICENESS)
         self.sync_all()
         self._resume()
         self._resume.schedule(delay=int(LEASE_SECONDS) + 1)  # leases of a killed worker have lapsed by then

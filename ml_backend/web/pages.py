@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-REST = 9.0
-"""Times as long as it took to make a page, before the next is made: a tenth of the time goes into pages."""
+REST = 30.0
+"""Times as long as it took to make a page, before the next is made: a thirtieth of the time goes into pages."""
 
 
 @dataclass
