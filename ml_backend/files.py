@@ -1,7 +1,6 @@
 """Files that are either whole or absent: written to a temporary name beside the target, then renamed."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -12,6 +11,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from ml_backend.errors import RecordingError, WeakHARError
+
+try:
+    import fcntl
+except ImportError:
+    raise SystemExit(
+        "weakhar runs on Linux and macOS, whose file locks it needs; on Windows use its container"
+    ) from None
 
 
 class DiskError(WeakHARError):

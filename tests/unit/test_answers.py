@@ -14,12 +14,16 @@ from ml_backend.embeddings import embedders
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import content_key
 from ml_backend.jobs import (
+    Export,
+    Jobs,
     Store,
     checked_parameters,
     clusters_folder,
     embed_and_cluster,
     export_project,
+    exports,
     extra_params,
+    news_of_classes,
     parameters_in_force,
     project_answers,
     project_labels,
@@ -27,10 +31,12 @@ from ml_backend.jobs import (
 )
 from ml_backend.jobs.answers import keep_videos_of_old_tasks
 from ml_backend.jobs.pipeline import adopt_tasks
+from ml_backend.jobs.reconciliation import note_classes
 from ml_backend.labelstudio import NO_CLASS, clip_of_task, parse_label_config
 from ml_backend.labelstudio.answers import answer_of
 from ml_backend.recordings import Stretch, clip_key, stretch_of_key
 from ml_backend.settings import Settings
+from ml_backend.web import create_app
 
 CLASSES = ("standing", "walking", "jogging")
 
@@ -338,3 +344,45 @@ def test_vectors_tell_whether_a_stretch_shows_the_same(settings: Settings, study
     assert part.shows_the_same(keys[0], videos[0], 4.0, 8.0)
     assert not part.shows_the_same(keys[0], videos[0], 30.0, 34.0)
     assert np.isfinite(part.stored(videos[0])[2]).all()
+
+
+def test_a_class_that_comes_later_is_announced_with_the_answers_worth_giving_again(
+    store: Store, settings: Settings, study: Path
+) -> None:
+    job(store, settings, Tasks(), study)
+    note_classes(store, 1)
+    store.save_project(1, label_config=config("standing", "walking", "rowing", "jogging"))
+    note_classes(store, 1)
+    assert json.loads(store.project(1).classes_seen)["added"] == []  # nobody has answered yet
+    answer_first(store, settings, people(study)[0].name, "walking", 7)
+    store.save_project(1, label_config=config("standing", "walking", "rowing", "squats", "jogging"))
+    note_classes(store, 1)
+    (news,) = news_of_classes(store, store.project(1), project_labels(store, settings, 1))
+    assert "'squats' was added when people had begun to answer" in news
+    assert "tasks 7" in news
+    store.classes_are_known(1)
+    assert news_of_classes(store, store.project(1), []) == ()
+
+
+def test_an_export_that_takes_long_is_made_beside_requests(
+    store: Store, settings: Settings, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(store, settings, Tasks(), study)
+    monkeypatch.setattr(exports, "AT_ONCE", 1.0)
+    web = create_app(settings, store, Jobs(settings, store)).test_client()
+    answer = web.get("/export/1?threshold=50%25")
+    assert (answer.status_code, answer.get_json()["state"]) == (202, "not started")
+    answer = web.post("/export/1?threshold=50%25")
+    assert (answer.status_code, answer.get_json()["state"]) == (202, "running")
+    assert answer.get_json()["location"] == "/export/1?threshold=50%25&format=parquet"
+    wanted = Export.of(settings, store.project(1), "50%")
+    wanted.write(store, settings, noting=True)
+    assert wanted.state()["total"] == 2
+    wanted.note("done", 1, 1)
+    answer = web.get("/export/1?threshold=50%25")
+    assert answer.status_code == 200
+    assert answer.mimetype == "application/zip"
+    wanted.note("running")
+    monkeypatch.setattr(exports, "STALE", -1.0)
+    assert web.get("/export/1?threshold=50%25").get_json()["state"] == "failed"  # its worker was killed
+    assert web.get("/export/1?format=csv").status_code == 400
