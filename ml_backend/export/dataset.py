@@ -4,8 +4,8 @@
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,21 @@ def write_export(
         clips: list[pa.Table] = []
         for number, labels in enumerate(everything):
             progress(number, len(everything))
-            samples = participant_samples(labels, recordings, bool(parameters.get("paper_exact")))
-            table = _table(labels, samples, classes, threshold)
             name = labels.clustering.participant
             file = f"{SAMPLES_FOLDER}/{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
-            if file_format == "parquet":
-                pa.parquet.write_table(table, temporary / file)
-            else:
-                pa.csv.write_csv(_wear_table(table, number), temporary / file)
-            participants[name] = {"file": file, **_counts(labels, table)}
+            rates, sources = [], Counter[str]()
+            with _SamplesFile(temporary / file, file_format, number) as out:
+                for part in each_recording(labels, recordings, bool(parameters.get("paper_exact"))):
+                    table = _table(labels, part, classes, threshold)
+                    out.write(table, part)
+                    sources.update(
+                        {row["values"]: row["counts"] for row in table["source"].value_counts().to_pylist()}
+                    )
+                    rates.append(part.imu.sampling_rate)
+                    signals.setdefault("channels", list(part.imu.channels))
+            participants[name] = {"file": file, **_counts(labels, sources)}
             clips.append(_clips_table(labels, classes, threshold))
-            signals.setdefault("channels", list(samples[0].imu.channels))
-            signals.setdefault("sampling_rate", _common_rate(samples))
+            signals.setdefault("sampling_rate", float(np.median(rates)))
         description = {
             "schema_version": SCHEMA_VERSION,
             "format": file_format,
@@ -146,7 +149,7 @@ def threshold_table(
     coverage: dict[str, list[float]] = defaultdict(list)
     accuracy: dict[str, list[float]] = defaultdict(list)
     for labels in everything:
-        samples = participant_samples(labels, recordings, paper_exact)
+        samples = list(each_recording(labels, recordings, paper_exact))
         truth = _truth(samples, classes)
         for threshold in TABLE_THRESHOLDS:
             predicted = _sample_labels(labels.clip_labels(parse_threshold(threshold)), samples)
@@ -165,13 +168,55 @@ def threshold_table(
     ]
 
 
-def participant_samples(
+class _SamplesFile:
+    """A participant's file, written recording by recording: of long ones only one is in memory at a time."""
+
+    def __init__(self, path: Path, file_format: str, number: int) -> None:
+        self._path, self._wear, self._number = path, file_format != "parquet", number
+        self._writer: Any = None
+        self._channels: tuple[str, ...] = ()
+        self._has_truth = False
+
+    def write(self, table: pa.Table, part: RecordingSamples) -> None:
+        """Append a recording's samples; RecordingError if it has other channels than the first."""
+        table = _wear_table(table, self._number) if self._wear else table
+        if self._writer is None:
+            make = pa.csv.CSVWriter if self._wear else pa.parquet.ParquetWriter
+            self._writer, self._channels = make(self._path, table.schema), part.imu.channels
+        if part.imu.channels != self._channels:
+            raise RecordingError(
+                f"recording {part.name}: has other channels than the participant's first one; name imu_columns"
+            )
+        self._has_truth |= part.imu.labels is not None
+        self._writer.write_table(table)
+
+    def __enter__(self) -> "_SamplesFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        if not self._wear and not self._has_truth:
+            _drop_column(self._path, "ground_truth")
+
+
+def _drop_column(path: Path, name: str) -> None:
+    """Write a Parquet file again without a column, a row group at a time."""
+    with pa.parquet.ParquetFile(path) as file, written_atomically(path) as temporary:
+        schema = file.schema_arrow
+        kept = [other for other in schema.names if other != name]
+        with pa.parquet.ParquetWriter(temporary, schema.remove(schema.get_field_index(name))) as writer:
+            for number in range(file.num_row_groups):
+                writer.write_table(file.read_row_group(number, columns=kept))
+
+
+def each_recording(
     labels: ParticipantLabels, recordings: Mapping[str, Recording], paper_exact: bool
-) -> list[RecordingSamples]:
+) -> Iterator[RecordingSamples]:
     """Read the IMU of every recording of a participant and find each sample's clip: the one within whose borders it
     lies, or with `paper_exact` the one in whose first stride."""
     clustering = labels.clustering
-    result = []
     for number, name in enumerate(clustering.recordings):
         recording = recordings.get(f"{clustering.participant}/{name}")
         if recording is None:
@@ -192,8 +237,7 @@ def participant_samples(
         clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
         said = labels.said[own]
         watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
-        result.append(RecordingSamples(name, imu, clip, watched))
-    return result
+        yield RecordingSamples(name, imu, clip, watched)
 
 
 def _watched(times: Floats, starts: Floats, clustering: Clustering, said: Ints) -> Ints:
@@ -214,23 +258,21 @@ def _paper_watched(clip: Ints, said: Ints) -> Ints:
 
 
 def _table(
-    labels: ParticipantLabels, samples: list[RecordingSamples], classes: tuple[str, ...], threshold: Threshold
+    labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], threshold: Threshold
 ) -> pa.Table:
-    """One participant's samples, in the columns of the contract, the channels behind the time."""
+    """One recording's samples, in the columns of the contract, the channels behind the time."""
     clustering = labels.clustering
-    clip_classes = labels.clip_labels(threshold)
     names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
-    tables = []
-    for part in samples:
-        clip = np.maximum(part.clip, 0)
-        outside = part.clip < 0
-        label = np.where(outside, UNLABELLED, clip_classes[clip])
-        source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
-        confidence = labels.confidence[clip]
-        columns: dict[str, Any] = {
+    clip, outside = np.maximum(part.clip, 0), part.clip < 0
+    label = np.where(outside, UNLABELLED, labels.clip_labels(threshold)[clip])
+    source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
+    confidence = labels.confidence[clip]
+    truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
+    return pa.table(
+        {
             "recording": pa.array([part.name] * len(clip)).dictionary_encode(),
             "time": part.imu.times,
-            **dict(zip(part.imu.channels, part.imu.values.T.copy(), strict=True)),
+            **{name: part.imu.values[:, number] for number, name in enumerate(part.imu.channels)},
             "label": pa.array(names[label], pa.string()),
             "source": pa.array(np.where(label == UNLABELLED, OMITTED, source), pa.string()),
             "confidence": pa.array(confidence, pa.float64(), mask=outside | np.isnan(confidence)),
@@ -238,14 +280,9 @@ def _table(
             "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=outside),
             "distance": pa.array(clustering.distances[clip], pa.float64(), mask=outside),
             PROPAGATED_LABEL: pa.array(names[np.where(outside, UNLABELLED, labels.propagated[clip])], pa.string()),
+            "ground_truth": pa.array(truth, pa.string()),
         }
-        truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
-        columns["ground_truth"] = pa.array(truth, pa.string())
-        tables.append(pa.table(columns))
-    table = pa.concat_tables(tables, promote_options="default")
-    if all(part.imu.labels is None for part in samples):
-        table = table.drop_columns(["ground_truth"])
-    return table
+    )
 
 
 def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], threshold: Threshold) -> pa.Table:
@@ -282,11 +319,11 @@ def _wear_table(table: pa.Table, number: int) -> pa.Table:
     )
 
 
-def _counts(labels: ParticipantLabels, table: pa.Table) -> dict[str, Any]:
-    sources = {entry["values"]: entry["counts"] for entry in table["source"].value_counts().to_pylist()}
+def _counts(labels: ParticipantLabels, sources: Mapping[str, int]) -> dict[str, Any]:
+    samples = sum(sources.values())
     return {
-        "samples": table.num_rows,
-        "coverage": 1 - sources.get(OMITTED, 0) / max(1, table.num_rows),
+        "samples": samples,
+        "coverage": 1 - sources.get(OMITTED, 0) / max(1, samples),
         "clips": len(labels.clustering.clusters),
         "clusters": int((labels.clustering.centroids >= 0).sum()),
         "clusters_labelled": labels.answered,
@@ -295,10 +332,6 @@ def _counts(labels: ParticipantLabels, table: pa.Table) -> dict[str, Any]:
         "from_others": round(labels.from_others, 4),
         **{source: sources.get(source, 0) for source in (ANNOTATED, PROPAGATED, OMITTED)},
     }
-
-
-def _common_rate(samples: Iterable[RecordingSamples]) -> float:
-    return float(np.median([part.imu.sampling_rate for part in samples]))
 
 
 def _sample_labels(clip_classes: npt.NDArray[np.int64], samples: list[RecordingSamples]) -> npt.NDArray[np.int64]:
