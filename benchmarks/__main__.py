@@ -23,6 +23,7 @@ NAMES = (
     "temporal",
     "project_labels",
     "load",
+    "exporting",
     "training",
 )
 NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "training")
