@@ -67,7 +67,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         refused = doors.refusal(settings)
         if refused is None:
             request.get_data()  # all of it, while there is still a clock on it
-        doors.has_arrived()
+            doors.has_arrived()
         return refused
 
     @app.after_request

@@ -296,15 +296,16 @@ def test_a_message_that_nobody_signed_is_not_unpacked(settings: Settings, store:
     assert jobs.huey.dequeue().args == (7,)
 
 
-@pytest.fixture
-def served(settings: Settings) -> Iterator[tuple[str, int]]:
-    """gunicorn as `weakhar serve` starts it, with four threads."""
+@pytest.fixture(params=[False, True])
+def served(settings: Settings, request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    """gunicorn as `weakhar serve` starts it, with four threads, without and with a password."""
     with socket.socket() as probe_:
         probe_.bind(("127.0.0.1", 0))
         port = probe_.getsockname()[1]
     command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.server", "--threads", "4"]
     command += ["--bind", f"127.0.0.1:{port}", "ml_backend._wsgi:app"]
-    process = subprocess.Popen(command, env={**os.environ, "MODEL_DIR": str(settings.model_dir)})
+    secrets = {"BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "p"} if request.param else {}
+    process = subprocess.Popen(command, env={**os.environ, "MODEL_DIR": str(settings.model_dir), **secrets})
     try:
         for _ in range(300):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
