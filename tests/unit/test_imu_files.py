@@ -169,18 +169,22 @@ def test_participants_in_yaml_stay_what_is_written(tmp_path: Path) -> None:
     assert problems == []
 
 
-def test_yaml_merges_and_fields_left_empty_are_as_in_yaml(tmp_path: Path) -> None:
-    (tmp_path / "dataset.yaml").write_text(
-        "wrist: &wrist {imu_columns: [ax, ay], sampling_rate: 104}\n"
+def test_fields_left_empty_are_not_given_and_aliases_are_to_be_written_out(tmp_path: Path) -> None:
+    listed = (
         "recordings:\n"
-        "  - {participant: 010, video: v.mp4, imu: v.csv, offset_seconds: 2.5, <<: *wrist}\n"
+        "  - {participant: 010, video: v.mp4, imu: v.csv, offset_seconds: 2.5, sampling_rate: 104}\n"
         "  - {participant: 011, recording: , video: w.mp4, imu: w.csv, labels: ~, drift_ppm: null}\n"
     )
+    (tmp_path / "dataset.yaml").write_text(listed)
     (first, second), problems = find_recordings(tmp_path, Parameters())
     assert problems == []
-    assert first.imus[0].how == ImuFormat(sampling_rate=104, offset_seconds=2.5, columns=("ax", "ay"))
+    assert first.imus[0].how == ImuFormat(sampling_rate=104, offset_seconds=2.5)
     assert second.name == "w"
     assert second.imus[0].how == ImuFormat()
+    merged = listed.replace("sampling_rate: 104", "<<: *wrist")
+    (tmp_path / "dataset.yaml").write_text(f"wrist: &wrist {{sampling_rate: 104}}\n{merged}")
+    _, (problem,) = find_recordings(tmp_path, Parameters())
+    assert "aliases (*name) are not read; write it out" in problem.message
 
 
 def test_check_says_what_it_assumed(tmp_path: Path) -> None:
