@@ -1,6 +1,7 @@
 """The store between several processes: leases, locks, and jobs that die, are cancelled or asked for many times."""
 
 import multiprocessing
+import os
 import sqlite3
 import threading
 import time
@@ -49,10 +50,10 @@ def test_who_lost_the_lease_is_told_before_the_next_write(store: Store, monkeypa
     assert not store.leased(1)
 
 
-def take(url: str, folder: Path, started: float, won: "multiprocessing.Queue[bool]") -> None:
+def take(url: str, folder: Path, together: threading.Barrier, won: "multiprocessing.Queue[bool]") -> None:
     own = open_store(url, folder)
-    time.sleep(max(0.0, started - time.time()))
-    won.put(own._take_lease(7, str(threading.get_native_id())))
+    together.wait(300)
+    won.put(own._take_lease(7, str(os.getpid())))
 
 
 @pytest.mark.processes
@@ -61,11 +62,11 @@ def test_an_expired_lease_has_one_new_owner_among_processes(settings: Settings, 
     won: multiprocessing.Queue[bool] = context.Queue()
     with Session(store.engine) as session, session.begin():
         session.add(Lease(project_id=7, owner="dead", expires_at=1.0))
-    arguments = (settings.database, settings.model_dir, time.time() + 12, won)
+    arguments = (settings.database, settings.model_dir, context.Barrier(4), won)
     processes = [context.Process(target=take, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()
-    assert Counter(won.get(timeout=90) for _ in processes) == {True: 1, False: 3}
+    assert Counter(won.get(timeout=300) for _ in processes) == {True: 1, False: 3}
     for process in processes:
         process.join()
 
