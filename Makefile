@@ -27,7 +27,8 @@ demo: setup ## the main job on sample recordings with a real Label Studio; KEEP=
 	$(VENV)/bin/weakhar demo demo --label-studio $(LABEL_STUDIO_VENV)/bin/label-studio $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 test: setup ## all tests
-	$(VENV)/bin/python -m pytest tests $(SIDE_BY_SIDE)
+	$(VENV)/bin/python -m pytest tests -m "not processes" $(SIDE_BY_SIDE)
+	$(VENV)/bin/python -m pytest tests/unit -m processes
 
 unit: $(VENV)/.ready ## the fast tests
 	$(VENV)/bin/python -m pytest tests/unit -m "not processes" $(SIDE_BY_SIDE)
