@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     @field_validator("defaults", mode="before")
     @classmethod
     def _json_object(cls, value: Any) -> Any:
-        return _as_object(value, "WEAKHAR_DEFAULTS")
+        return as_object(value, "WEAKHAR_DEFAULTS")
 
     @field_validator("label_studio_api_key", "label_studio_url", "basic_auth_user")
     @classmethod
@@ -215,14 +215,9 @@ class Settings(BaseSettings):
         """True when requests must carry a user and password."""
         return bool(self.basic_auth_user or self.basic_auth_pass)
 
-    @staticmethod
-    def overrides(given: Any, where: str) -> dict[str, Any]:
-        """A project's overrides (dict, JSON text or None) as a dict; ConfigError if they are none."""
-        return _as_object(given, where)
-
     def parameters(self, overrides: Any = None, where: str = "extra params") -> Parameters:
         """Defaults with a project's overrides (dict, JSON text or None); ConfigError names a wrong field."""
-        merged = {**self.defaults, **_as_object(overrides, where)}
+        merged = {**self.defaults, **as_object(overrides, where)}
         try:
             return Parameters(**merged)
         except ValidationError as error:
@@ -247,7 +242,8 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigError(f"settings: {_first_problem(error)}") from None
 
 
-def _as_object(value: Any, where: str) -> dict[str, Any]:
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """A dict, JSON text or None as a dict; ConfigError if it is none."""
     if isinstance(value, str):
         try:
             value = json.loads(value or "{}")

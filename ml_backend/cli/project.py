@@ -10,9 +10,6 @@ from rich.table import Table
 from ml_backend.cli.shared import Dataset, Option, ProjectNumber, bars, err, opened, out, parameters_from, say_unused
 from ml_backend.errors import WeakHARError
 
-PATIENCE = 60.0
-"""Seconds to wait for a reconciliation to end, which holds a project for a moment."""
-
 
 def run(
     folder: Dataset,
@@ -23,19 +20,28 @@ def run(
     ] = None,
 ) -> None:
     """The whole job in the foreground: check, embed, cluster, and create the tasks that are missing."""
-    from ml_backend.jobs import DONE, FAILED, BusyError, client_for, project_overrides, run_project, set_by_hand
+    from ml_backend.jobs import (
+        DONE,
+        FAILED,
+        PATIENCE,
+        BusyError,
+        client_for,
+        project_overrides,
+        run_project,
+        set_by_hand,
+    )
 
     settings, store = opened()
     known = {entry.id: entry for entry in store.projects()}
     parameters = parameters_from(settings, option, project_overrides(known[project]) if project in known else {})
-    named = {text.partition("=")[0].strip(): None for text in option or []}
+    named = {text.partition("=")[0].strip() for text in option or []}
     if project not in known:
         store.save_project(project)
     client = client_for(settings, store.project(project))
     title = client.project(project)["title"]
     store.save_project(project, title=title)
     own = {name: value for name, value in set_by_hand(store.project(project)).items() if name not in (unset or [])}
-    store.save_project(project, set_parameters=json.dumps({**own, **parameters.model_dump(include=set(named))}))
+    store.save_project(project, set_parameters=json.dumps({**own, **parameters.model_dump(include=named)}))
     try:
         with bars() as progress:
             result = run_project(store, settings, client, project, progress, folder, PATIENCE)

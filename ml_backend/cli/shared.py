@@ -79,22 +79,16 @@ def usable(folder: Path, parameters: "Parameters") -> "list[CheckedRecording]":
 
 def say_unused(store: "Store", settings: "Settings", project: int) -> None:
     """Count and name the answers of a project that are kept and not used, and the clips on which people disagree."""
-    from ml_backend.jobs import client_for, project_answers, project_ties
+    from ml_backend.jobs import client_for, project_answers, project_labels, unused_answers
 
     client = client_for(settings, store.project(project))
-    given = project_answers(store, settings, project)
-    for what, lines in (
-        ("answers are not understood and not used", [(one.task, str(one)) for one in given.not_understood]),
-        ("answers are kept, but not used", [(one.task, str(one)) for one in given.gone]),
-        (
-            "clips have no label, since annotators disagree",
-            [(one.task, str(one)) for one in project_ties(store, settings, project)],
-        ),
-    ):
-        if lines:
-            err.print(f"{len(lines)} {what}:", style="yellow", highlight=False)
-        for task, text in lines:
-            err.print(f"  {text}; {client.task_page(project, task)}", markup=False, highlight=False, soft_wrap=True)
+    given, everything = project_answers(store, settings, project), project_labels(store, settings, project)
+    for what, unused in unused_answers(store, project, given, everything):
+        if unused:
+            err.print(f"{len(unused)} {what}:", style="yellow", highlight=False)
+        for one in unused:
+            page = client.task_page(project, one.task)
+            err.print(f"  {one}; {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -25,15 +25,13 @@ def meaning(
     means: Annotated[str, typer.Argument(help="The class that is meant; `none`: the clip shows no class")],
 ) -> None:
     """Say what a choice means that is no class of the labelling config, such as one that was renamed."""
-    from ml_backend.jobs import project_config
+    from ml_backend.jobs import decide_meaning, project_config
     from ml_backend.labelstudio import NO_CLASS, plain
 
     _, store = opened()
-    known = project_config(store.project(project)).classes.names
-    meant = NO_CLASS if means.strip().lower() == "none" and "none" not in known else plain(means)
-    if meant not in (NO_CLASS, plain(choice), *known):
-        raise ConfigError(f"'{means}' is no class of project {project}; known are {', '.join(known)}, and none")
-    store.set_meaning(project, plain(choice), meant)
+    classes = project_config(store.project(project)).classes.names
+    meant = NO_CLASS if means.strip().lower() == "none" and "none" not in classes else plain(means)
+    decide_meaning(store, project, plain(choice), meant)
     out.print(
         f"'{choice}' means {meant or 'that the clip shows no class'} from now on", highlight=False, markup=False
     )

@@ -5,9 +5,9 @@ Other rooms use `cluster` (the paper's Gaussian mixture, Ward, or segments in ti
 `Clustering`, what one participant's clips and clusters are, with `Frames`, what single frames show;
 `participants_work`, `cluster_participant`, `write_features`, `side_by_side` and `list_participants` to make them;
 `participants_of`, `load_clustering` and `load_vectors` to read them back, from `participant_folder` as of
-`clustering_stamp`; `videos_clustered` and `parameters_clustered`, what they were made of; `capped_components` for
-`check`; `principal` and `reduced` for principal components, `frames_in_directions_of_clips` for `FramesOfRecording`.
-The Gram matrix is in `mixture.py`."""
+`clustering_stamp`; `videos_clustered`, `places_of_videos` and `parameters_clustered`, what they were made of;
+`capped_components` for `check`; `principal` and `reduced` for principal components, `frames_in_directions_of_clips`
+for `FramesOfRecording`. The Gram matrix is in `mixture.py`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +36,7 @@ from ml_backend.clusters.participants import (
     participants_clustered_with,
     participants_of,
     participants_work,
+    places_of_videos,
     side_by_side,
     videos_clustered,
     write_features,
@@ -64,6 +65,7 @@ __all__ = [
     "participants_clustered_with",
     "participants_of",
     "participants_work",
+    "places_of_videos",
     "principal",
     "reduced",
     "side_by_side",

@@ -181,6 +181,15 @@ def videos_clustered(folder: Path, participant: str) -> dict[str, str]:
     return {entry["name"]: entry["video"] for entry in _made_of(folder, participant).get("recordings", [])}
 
 
+def places_of_videos(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Content key of every video that was clustered under `folder` → the participants and recordings that show it."""
+    found = defaultdict(list)
+    for participant in participants_of(folder):
+        for recording, video in videos_clustered(folder, participant).items():
+            found[video].append((participant, recording))
+    return dict(found)
+
+
 def clustered_seconds(folder: Path, participant: str) -> float:
     """How long the recordings are that the participant's clusters were made of."""
     with np.load(participant_folder(folder, participant) / "clustering.npz") as arrays:

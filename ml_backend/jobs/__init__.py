@@ -5,12 +5,12 @@ Studio, a copy of the answers in the store, and on request an export. All rooms 
 Other rooms use `runtime` (settings, store and queue of this process), `Jobs` (the queue), `open_store` with `Store`
 and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
-`project_status`, `export_project`, `project_thresholds`, `project_ties`, `project_parameters`, `client_for` for one
+`project_status`, `export_project`, `project_thresholds`, `unused_answers`, `project_parameters`, `client_for` for one
 project; `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
 `check_study` and `usable_recordings` for what a user gives; `forget_participant`, `forget_project`, `back_up` and
 `restore` for all that is kept."""
 
-from ml_backend.jobs.answers import GivenAnswers, Unused, project_config
+from ml_backend.jobs.answers import GivenAnswers, Unused, decide_meaning, project_config
 from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
@@ -18,7 +18,6 @@ from ml_backend.jobs.projects import (
     client_for,
     clusters_folder,
     export_project,
-    exports_folder,
     job_status,
     news_of_classes,
     parameters_in_force,
@@ -29,7 +28,7 @@ from ml_backend.jobs.projects import (
     project_stamp,
     project_status,
     project_thresholds,
-    project_ties,
+    unused_answers,
 )
 from ml_backend.jobs.queue import SECRET_HEADER, Jobs, webhook_secret
 from ml_backend.jobs.reconciliation import apply_webhook, reconcile
@@ -37,6 +36,7 @@ from ml_backend.jobs.runtime import WEB_PATIENCE, runtime
 from ml_backend.jobs.store import (
     DONE,
     FAILED,
+    PATIENCE,
     QUEUED,
     RUNNING,
     BusyError,
@@ -52,6 +52,7 @@ from ml_backend.jobs.upkeep import back_up, forget_participant, forget_project, 
 __all__ = [
     "DONE",
     "FAILED",
+    "PATIENCE",
     "QUEUED",
     "RUNNING",
     "SECRET_HEADER",
@@ -70,9 +71,9 @@ __all__ = [
     "checked_parameters",
     "client_for",
     "clusters_folder",
+    "decide_meaning",
     "embed_and_cluster",
     "export_project",
-    "exports_folder",
     "extra_params",
     "forget_participant",
     "forget_project",
@@ -89,13 +90,13 @@ __all__ = [
     "project_stamp",
     "project_status",
     "project_thresholds",
-    "project_ties",
     "reconcile",
     "restore",
     "run_project",
     "runtime",
     "set_by_hand",
     "sync_project",
+    "unused_answers",
     "usable_recordings",
     "webhook_secret",
 ]

@@ -2,16 +2,16 @@
 used: not understood, or about pictures that are gone. None is ever thrown away."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_backend.clusters import participants_of, videos_clustered
+from ml_backend.clusters import participants_of, places_of_videos, videos_clustered
+from ml_backend.errors import ConfigError
 from ml_backend.files import written_atomically
 from ml_backend.jobs.store import Annotation, Project, Store, Task
 from ml_backend.labels import Answer
-from ml_backend.labelstudio import Given, LabelConfig, parse_label_config
+from ml_backend.labelstudio import NO_CLASS, Given, LabelConfig, parse_label_config
 from ml_backend.recordings import Stretch, stretch_of_key
 
 OLD_TASKS = "videos_of_old_tasks.json"
@@ -26,7 +26,6 @@ class Unused:
     task: int
     participant: str
     stretch: Stretch
-    annotator: int | None
     reason: str
     choice: str = ""
 
@@ -43,32 +42,34 @@ class GivenAnswers:
     not_understood: list[Unused]
     gone: list[Unused]
 
-    @property
-    def unused(self) -> list[Unused]:
-        """All that are not used."""
-        return [*self.not_understood, *self.gone]
-
 
 def project_config(project: Project) -> LabelConfig:
     """A project's labelling config, with what its choices mean."""
     return parse_label_config(project.label_config, json.loads(project.meanings or "{}"))
 
 
+def decide_meaning(store: Store, project_id: int, choice: str, means: str) -> None:
+    """Say that `choice` means a class, itself, or NO_CLASS; ConfigError if there is no such class."""
+    known = project_config(store.project(project_id)).classes.names
+    if means not in (NO_CLASS, choice, *known):
+        raise ConfigError(f"'{means}' is no class of project {project_id}; known are {', '.join(known)}")
+    store.set_meaning(project_id, choice, means)
+
+
 def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
     """All that was answered in a project whose clusters lie in `folder`."""
     config, found = project_config(project), GivenAnswers([], [], [])
-    places, old = _places(folder), videos_of_old_tasks(folder)
+    places, old = places_of_videos(folder), videos_of_old_tasks(folder)
     for task, annotation in store.annotations(project.id):
-        stretch = _with_video(stretch_of_key(task.clip), old.get(task.participant, {}))
+        stretch = with_video(stretch_of_key(task.clip), old.get(task.participant, {}))
         choice, problem = (None, "") if annotation.skipped else config.understood(_given(annotation))
         if problem:
             named = config.named_alone(_given(annotation))
-            where = (task.id, task.participant, stretch, annotation.annotator)
-            found.not_understood.append(Unused(*where, problem, named))
+            found.not_understood.append(Unused(task.id, task.participant, stretch, problem, named))
             continue
         own = places.get(stretch.video) if stretch.video else [(task.participant, stretch.recording)]
         if not own:
-            found.gone.append(Unused(task.id, task.participant, stretch, annotation.annotator, GONE))
+            found.gone.append(Unused(task.id, task.participant, stretch, GONE))
         found.answers.extend(_answer(task, annotation, stretch, place, choice) for place in own or ())
     return found
 
@@ -90,16 +91,8 @@ def keep_videos_of_old_tasks(folder: Path) -> None:
             temporary.write_text(json.dumps(videos_of_old_tasks(folder), ensure_ascii=False), encoding="utf-8")
 
 
-def _places(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    """Content key of a video → the participants and recordings that show it now."""
-    found = defaultdict(list)
-    for participant in participants_of(folder):
-        for recording, video in videos_clustered(folder, participant).items():
-            found[video].append((participant, recording))
-    return found
-
-
-def _with_video(stretch: Stretch, videos: Mapping[str, str]) -> Stretch:
+def with_video(stretch: Stretch, videos: Mapping[str, str]) -> Stretch:
+    """The stretch with its video, which for tasks of older versions is the recording's among `videos`."""
     return stretch if stretch.video else stretch._replace(video=videos.get(stretch.recording, ""))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ml_backend import clusters, embeddings, labels, recordings
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.recordings import CheckedRecording, Problem
-from ml_backend.settings import Parameters, Settings
+from ml_backend.settings import Parameters, Settings, as_object
 
 CHECKS = {**recordings.CHECKS, **embeddings.CHECKS, **clusters.CHECKS, **labels.CHECKS}
 
@@ -27,7 +27,7 @@ def checked_parameters(settings: Settings, overrides: Any = None, where: str = "
 def extra_params(settings: Settings, given: Any) -> dict[str, Any]:
     """What a project's Extra params set, checked: names with values as they are meant; ConfigError names a wrong
     one."""
-    named = settings.overrides(given, "extra params")
+    named = as_object(given, "extra params")
     meant = checked_parameters(settings, named).model_dump()
     return {name: meant[name] for name in named}
 

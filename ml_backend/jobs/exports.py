@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -105,7 +105,3 @@ class Export:
         except Exception as error:
             self.note("failed", message=f"internal error: {type(error).__name__}: {error}; see the worker's log")
             raise
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the queue."""
-        return asdict(self)

@@ -20,15 +20,14 @@ from ml_backend.clusters import (
     cluster_participant,
     list_participants,
     participants_clustered_with,
-    participants_of,
     participants_work,
+    places_of_videos,
     side_by_side,
-    videos_clustered,
     write_features,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
 from ml_backend.files import content_key, disk_errors
-from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks
+from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.checks import usable_recordings
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
 from ml_backend.jobs.reconciliation import reconcile
@@ -43,7 +42,7 @@ from ml_backend.labelstudio import (
     drop_stale,
     offers_of,
     parse_label_config,
-    place_of,
+    place_of_task,
     refresh,
     rename_clip,
 )
@@ -190,12 +189,12 @@ def adopt_tasks(
     old = videos_of_old_tasks(folder)
     parts = embedders(settings, parameters)
     present = {str(result.recording): result.recording for result in checked}
-    known = {video for name in participants_of(folder) for video in videos_clustered(folder, name).values()}
+    known = places_of_videos(folder)
     adopted: Counter[str] = Counter()
     for task in tasks:
         participant, key = clip_of_task(task) or ("", "")
         stretch = stretch_of_key(key)
-        video = stretch.video or old.get(participant, {}).get(stretch.recording, "")
+        video = with_video(stretch, old.get(participant, {})).video
         recording = present.get(f"{participant}/{stretch.recording}")
         if video not in known and recording is not None and recording.vectors is None:
             place = recording.video, stretch.start_seconds, stretch.end_seconds
@@ -203,8 +202,9 @@ def adopt_tasks(
                 adopted[str(recording)] += bool(video)
                 video = content_key(recording.video)
         if video != stretch.video:
-            rename_clip(client, task, participant, clip_key(stretch._replace(video=video)))
-            store.add_tasks(project_id, [(task["id"], participant, clip_key(stretch._replace(video=video)))])
+            key = clip_key(stretch._replace(video=video))
+            rename_clip(client, task, participant, key)
+            store.add_tasks(project_id, [(task["id"], participant, key)])
     return tuple(
         f"{name}: another file with the same pictures; {count} clips and their answers go on counting"
         for name, count in adopted.items()
@@ -215,7 +215,7 @@ def adopt_tasks(
 def _place(task: dict[str, Any], kept: Collection[str] = ()) -> Place | None:
     """What a task shows; None where it is of one of the participants who are `kept` as they are."""
     clip = clip_of_task(task)
-    return place_of(clip[0], stretch_of_key(clip[1])) if clip and clip[0] not in kept else None
+    return place_of_task(task) if clip and clip[0] not in kept else None
 
 
 def _cluster(parameters: Parameters, parts: list[Embedder], work: ParticipantWork) -> None:
@@ -245,14 +245,12 @@ def _create_missing(
     store: Store, settings: Settings, client: Client, project_id: int, offers: list[Offer], progress: Progress
 ) -> int:
     """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
-    existing = {place_of(task.participant, stretch_of_key(task.clip)) for task in store.tasks(project_id)}
+    existing = {task.place for task in store.tasks(project_id)}
     missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
     uploads = client.uploads(project_id) if missing else []
-    for left in settings.model_dir.glob(
-        f"clips-{project_id}-*"
-    ):  # of a job that was killed: nobody else has the lease
-        rmtree(left, ignore_errors=True)
     prefix = f"clips-{project_id}-"
+    for left in settings.model_dir.glob(f"{prefix}*"):  # of a job that was killed: nobody else has the lease
+        rmtree(left, ignore_errors=True)
     with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix=prefix) as folder:
         for number, offer in enumerate(missing):
             progress("creating tasks", number, len(missing))

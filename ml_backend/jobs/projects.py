@@ -189,15 +189,20 @@ def project_answers(store: Store, settings: Settings, project_id: int) -> GivenA
     return given_answers(store, clusters_folder(settings, project_id), store.project(project_id))
 
 
-def project_ties(store: Store, settings: Settings, project_id: int) -> list[Unused]:
-    """The clips on which annotators disagree, one against one, with their tasks."""
-    tasks = {place_of(task.participant, stretch_of_key(task.clip)): task.id for task in store.tasks(project_id)}
-    ties = [
-        (labels.clustering.participant, stretch_of_key(key))
-        for labels in project_labels(store, settings, project_id)
-        for key in labels.ties
-    ]
-    return [Unused(tasks.get(place_of(*tie), 0), *tie, None, "annotators disagree") for tie in ties]
+def unused_answers(
+    store: Store, project_id: int, given: GivenAnswers, everything: list[ParticipantLabels]
+) -> tuple[tuple[str, list[Unused]], ...]:
+    """(what, which) of the answers that do nothing, with the tasks to look at; everything: the project's labels."""
+    tasks = {task.place: task.id for task in store.tasks(project_id)}
+    ties = [(labels.clustering.participant, stretch_of_key(key)) for labels in everything for key in labels.ties]
+    return (
+        ("answers are not understood and not used", given.not_understood),
+        ("answers are kept, but not used", given.gone),
+        (
+            "clips have no label, since annotators disagree",
+            [Unused(tasks.get(place_of(*tie), 0), *tie, "annotators disagree") for tie in ties],
+        ),
+    )
 
 
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:
@@ -276,7 +281,16 @@ def _described(folder: Path, parameters: Parameters) -> tuple[dict[str, Any], li
 
 def project_status(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
     """Job and counts of a project, as `/status/<project>` answers."""
-    return {**job_status(store, project), **project_counts(store, settings, project)}
+    try:
+        given = project_answers(store, settings, project.id)
+    except ConfigError:  # a labelling config that is no good yet
+        given = GivenAnswers([], [], [])
+    return {
+        **job_status(store, project),
+        **project_counts(store, project.id),
+        "answers_not_understood": [_as_dict(one) for one in given.not_understood],
+        "answers_to_pictures_that_are_gone": [_as_dict(one) for one in given.gone],
+    }
 
 
 def job_status(store: Store, project: Project) -> dict[str, Any]:
@@ -297,19 +311,13 @@ def job_status(store: Store, project: Project) -> dict[str, Any]:
     }
 
 
-def project_counts(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
-    """What of a project's tasks is answered, and which answers do nothing."""
-    answered = [task.id for task, _ in store.annotations(project.id)]
-    try:
-        given: GivenAnswers | None = given_answers(store, clusters_folder(settings, project.id), project)
-    except ConfigError:  # a labelling config that is no good yet
-        given = None
+def project_counts(store: Store, project_id: int) -> dict[str, int]:
+    """How many tasks and annotations a project has."""
+    answered = [task.id for task, _ in store.annotations(project_id)]
     return {
-        "tasks": len(store.tasks(project.id)),
+        "tasks": len(store.tasks(project_id)),
         "annotations": len(answered),
         "tasks_annotated": len(set(answered)),
-        "answers_not_understood": [_as_dict(one) for one in given.not_understood] if given else [],
-        "answers_to_pictures_that_are_gone": [_as_dict(one) for one in given.gone] if given else [],
     }
 
 
@@ -328,7 +336,7 @@ def news_of_classes(store: Store, project: Project, everything: list[Participant
     added = json.loads(project.classes_seen or "{}").get("added", [])
     if not added:
         return ()
-    tasks = {place_of(task.participant, stretch_of_key(task.clip)): task.id for task in store.tasks(project.id)}
+    tasks = {task.place: task.id for task in store.tasks(project.id)}
     doubtful = []
     for labels in everything:
         clustering = labels.clustering

@@ -7,6 +7,7 @@ it, so that a killed job is seen and taken up again.
 import logging
 import os
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -89,7 +90,7 @@ class Jobs:
         """Queue an export unless it is at work."""
         if wanted.state()["state"] != "running":
             wanted.note("running", message="queued")
-            self._export(wanted.as_dict())
+            self._export(asdict(wanted))
 
     def request_forget(self, project_id: int) -> None:
         """Queue the removal of a project's files."""

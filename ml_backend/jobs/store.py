@@ -36,13 +36,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.files import DiskError, locked, private_file
-from ml_backend.labelstudio import TaskAnswer
+from ml_backend.labelstudio import Place, TaskAnswer, place_of
 from ml_backend.recordings import stretch_of_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LEASE_SECONDS = 20.0
+PATIENCE = 60.0
+"""Seconds to wait for a reconciliation to end, which holds a project for a moment."""
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 QUIET, LONGEST_WAIT, FORGOTTEN = 2.0, 60.0, 120.0
 """Seconds without a further wish after which a reconciliation begins; how long the first one waits at most; and after
@@ -136,6 +138,11 @@ class Task(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     participant: Mapped[str]
     clip: Mapped[str]
+
+    @property
+    def place(self) -> Place:
+        """What it shows."""
+        return place_of(self.participant, stretch_of_key(self.clip))
 
 
 class Annotation(Base):

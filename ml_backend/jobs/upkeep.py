@@ -14,6 +14,7 @@ from ml_backend.clusters import (
     load_clustering,
     participant_folder,
     participants_of,
+    places_of_videos,
     videos_clustered,
 )
 from ml_backend.errors import ConfigError
@@ -21,13 +22,11 @@ from ml_backend.export import forget_in_export
 from ml_backend.files import private_folder, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
-from ml_backend.jobs.store import Store, create_store, open_store
+from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
 from ml_backend.labelstudio import Client, GoneError, clip_of_task, upload_name
 from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Settings
 
-PATIENCE = 60.0
-"""Seconds to wait for a reconciliation, which holds a project for a moment."""
 STORE_FILE, FILES_FOLDER = "store.json", "files"
 LEFT_OUT = ("queue.db", "weakhar.db", "migrate.lock")
 """Files of MODEL_DIR that a backup does not hold: the store's rows are in it, and queued jobs are not worth it."""
@@ -71,7 +70,7 @@ def forget_project(
     """
     with store.lease(project_id, PATIENCE) as check:
         folder = clusters_folder(settings, project_id)
-        videos = {video for name in participants_of(folder) for video in videos_clustered(folder, name).values()}
+        videos = list(places_of_videos(folder))
         names = {name for who in participants_of(folder) for name in _upload_names(folder, who)}
         removed = _forget_media(media, project_id, names)
         if client is not None:
@@ -107,7 +106,7 @@ def back_up(store: Store, settings: Settings, target: Path) -> None:
 
 def restore(settings: Settings, source: Path) -> None:
     """Put back what `back_up` wrote, into an empty MODEL_DIR and an empty store; ConfigError if they are not."""
-    if not tarfile.is_tarfile(source) if source.is_file() else True:
+    if not source.is_file() or not tarfile.is_tarfile(source):
         raise ConfigError(f"{source}: is no backup of weakhar")
     if settings.model_dir.is_dir() and any(settings.model_dir.iterdir()):
         raise ConfigError(f"{settings.model_dir}: is not empty; name an empty folder in MODEL_DIR to restore into")
@@ -132,11 +131,8 @@ def _forget_tasks(client: Client, project_id: int, names: Iterable[str], theirs:
             addresses.add(str(task["data"].get("video", "")).rpartition("/")[2])
             client.delete_task(task["id"])
             count += 1
-    uploads = [
-        number
-        for number, name in client.upload_names(project_id)
-        if name in addresses or name.partition("-")[2] in names
-    ]
+    files = {address.rpartition("/")[2]: number for address, number in client.uploads(project_id).items()}
+    uploads = [number for file, number in files.items() if file in addresses or file.partition("-")[2] in names]
     client.delete_uploads(project_id, uploads)
     found = ((count, "tasks with their answers in Label Studio"), (len(uploads), "uploaded clips in Label Studio"))
     return [f"{number} {what}" for number, what in found if number]
@@ -174,13 +170,8 @@ def _forget_names(folder: Path, participant: str) -> None:
 
 def _forget_vectors(settings: Settings, videos: Iterable[str]) -> list[str]:
     """Remove the vectors of videos that no project has clusters of any longer."""
-    folders = [path for path in (settings.model_dir / "projects").glob("*") if path.is_dir()]
-    used = {
-        video
-        for folder in folders
-        for name in participants_of(folder)
-        for video in videos_clustered(folder, name).values()
-    }
+    projects = (path for path in (settings.model_dir / "projects").glob("*") if path.is_dir())
+    used = {video for folder in projects for video in places_of_videos(folder)}
     found = [settings.model_dir / "vectors" / video for video in videos if video and video not in used]
     return [line for path in found for line in _remove(path, f"vectors of video {path.name}")]
 

@@ -2,9 +2,10 @@
 tasks there, and a project's classes and answers here.
 
 Other rooms use `Client`, the requests we need; `parse_label_config` with `LabelConfig`, which
-understands what was `Given` by what choices mean (`Meanings`); `offers_of`, `create_task`,
-`drop_stale`, `rename_clip` and `refresh` for tasks, and `clip_of_task` with `place_of` back; `read_project` with
-`Snapshot` and, for webhooks, `answers_of_event`, `deleted_by_event`, `asks_for_sync`, `ACTIONS`."""
+understands what was `Given` by what choices mean; `offers_of`, `create_task`,
+`drop_stale`, `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
+`read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
+`asks_for_sync`, `ACTIONS`."""
 
 from ml_backend.labelstudio.answers import (
     ACTIONS,
@@ -13,6 +14,7 @@ from ml_backend.labelstudio.answers import (
     TASKS_DELETED,
     Snapshot,
     TaskAnswer,
+    annotations_of,
     answers_of_event,
     asks_for_sync,
     deleted_by_event,
@@ -21,11 +23,9 @@ from ml_backend.labelstudio.answers import (
 )
 from ml_backend.labelstudio.client import Client, GoneError
 from ml_backend.labelstudio.config import (
-    MIXED,
     NO_CLASS,
     Given,
     LabelConfig,
-    Meanings,
     parse_label_config,
     plain,
 )
@@ -37,6 +37,7 @@ from ml_backend.labelstudio.tasks import (
     drop_stale,
     offers_of,
     place_of,
+    place_of_task,
     refresh,
     rename_clip,
     upload_name,
@@ -46,18 +47,17 @@ __all__ = [
     "ACTIONS",
     "ANNOTATED",
     "DELETED",
-    "MIXED",
     "NO_CLASS",
     "TASKS_DELETED",
     "Client",
     "Given",
     "GoneError",
     "LabelConfig",
-    "Meanings",
     "Offer",
     "Place",
     "Snapshot",
     "TaskAnswer",
+    "annotations_of",
     "answers_of_event",
     "asks_for_sync",
     "clip_of_task",
@@ -67,6 +67,7 @@ __all__ = [
     "offers_of",
     "parse_label_config",
     "place_of",
+    "place_of_task",
     "plain",
     "read_project",
     "refresh",

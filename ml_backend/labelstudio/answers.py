@@ -59,14 +59,14 @@ def answers_of_event(payload: dict[str, Any]) -> list[TaskAnswer]:
     """The answers that a webhook brings; none if it is about something else."""
     if payload.get("action") not in ANNOTATED:
         return []
-    return [answer_of(annotation) for annotation in _annotations(payload)]
+    return [answer_of(annotation) for annotation in annotations_of(payload) if annotation]
 
 
 def deleted_by_event(payload: dict[str, Any]) -> list[int]:
     """Ids of the annotations that a webhook says were deleted."""
     if payload.get("action") != DELETED:
         return []
-    return [int(annotation["id"]) for annotation in _annotations(payload)]
+    return [int(annotation["id"]) for annotation in annotations_of(payload) if annotation]
 
 
 def asks_for_sync(payload: dict[str, Any], config: LabelConfig) -> bool:
@@ -96,10 +96,12 @@ def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> TaskAns
     )
 
 
-def _annotations(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """Label Studio sends one as `annotation`, several as `annotations`."""
-    annotations = payload.get("annotations") or [payload.get("annotation")]
-    return [annotation for annotation in annotations if annotation]
+def annotations_of(payload: dict[str, Any]) -> list[Any]:
+    """What a webhook is about; Label Studio sends one as `annotation`, several as `annotations`."""
+    if payload.get("action") not in (*ANNOTATED, DELETED):
+        return []
+    several, one = payload.get("annotations"), payload.get("annotation")
+    return several if isinstance(several, list) else [] if one is None else [one]
 
 
 def _path(choice: Any) -> tuple[str, ...]:

@@ -109,15 +109,10 @@ class Client:
         stored = self._request("GET", f"api/import/file-upload/{answer['file_upload_ids'][0]}")
         return f"{self._media}/data/{stored['file']}"
 
-    def uploads(self, project_id: int) -> list[str]:
-        """Addresses of all files uploaded to the project."""
+    def uploads(self, project_id: int) -> dict[str, int]:
+        """Addresses of all files uploaded to the project, with their numbers."""
         answer = self._request("GET", f"api/projects/{project_id}/file-uploads", params={"all": "true"})
-        return [f"{self._media}/data/{entry['file']}" for entry in answer]
-
-    def upload_names(self, project_id: int) -> list[tuple[int, str]]:
-        """(number, name) of all files uploaded to the project."""
-        answer = self._request("GET", f"api/projects/{project_id}/file-uploads", params={"all": "true"})
-        return [(int(entry["id"]), str(entry["file"]).rpartition("/")[2]) for entry in answer]
+        return {f"{self._media}/data/{entry['file']}": int(entry["id"]) for entry in answer}
 
     def delete_uploads(self, project_id: int, numbers: Sequence[int]) -> None:
         """Remove uploaded files."""

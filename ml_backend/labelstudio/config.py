@@ -39,8 +39,7 @@ class LabelConfig:
 
     def understood(self, given: Given) -> tuple[str | None, str]:
         """The choice that an annotation names, a class or one of `classes.mixed`; else None and what is wrong."""
-        own = [path for name, paths in given if name in ("", self.from_name) for path in paths]
-        taken = list(dict.fromkeys(tuple(map(plain, path)) for path in own))
+        taken = self._taken(given)
         if not taken:
             others = ", ".join(f"'{name}'" for name, paths in given if paths)
             return None, f"answers {others}, not '{self.from_name}'" if others else "nothing is chosen"
@@ -50,8 +49,13 @@ class LabelConfig:
 
     def named_alone(self, given: Given) -> str:
         """The one choice that an annotation names, whatever it means; empty if there is none."""
-        own = {tuple(map(plain, path)) for name, paths in given if name in ("", self.from_name) for path in paths}
-        return " / ".join(own.pop()) if len(own) == 1 else ""
+        taken = self._taken(given)
+        return " / ".join(taken[0]) if len(taken) == 1 else ""
+
+    def _taken(self, given: Given) -> list[Path]:
+        """The choices that were taken in this control, each once."""
+        own = (path for name, paths in given if name in ("", self.from_name) for path in paths)
+        return list(dict.fromkeys(tuple(map(plain, path)) for path in own))
 
     def _class_of(self, path: Path) -> tuple[str | None, str]:
         text = " / ".join(path)
@@ -97,7 +101,7 @@ def parse_label_config(xml: str, meanings: Meanings | None = None) -> LabelConfi
         leaves = list(_leaves(control))
         named = _names(leaves)
         offered = list(dict.fromkeys(named.values()))
-        mixed = frozenset(name for name in offered if plain(name).casefold() in (*MIXED, "mixed"))
+        mixed = frozenset(name for name in offered if plain(name).casefold() in MIXED)
         none = {name for name, meant in meanings.items() if meant is None or meant == NO_CLASS}
         names = tuple(name for name in offered if name not in mixed and name not in none)
         if target in media and len(names) >= 2:

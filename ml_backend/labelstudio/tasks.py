@@ -1,11 +1,11 @@
 """Centroid clips as Label Studio tasks, and back from a task to its clip."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_backend.files import safe_name
 from ml_backend.labels import ParticipantLabels
@@ -13,6 +13,7 @@ from ml_backend.labelstudio.client import WAITS, AwayError, Client
 from ml_backend.recordings import Stretch, cut_clip, stretch_of_key
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 META_KEY = "weakhar"
 Place = tuple[str, float, float]
@@ -109,9 +110,15 @@ def clip_of_task(task: dict[str, Any]) -> tuple[str, str] | None:
     return participant, key
 
 
-def create_task(client: Client, project_id: int, offer: Offer, uploads: list[str], folder: Path) -> int:
+def place_of_task(task: dict[str, Any]) -> Place | None:
+    """What a task of ours shows, None for any other."""
+    clip = clip_of_task(task)
+    return place_of(clip[0], stretch_of_key(clip[1])) if clip else None
+
+
+def create_task(client: Client, project_id: int, offer: Offer, uploads: Iterable[str], folder: Path) -> int:
     """Cut, upload (unless an interrupted run did) and import one clip; returns the task's id."""
-    address = next((path for path in uploads if path.endswith(f"-{offer.upload_name}")), None)
+    address = _address(uploads, offer.upload_name)
     if address is None:
         clip = folder / offer.upload_name
         cut_clip(offer.video, offer.start_seconds, offer.end_seconds, clip)
@@ -121,30 +128,40 @@ def create_task(client: Client, project_id: int, offer: Offer, uploads: list[str
 
 
 def _uploaded(client: Client, project_id: int, clip: Path, name: str) -> str:
-    """Upload a clip once: where the answer was lost, look whether it is there."""
-    for seconds in WAITS:
-        try:
-            return client.upload(project_id, clip, name)
-        except AwayError as error:
-            client.wait(error, seconds)
-            found = [path for path in client.uploads(project_id) if path.endswith(f"-{name}")]
-            if found:
-                return found[0]
-    return client.upload(project_id, clip, name)
+    """Upload a clip; its address."""
+
+    def there() -> str | None:
+        return _address(client.uploads(project_id), name)
+
+    return _once(client, lambda: client.upload(project_id, clip, name), there)
+
+
+def _address(uploads: Iterable[str], name: str) -> str | None:
+    return next((path for path in uploads if path.endswith(f"-{name}")), None)
 
 
 def _created(client: Client, project_id: int, offer: Offer, address: str) -> int:
-    """Create a clip's task once: where the answer was lost, look whether it is there."""
+    """Create a clip's task; its id."""
     task = {"data": task_data(offer, address), "meta": task_meta(offer)}
+
+    def there() -> int | None:
+        return next(
+            (int(other["id"]) for other in client.tasks(project_id) if place_of_task(other) == offer.place), None
+        )
+
+    return _once(client, lambda: client.create_tasks(project_id, [task])[0], there)
+
+
+def _once(client: Client, do: Callable[[], T], there: Callable[[], T | None]) -> T:
+    """What `do` gives, which must not be done twice: where its answer was lost, `there` looks whether it was done."""
     for seconds in WAITS:
         try:
-            return client.create_tasks(project_id, [task])[0]
+            return do()
         except AwayError as error:
             client.wait(error, seconds)
-            for other in client.tasks(project_id):
-                if (clip := clip_of_task(other)) and place_of(clip[0], stretch_of_key(clip[1])) == offer.place:
-                    return int(other["id"])
-    return client.create_tasks(project_id, [task])[0]
+            if (found := there()) is not None:
+                return found
+    return do()
 
 
 def rename_clip(client: Client, task: dict[str, Any], participant: str, key: str) -> None:

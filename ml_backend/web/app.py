@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from flask import Flask, Response, jsonify, redirect, render_template, request, send_file
@@ -23,6 +22,7 @@ from ml_backend.jobs import (
     Project,
     Store,
     client_for,
+    decide_meaning,
     extra_params,
     job_status,
     project_stamp,
@@ -31,7 +31,7 @@ from ml_backend.jobs import (
     reconcile,
     webhook_secret,
 )
-from ml_backend.labelstudio import ANNOTATED, DELETED, NO_CLASS, parse_label_config, plain
+from ml_backend.labelstudio import ANNOTATED, DELETED, annotations_of, parse_label_config, plain
 from ml_backend.settings import Settings
 from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
@@ -127,7 +127,10 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         if not known and event.action == START_TRAINING:
             return doors.unauthorised(), 401
         store.project(event.project)
-        for annotation in _annotations(payload):
+        annotations = annotations_of(payload)
+        if event.action in (*ANNOTATED, DELETED) and not annotations:
+            raise ConfigError(f'{request.path}: field "annotation" is missing')
+        for annotation in annotations:
             bodies.checked(bodies.Annotation if event.action == DELETED else bodies.Answered, annotation)
         try:
             return jsonify(take_event(store, jobs, event.project, event.action, payload)), 201
@@ -149,8 +152,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         version = project_version(store, settings, project) if project else model_version(settings.parameters())
         return jsonify(versions=[version])
 
-    def made(project_id: int, standalone: bool = False) -> str:
-        project = store.project(project_id)
+    def made(project: Project, standalone: bool = False) -> str:
         report = project_report(store, settings, project)
         return render_template(
             "project.html",
@@ -160,16 +162,17 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             task_page=_task_pages(settings, project),
         )
 
-    def made_aside(project_id: int) -> str:
+    def made_aside(project: Project) -> str:
         with app.app_context():
-            return made(project_id)
+            return made(project)
 
-    pages = Pages(made_aside, lambda project_id: project_stamp(store, settings, store.project(project_id)))
+    pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
 
     @app.get("/")
     def status_page() -> str:
-        sections = [(project, job_status(store, project), pages.page(project.id)) for project in store.projects()]
-        busy = any(s["active"] or not pages.fresh(project.id) for project, s, _ in sections)
+        shown = [(project, job_status(store, project), pages.page(project)) for project in store.projects()]
+        sections = [(project, status, page) for project, status, (page, _) in shown]
+        busy = any(status["active"] or not fresh for _, status, (_, fresh) in shown)
         return render_template(
             "status.html", sections=sections, standalone=False, refresh=busy, table=None, disk=_disk(settings)
         )
@@ -183,7 +186,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         """One project's page to keep as a file: it loads nothing and asks for nothing."""
         project = store.project(project_id)
         table = project_thresholds(store, settings, project_id)
-        sections = [(project, job_status(store, project), made(project_id, standalone=True))]
+        sections = [(project, job_status(store, project), made(project, standalone=True))]
         return render_template("status.html", sections=sections, standalone=True, refresh=False, table=table)
 
     @app.post("/cancel/<int:project_id>")
@@ -198,14 +201,10 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     def meanings(project_id: int) -> AnyResponse:
         """Say what a choice means that is no class; a form of the status page."""
         _from_own_page()
-        project = store.project(project_id)
         choice, means = (plain(request.form.get(name, "")) for name in ("choice", "means"))
-        known = parse_label_config(project.label_config).classes.names
         if not choice or not all(map(bodies.is_plain_text, (choice, means))):
             raise ConfigError(f'{request.path}: field "choice" is missing')
-        if means not in (NO_CLASS, choice, *known):
-            raise ConfigError(f"{request.path}: '{means}' is no class; known are {', '.join(known)}")
-        store.set_meaning(project_id, choice, means)
+        decide_meaning(store, project_id, choice, means)
         return redirect(PAGE)
 
     @app.get("/thresholds/<int:project_id>")
@@ -292,17 +291,6 @@ def _named(body: bodies.Project) -> int:
     if body.project is None:
         raise ConfigError(f'{request.path}: field "project" must name a project')
     return body.project
-
-
-def _annotations(payload: dict[str, Any]) -> list[Any]:
-    """Label Studio sends one as `annotation`, several as `annotations`."""
-    if payload["action"] not in (*ANNOTATED, DELETED):
-        return []
-    several = payload.get("annotations")
-    found = several if isinstance(several, list) else [payload.get("annotation")]
-    if not found or found == [None]:
-        raise ConfigError(f'{request.path}: field "annotation" is missing')
-    return found
 
 
 def _address(store: Store, body: bodies.Setup) -> dict[str, str]:

@@ -17,14 +17,15 @@ MOST = 2**63 - 1
 """The largest number that a database holds."""
 
 
-def _project_number(value: Any) -> Any:
-    """Label Studio names projects "<id>.<created at>", or sends them as objects."""
-    value = value.get("id") if isinstance(value, dict) else value
-    return value.partition(".")[0] if isinstance(value, str) else value
-
-
-def _task_number(value: Any) -> Any:
+def _number_of(value: Any) -> Any:
+    """Label Studio sends the numbers of projects and tasks, or these as objects."""
     return value.get("id") if isinstance(value, dict) else value
+
+
+def _project_number(value: Any) -> Any:
+    """Label Studio also names projects "<id>.<created at>"."""
+    value = _number_of(value)
+    return value.partition(".")[0] if isinstance(value, str) else value
 
 
 def _stamp(value: str) -> str:
@@ -46,7 +47,7 @@ class Annotation(_Body):
     """An annotation, as far as we read it."""
 
     id: Number
-    task: Annotated[Number, BeforeValidator(_task_number)] | None = None
+    task: Annotated[Number, BeforeValidator(_number_of)] | None = None
     result: list[Any] | None = None
     was_cancelled: bool | None = None
     created_at: Stamp | None = None
@@ -57,7 +58,7 @@ class Annotation(_Body):
 class Answered(Annotation):
     """An annotation that says which task it answers."""
 
-    task: Annotated[Number, BeforeValidator(_task_number)]
+    task: Annotated[Number, BeforeValidator(_number_of)]
 
 
 class Setup(_Body):

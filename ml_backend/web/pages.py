@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ml_backend.jobs import Project
+
 REST = 30.0
 """Times as long as it took to make a page, before the next is made: a thirtieth of the time goes into pages."""
 
@@ -24,38 +26,33 @@ class Held:
 
 
 class Pages:
-    """Pages by project; `make(project id)` gives one, `stamp(project id)` changes when it would differ."""
+    """Pages by project; `make` gives one, `stamp` changes when it would differ."""
 
-    def __init__(self, make: Callable[[int], str], stamp: Callable[[int], str]) -> None:
+    def __init__(self, make: Callable[[Project], str], stamp: Callable[[Project], str]) -> None:
         self._make, self._stamp = make, stamp
         self._held: dict[int, Held] = {}
         self._making = threading.Lock()
 
-    def page(self, project_id: int) -> str:
-        """The page, at most a moment old; the first one is waited for."""
-        stamp, held = self._stamp(project_id), self._held.get(project_id)
+    def page(self, project: Project) -> tuple[str, bool]:
+        """The page, at most a moment old, and whether it shows all that is known; the first one is waited for."""
+        stamp, held = self._stamp(project), self._held.get(project.id)
         if held is None:
             with self._making:
-                held = self._held.get(project_id) or self._renewed(project_id, stamp)
+                held = self._held.get(project.id) or self._renewed(project, stamp)
         elif held.stamp != stamp and time.monotonic() - held.done_at > REST * held.took:
-            threading.Thread(target=self._renew, args=(project_id, stamp), daemon=True).start()
-        return held.page
+            threading.Thread(target=self._renew, args=(project, stamp), daemon=True).start()
+        return held.page, held.stamp == stamp
 
-    def fresh(self, project_id: int) -> bool:
-        """True if the page shows all that is known."""
-        held = self._held.get(project_id)
-        return held is not None and held.stamp == self._stamp(project_id)
-
-    def _renew(self, project_id: int, stamp: str) -> None:
+    def _renew(self, project: Project, stamp: str) -> None:
         if self._making.acquire(blocking=False):
             try:
-                self._renewed(project_id, stamp)
+                self._renewed(project, stamp)
             finally:
                 self._making.release()
 
-    def _renewed(self, project_id: int, stamp: str) -> Held:
+    def _renewed(self, project: Project, stamp: str) -> Held:
         began = time.monotonic()
-        page = self._make(project_id)
+        page = self._make(project)
         now = time.monotonic()
-        self._held[project_id] = Held(page, stamp, now, now - began)
-        return self._held[project_id]
+        self._held[project.id] = Held(page, stamp, now, now - began)
+        return self._held[project.id]

@@ -21,8 +21,7 @@ from ml_backend.jobs import (
     project_parameters,
 )
 from ml_backend.labels import likely_classes
-from ml_backend.labelstudio import asks_for_sync, clip_of_task, place_of
-from ml_backend.recordings import stretch_of_key
+from ml_backend.labelstudio import asks_for_sync, place_of, place_of_task
 from ml_backend.settings import Parameters, Settings
 
 Prediction = dict[str, Any]
@@ -98,8 +97,7 @@ def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[
     }
 
     def suggest(task: dict[str, Any]) -> Prediction:
-        clip_said = clip_of_task(task)
-        place = place_of(clip_said[0], stretch_of_key(clip_said[1])) if clip_said else None
+        place = place_of_task(task)
         if place is None or place not in by_place:
             return {}
         labels, clip = by_place[place]

@@ -20,7 +20,7 @@ from ml_backend.jobs import (
     project_counts,
     project_labels,
     project_parameters,
-    project_ties,
+    unused_answers,
 )
 from ml_backend.labels import UNLABELLED, ParticipantLabels, parse_threshold
 from ml_backend.settings import Settings
@@ -81,7 +81,7 @@ class ProjectReport:
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
     """Everything the page shows of one project but its job, from what the store and the cluster files hold now."""
-    counts = project_counts(store, settings, project)
+    counts = project_counts(store, project.id)
     try:
         parameters = project_parameters(settings, project)
         threshold = parse_threshold(parameters.threshold)
@@ -89,7 +89,7 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         everything = project_labels(store, settings, project.id)
         exact = parameters.paper_exact
         participants = [_participant(labels, labels.clip_labels(threshold), classes, exact) for labels in everything]
-        given, ties = project_answers(store, settings, project.id), project_ties(store, settings, project.id)
+        given = project_answers(store, settings, project.id)
         in_force = parameters_in_force(settings, project)
         undecided = tuple(name for name, meant in project_config(project).meanings.items() if meant is None)
     except WeakHARError as error:
@@ -102,11 +102,7 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         counts=counts,
         propagation=parameters.propagation,
         paper_exact=parameters.paper_exact,
-        unused=(
-            ("answers are not understood and not used", given.not_understood),
-            ("answers are kept, but not used", given.gone),
-            ("clips have no label, since annotators disagree", ties),
-        ),
+        unused=unused_answers(store, project.id, given, everything),
         unknown_choices=tuple(
             dict.fromkeys([*undecided, *(one.choice for one in given.not_understood if one.choice)])
         ),

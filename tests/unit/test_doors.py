@@ -122,6 +122,13 @@ def test_bodies_that_cannot_be_meant_are_refused_by_field(web: FlaskClient, body
     assert reason in answer.get_json()["error"]
 
 
+def test_annotations_that_are_no_list_are_not_read_past_the_one_that_was_checked(web: FlaskClient) -> None:
+    body = {"project": {"id": 1}, "action": "ANNOTATION_CREATED", "annotation": {"id": 1, "task": 1}}
+    for several in ({"a": 1}, "text", 7):
+        assert web.post("/webhook", json={**body, "annotations": several}).status_code == 201
+    assert web.post("/webhook", json={**body, "annotations": [None]}).status_code == 400
+
+
 def test_a_body_that_is_too_large_is_refused(web: FlaskClient) -> None:
     answer = web.post("/setup", data=b" " * (11 * 2**20), content_type="application/json")
     assert answer.status_code == 413

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import FAILED, QUEUED, RUNNING, BusyError, Jobs, LockedError, Store, open_store
+from ml_backend.jobs import FAILED, QUEUED, RUNNING, BusyError, Jobs, LockedError, Project, Store, open_store
 from ml_backend.jobs import store as store_module
 from ml_backend.jobs.queue import MOST_DEATHS, CancelledError, StoredProgress
 from ml_backend.jobs.store import CANCELLED, Lease, LostError
@@ -173,25 +173,23 @@ def test_pages_are_made_once_a_change_and_never_while_another_is() -> None:
     made: list[int] = []
     stamp = ["a"]
 
-    def make(project: int) -> str:
-        made.append(project)
+    def make(project: Project) -> str:
+        made.append(project.id)
         time.sleep(0.05)
         return f"{stamp[0]} {len(made)}"
 
-    pages = Pages(make, lambda _: stamp[0])
-    threads = [threading.Thread(target=pages.page, args=(1,)) for _ in range(8)]
+    pages, one = Pages(make, lambda _: stamp[0]), Project(id=1)
+    threads = [threading.Thread(target=pages.page, args=(one,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert made == [1]
     stamp[0] = "b"
-    assert pages.page(1) == "a 1"  # nobody waits
-    assert not pages.fresh(1)
+    assert pages.page(one) == ("a 1", False)  # nobody waits
     for _ in range(400):  # the next is made after a rest
-        if pages.fresh(1):
+        if pages.page(one)[1]:
             break
         time.sleep(0.02)
-        pages.page(1)
-    assert pages.page(1) == "b 2"
+    assert pages.page(one) == ("b 2", True)
     assert len(made) == 2
