@@ -337,15 +337,15 @@ def news_of_classes(store: Store, project: Project, everything: list[Participant
     if not added:
         return ()
     tasks = {task.place: task.id for task in store.tasks(project.id)}
+    answered = {task.id for task, _ in store.annotations(project.id)}
     doubtful = []
     for labels in everything:
         clustering = labels.clustering
         for cluster, clip in labels.wanted:
-            own = clustering.clusters == cluster
-            sure = float(np.nanmean(labels.confidence[own])) if not np.isnan(labels.confidence[own]).all() else 0.0
             task = tasks.get(place_of(clustering.participant, clustering.stretch(clip)))
-            if task is not None and labels.annotated[clip]:
-                doubtful.append((sure, task))
+            if task in answered:
+                sure = np.nan_to_num(labels.confidence[clustering.clusters == cluster]).mean()
+                doubtful.append((float(sure) if labels.annotated[clip] else -1.0, task))
     again = ", ".join(str(task) for _, task in sorted(doubtful)[:ASKED_AGAIN])
     named = ", ".join(f"'{name}'" for name in added)
     hint = f"; the answers most worth giving again are those to tasks {again}" if again else ""

@@ -3,11 +3,10 @@
 import json
 import shutil
 import tarfile
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from ml_backend.clusters import (
     list_participants,
@@ -40,6 +39,7 @@ def forget_participant(
 
     `media` is Label Studio's media folder: what is deleted by its API is not served any longer, but stays there.
     """
+    clips = _clips_in(media, project_id)
     with store.lease(project_id, PATIENCE) as check:
         client = client.fenced(check)
         folder = clusters_folder(settings, project_id)
@@ -47,10 +47,12 @@ def forget_participant(
         videos |= set(videos_of_old_tasks(folder).get(participant, {}).values())
         store.withdraw(project_id, participant, videos)
         names = _upload_names(folder, participant)
-        removed = _forget_tasks(
-            client, project_id, names, lambda whose, video: whose == participant or video in videos
-        )
-        removed += _forget_media(media, project_id, names)
+
+        def theirs(whose: str, video: str) -> bool:
+            return whose == participant or video in videos
+
+        files, removed = _forget_tasks(client, project_id, names, theirs)
+        removed += _forget_clips(clips, names, files)
         removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
         _forget_names(folder, participant)
         store.forget_tasks(project_id, participant, videos)
@@ -68,14 +70,16 @@ def forget_project(
 
     Without a client, of a project that Label Studio deleted. Returns what was removed.
     """
+    clips = _clips_in(media, project_id)
     with store.lease(project_id, PATIENCE) as check:
         folder = clusters_folder(settings, project_id)
         videos = list(places_of_videos(folder))
         names = {name for who in participants_of(folder) for name in _upload_names(folder, who)}
-        removed = _forget_media(media, project_id, names)
+        files, removed = list[str](), list[str]()
         if client is not None:
             with suppress(GoneError):  # Label Studio deleted it
-                removed += _forget_tasks(client.fenced(check), project_id, names, lambda *_: True)
+                files, removed = _forget_tasks(client.fenced(check), project_id, names, lambda *_: True)
+        removed += _forget_clips(clips, names, files)
         for export in exports_of(settings, project_id):
             removed += _remove(export, f"export {export}")
         removed += _remove(folder, f"clusters of project {project_id}")
@@ -122,30 +126,37 @@ def restore(settings: Settings, source: Path) -> None:
     open_store(settings.database, settings.model_dir)
 
 
-def _forget_tasks(client: Client, project_id: int, names: Iterable[str], theirs: Any) -> list[str]:
-    """Delete tasks of ours of which `theirs(participant, video)`, and the files that were uploaded for them."""
-    addresses, count = set(), 0
+def _forget_tasks(
+    client: Client, project_id: int, names: Collection[str], theirs: Callable[[str, str], bool]
+) -> tuple[list[str], list[str]]:
+    """Delete tasks of ours of which `theirs(participant, video)`, and the files that were uploaded for them, whatever
+    an older version called these; the files, and what was removed."""
+    shown, count = set(), 0
     for task in list(client.tasks(project_id)):
         clip = clip_of_task(task)
         if clip is not None and theirs(clip[0], stretch_of_key(clip[1]).video):
-            addresses.add(str(task["data"].get("video", "")).rpartition("/")[2])
+            shown.add(str(task["data"].get("video", "")).rpartition("/")[2])
             client.delete_task(task["id"])
             count += 1
-    files = {address.rpartition("/")[2]: number for address, number in client.uploads(project_id).items()}
-    uploads = [number for file, number in files.items() if file in addresses or file.partition("-")[2] in names]
-    client.delete_uploads(project_id, uploads)
-    found = ((count, "tasks with their answers in Label Studio"), (len(uploads), "uploaded clips in Label Studio"))
-    return [f"{number} {what}" for number, what in found if number]
+    uploads = {address.rpartition("/")[2]: number for address, number in client.uploads(project_id).items()}
+    files = [file for file in uploads if file in shown or file.partition("-")[2] in names]
+    client.delete_uploads(project_id, [uploads[file] for file in files])
+    found = ((count, "tasks with their answers in Label Studio"), (len(files), "uploaded clips in Label Studio"))
+    return files, [f"{number} {what}" for number, what in found if number]
 
 
-def _forget_media(media: Path | None, project_id: int, names: Collection[str]) -> list[str]:
-    """Remove uploaded clips from Label Studio's own disk."""
-    if media is None:
-        return []
-    folder = media / "upload" / str(project_id)
-    if not (media / "upload").is_dir():
+def _clips_in(media: Path | None, project_id: int) -> Path | None:
+    """Where Label Studio keeps a project's uploads on its own disk; ConfigError if `media` is no such place."""
+    if media is not None and not (media / "upload").is_dir():
         raise ConfigError(f"{media}: is no media folder of Label Studio: it has no `upload`")
-    found = [path for path in folder.glob("*") if path.name.partition("-")[2] in names]
+    return media / "upload" / str(project_id) if media is not None else None
+
+
+def _forget_clips(folder: Path | None, names: Collection[str], files: Collection[str]) -> list[str]:
+    """Remove uploaded clips from Label Studio's own disk: `files` that it served, and others that were uploaded under
+    `names`."""
+    clips = folder.glob("*") if folder is not None else ()
+    found = [path for path in clips if path.name in files or path.name.partition("-")[2] in names]
     for path in found:
         path.unlink()
     return [f"{len(found)} files of clips in {folder}"] if found else []

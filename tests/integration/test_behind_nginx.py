@@ -1,15 +1,14 @@
 """Label Studio behind nginx as labs run it: under a sub-path, with TLS by a private authority, with a limit on
 bodies."""
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from commands import weakhar
 
 from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 
@@ -80,22 +79,15 @@ def test_a_sub_path_a_private_authority_and_small_bodies(
     label_studio, public, folder = behind
     project = label_studio.create_project("behind a proxy")
     backend = BackendServer(tmp_path / "model", dataset.parent, label_studio)
-    environment = {**os.environ, **backend.environment, "LABEL_STUDIO_URL": public}
+    backend.environment["LABEL_STUDIO_URL"] = public
 
-    def run(**more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ml_backend.cli", "run", str(dataset), "--project", str(project)]
-        return subprocess.run(
-            [*command, "--set", "components=2"],
-            env={**environment, **more},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def run() -> subprocess.CompletedProcess[str]:
+        return weakhar(backend, "run", str(dataset), "--project", str(project), "--set", "components=2")
 
     nginx = start_nginx(folder, public, label_studio.port, "1k")
     try:
         assert "CERTIFICATE_VERIFY_FAILED" in run().stderr
-        environment["LABEL_STUDIO_CA"] = str(folder / "ca.crt")
+        backend.environment["LABEL_STUDIO_CA"] = str(folder / "ca.crt")
         small = run()
         assert "too large for a proxy in front of it (413)" in small.stderr, small.stderr
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from commands import weakhar
 
 from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 
@@ -33,10 +34,12 @@ def proxy(program: str, port: int, label_studio: LabelStudioServer) -> Iterator[
         process.wait()
 
 
-def weakhar(backend: BackendServer, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ml_backend.cli", *arguments]
-    variables = {**os.environ, **backend.environment, **environment}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+def started(label_studio: LabelStudioServer, backend: BackendServer, title: str, components: int) -> tuple[int, int]:
+    """A project whose job was just started; its number and its model's."""
+    project = label_studio.create_project(title)
+    model = label_studio.connect(project, backend, {"dataset": "study", "components": components})
+    label_studio.start_training(model)
+    return project, model
 
 
 def clips(label_studio: LabelStudioServer, project: int) -> list[tuple[str, str]]:
@@ -53,8 +56,7 @@ def test_answers_that_are_lost_make_no_second_task_or_upload(
     port = free_port()
     with proxy("lossy.py", port, label_studio):
         backend = start_backend(LABEL_STUDIO_URL=f"http://127.0.0.1:{port}")
-        project = label_studio.create_project("lost answers")
-        label_studio.start_training(label_studio.connect(project, backend, {"dataset": "study", "components": 6}))
+        project, _ = started(label_studio, backend, "lost answers", 6)
         backend.wait_for_job(project, 400)
     found = clips(label_studio, project)
     assert len(found) == len(set(found)) == 12
@@ -68,8 +70,7 @@ def test_a_job_waits_for_a_label_studio_that_is_away_and_says_so(
     port = free_port()
     with proxy("relay.py", port, label_studio):
         backend = start_backend(LABEL_STUDIO_URL=f"http://127.0.0.1:{port}")
-        project = label_studio.create_project("away for a while")
-        label_studio.start_training(label_studio.connect(project, backend, {"dataset": "study", "components": 8}))
+        project, _ = started(label_studio, backend, "away for a while", 8)
         wait_for(lambda: len(label_studio.tasks(project)) >= 2, 120, "the first tasks")
     wait_for(lambda: "waiting for Label Studio" in backend.status(project)["message"], 90, "the message")
     assert "waiting for Label Studio" in backend.get("").text
@@ -83,8 +84,7 @@ def test_a_worker_that_stood_still_creates_nothing_when_it_comes_back(
     start_backend: StartBackend, label_studio: LabelStudioServer
 ) -> None:
     backend = start_backend()
-    project = label_studio.create_project("stood still")
-    label_studio.start_training(label_studio.connect(project, backend, {"dataset": "study", "components": 15}))
+    project, _ = started(label_studio, backend, "stood still", 15)
     wait_for(lambda: len(label_studio.tasks(project)) >= 2, 120, "the first tasks")
     assert backend.process is not None
     children = psutil.Process(backend.process.pid).children()
@@ -122,6 +122,8 @@ def test_a_participant_who_withdraws_is_gone_everywhere_and_a_backup_brings_a_pr
 
     media = Path(label_studio.environment["LABEL_STUDIO_BASE_DATA_DIR"]) / "media"
     forget = ("forget", "--project", str(project), "--participant", "p01", "--yes", "--media", str(media))
+    assert "is no media folder" in weakhar(backend, *forget[:-1], str(tmp_path)).stderr
+    assert len(clips(label_studio, project)) == 10  # nothing was begun
     done = weakhar(backend, *forget)
     assert done.returncode == 0, done.stderr
     assert "5 tasks with their answers in Label Studio" in done.stdout
@@ -153,9 +155,7 @@ def test_a_job_is_cancelled_and_goes_on_later_and_a_killed_server_takes_its_chil
     start_backend: StartBackend, label_studio: LabelStudioServer
 ) -> None:
     backend = start_backend()
-    project = label_studio.create_project("cancelled")
-    model = label_studio.connect(project, backend, {"dataset": "study", "components": 12})
-    label_studio.start_training(model)
+    project, model = started(label_studio, backend, "cancelled", 12)
     wait_for(lambda: len(label_studio.tasks(project)) >= 1, 120, "the first task")
     assert weakhar(backend, "cancel", "--project", str(project)).returncode == 0
     wait_for(lambda: backend.status(project)["state"] == "cancelled", 30, "the end of the job")

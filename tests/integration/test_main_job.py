@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet
 import pytest
+from commands import weakhar
 
 from ml_backend.errors import LabelStudioError
 from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
@@ -33,12 +31,6 @@ def exported(backend: BackendServer, project: int, **options: str) -> tuple[dict
     with zipfile.ZipFile(io.BytesIO(answer.content)) as bundle:
         files = {name: bundle.read(name) for name in bundle.namelist()}
     return json.loads(files["dataset.json"]), files
-
-
-def weakhar(backend: BackendServer, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ml_backend.cli", *arguments]
-    variables = {**os.environ, **backend.environment, **environment}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
 
 
 def test_the_round_trip_from_start_training_to_the_exported_dataset(
