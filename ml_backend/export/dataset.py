@@ -87,10 +87,10 @@ def write_export(
             progress(number, len(everything))
             name = labels.clustering.participant
             file = f"{SAMPLES_FOLDER}/{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
-            rates, sources = [], Counter[str]()
+            rates, sources, kept = [], Counter[str](), labels.clip_labels(threshold)
             with _SamplesFile(temporary / file, file_format, number) as out:
                 for part in each_recording(labels, recordings, bool(parameters.get("paper_exact"))):
-                    table = _table(labels, part, classes, threshold)
+                    table = _table(labels, part, classes, kept)
                     out.write(table, part)
                     sources.update(
                         {row["values"]: row["counts"] for row in table["source"].value_counts().to_pylist()}
@@ -98,7 +98,7 @@ def write_export(
                     rates.append(part.imu.sampling_rate)
                     signals.setdefault("channels", list(part.imu.channels))
             participants[name] = {"file": file, **_counts(labels, sources)}
-            clips.append(_clips_table(labels, classes, threshold))
+            clips.append(_clips_table(labels, classes, kept))
             signals.setdefault("sampling_rate", float(np.median(rates)))
         description = {
             "schema_version": SCHEMA_VERSION,
@@ -258,13 +258,14 @@ def _paper_watched(clip: Ints, said: Ints) -> Ints:
 
 
 def _table(
-    labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], threshold: Threshold
+    labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
 ) -> pa.Table:
-    """One recording's samples, in the columns of the contract, the channels behind the time."""
+    """One recording's samples, in the columns of the contract, the channels behind the time; clip_classes:
+    `(n_clips,)` with the threshold."""
     clustering = labels.clustering
     names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
     clip, outside = np.maximum(part.clip, 0), part.clip < 0
-    label = np.where(outside, UNLABELLED, labels.clip_labels(threshold)[clip])
+    label = np.where(outside, UNLABELLED, clip_classes[clip])
     source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
     confidence = labels.confidence[clip]
     truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
@@ -285,7 +286,7 @@ def _table(
     )
 
 
-def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], threshold: Threshold) -> pa.Table:
+def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> pa.Table:
     """A row a clip: where it lies, its cluster, what people said of it, and its label."""
     clustering = labels.clustering
     names = np.array([*classes, None], dtype=object)
@@ -301,7 +302,7 @@ def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], threshold:
             "centroid_clip": np.isin(np.arange(count), clustering.centroids),
             "distance": clustering.distances,
             "answer": pa.array(names[labels.said], pa.string()),
-            "label": pa.array(names[labels.clip_labels(threshold)], pa.string()),
+            "label": pa.array(names[clip_classes], pa.string()),
             PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
             "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
         }

@@ -163,8 +163,6 @@ class Client:
         time.sleep(max(seconds, error.retry_after))
 
     def _request_once(self, method: str, path: str, **body: Any) -> Any:
-        for part in body.get("files", {}).values():
-            part[1].seek(0)
         try:
             # The generated methods parse every task into models that lack our meta; this is what they call. It must
             # not repeat by itself: an import that was done, and whose answer was lost, would be done twice.

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.stream import Discard
 
 from ml_backend.errors import RecordingError
 
@@ -67,6 +68,9 @@ def gps_started(video: Path) -> float | None:
     """
     with av.open(str(video), options={"protocol_whitelist": "file", "format_whitelist": "mov,mp4"}) as container:
         streams = container.streams.data
+        for other in container.streams:
+            if other not in streams:  # gigabytes of pictures, which need not be read
+                other.discard = Discard.all
         stated = [
             time - float(packet.pts * packet.time_base)
             for packet in (container.demux(streams) if streams else ())

@@ -370,12 +370,11 @@ def _one_after_another(participant: str, videos: Sequence[tuple[str, Path]], fil
         found.append(Recording(participant, name, video, shifted))
         if number < len(videos) - 1:
             try:
-                length, gap = probe(video).duration, _gap_between(video, videos[number + 1][1])
+                following, length = videos[number + 1][1], probe(video).duration
+                gap = _gap_between(video, length, following)
                 before += length + gap
                 if gap:
-                    message = (
-                        f"{videos[number + 1][1]}: by both videos' own clocks starts {gap:.1f} s after {name} ends"
-                    )
+                    message = f"{following}: by both videos' own clocks starts {gap:.1f} s after {name} ends"
                     problems.append(Problem(message, error=False, recording=f"{participant}/{name}"))
             except RecordingError as error:
                 message = f"{error} (the videos after it start where it ends)"
@@ -383,11 +382,11 @@ def _one_after_another(participant: str, videos: Sequence[tuple[str, Path]], fil
     return found, problems
 
 
-def _gap_between(video: Path, following: Path) -> float:
-    """Seconds from a video's end to the start of the next one, where both say when they were taken; 0 where they do
-    not, and for as little as stamps of whole seconds cannot tell."""
+def _gap_between(video: Path, length: float, following: Path) -> float:
+    """Seconds from the end of a video of `length` seconds to the start of the next one, where both say when they were
+    taken; 0 where they do not, and for as little as stamps of whole seconds cannot tell."""
     first, second = created_at(video), created_at(following)
-    gap = second - first - probe(video).duration if first is not None and second is not None else 0.0
+    gap = second - first - length if first is not None and second is not None else 0.0
     return gap if LEAST_GAP <= gap <= MOST_GAP else 0.0
 
 
