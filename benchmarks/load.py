@@ -3,7 +3,7 @@ in eight browsers, and a job that embeds, with 20 participants of 2,400 clips ea
 starts it.
 
 `webhook` p50 and p99, and the status page's while webhooks change it (`page`) and while nothing does (`page, warm`),
-in ms; `health, idle` is what the web server itself takes, measured in the same run before.
+in ms; `health, idle` is what the web server itself takes at as many requests a second, in the same run.
 """
 
 import os
@@ -28,7 +28,8 @@ from ml_backend.jobs import open_store
 from ml_backend.jobs.queue import NICENESS
 from ml_backend.sample import free_port, write_sample
 
-SECONDS, WEBHOOKS_A_SECOND, BROWSERS = 20.0, 50, 8
+Ask = Callable[[httpx.Client, np.random.Generator], httpx.Response]
+SECONDS, A_SECOND, BROWSERS, REFRESH = 20.0, 50, 8, 3.0
 
 
 def measure() -> Rows:
@@ -38,10 +39,10 @@ def measure() -> Rows:
     tasks = [task.id for task in open_store(project_labels.settings().database, folder).tasks(1)]
     with served(folder) as url, httpx.Client(base_url=url, timeout=60) as client:
         timed(lambda: client.get("/"))  # the first page is waited for
-        idle = [timed(lambda: client.get("/health")) for _ in range(200)]
+        idle, _ = at_once(url, lambda client, _random: client.get("/health"), browsers=0)
         warm = [timed(lambda: client.get("/")) for _ in range(20)]
         with embedding():
-            webhooks, pages = at_once(url, tasks)
+            webhooks, pages = at_once(url, partial(send_event, tasks), BROWSERS)
     took = {"health, idle": idle, "page, warm": warm, "webhook": webhooks, "page": pages}
     return [
         {
@@ -55,39 +56,45 @@ def measure() -> Rows:
     ]
 
 
-def at_once(url: str, tasks: list[int]) -> tuple[list[float], list[float]]:
-    """Seconds that webhooks, and pages meanwhile, were waited for."""
+def at_once(url: str, ask: Ask, browsers: int) -> tuple[list[float], list[float]]:
+    """Seconds that 50 requests a second, and pages in browsers meanwhile, were waited for."""
     until = time.monotonic() + SECONDS
-    webhooks: list[float] = []
+    asked: list[float] = []
     pages: list[float] = []
 
-    def browse() -> None:
+    def browse(part: int) -> None:
+        time.sleep(part * REFRESH / browsers)
         with httpx.Client(base_url=url, timeout=60) as client:
             while time.monotonic() < until:
                 pages.append(timed(lambda: client.get("/")))
-                time.sleep(3)
+                time.sleep(REFRESH)
 
     def annotate(part: int) -> None:
         random = np.random.default_rng(part)
         with httpx.Client(base_url=url, timeout=60) as client:
-            due = time.monotonic()
+            due = time.monotonic() + part / A_SECOND
             while due < until:
                 time.sleep(max(0.0, due - time.monotonic()))
-                body = event(int(random.choice(tasks)), int(random.integers(project_labels.CLASSES)))
-                webhooks.append(timed(lambda body=body: client.post("/webhook", json=body)))
-                due += ANNOTATORS / WEBHOOKS_A_SECOND
+                asked.append(timed(lambda: ask(client, random)))
+                due += ANNOTATORS / A_SECOND
 
-    threads = [threading.Thread(target=browse) for _ in range(BROWSERS)]
+    threads = [threading.Thread(target=browse, args=(part,)) for part in range(browsers)]
     threads += [threading.Thread(target=annotate, args=(part,)) for part in range(ANNOTATORS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return webhooks, pages
+    return asked, pages
 
 
 ANNOTATORS = 10
 """Connections that the webhooks come by."""
+
+
+def send_event(tasks: list[int], client: httpx.Client, random: np.random.Generator) -> httpx.Response:
+    """A webhook of an annotation of one of the tasks."""
+    body = event(int(random.choice(tasks)), int(random.integers(project_labels.CLASSES)))
+    return client.post("/webhook", json=body)
 
 
 def event(task: int, choice: int) -> dict[str, Any]:
@@ -110,7 +117,7 @@ def timed(request: Callable[[], httpx.Response]) -> float:
 def served(folder: Path) -> Iterator[str]:
     """The web server alone, as `weakhar serve` starts it."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.server", "--threads", "8"]
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.server", "--threads", "16"]
     command += ["--bind", f"127.0.0.1:{port}", "--log-level", "warning", "ml_backend._wsgi:app"]
     process = subprocess.Popen(command, env={**os.environ, "MODEL_DIR": str(folder.absolute())})
     try:

@@ -52,4 +52,4 @@ class WeakHAR(_Base):
     def fit(self, event: str, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """An event of Label Studio."""
         _settings, store, jobs = self._parts
-        return take_event(store, jobs, project_number(self.project_id), event, data)
+        return take_event(store, jobs, store.project(project_number(self.project_id)), event, data)

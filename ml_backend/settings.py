@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         description="Vectors, clusters, database, queue; else the user's data folder",
     )
     workers: int = Field(1, ge=1, validation_alias=_names("WORKERS"), description="Web processes")
-    threads: int = Field(8, ge=1, validation_alias=_names("THREADS"), description="Threads a web process")
+    threads: int = Field(16, ge=1, validation_alias=_names("THREADS"), description="Threads a web process")
     data_dir: Path = Field(Path("."), description="Folder under which projects name their dataset")
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Further folders, joined by `:`, in which files of recordings may lie"

@@ -3,10 +3,13 @@ frames in them, which say more exactly than a clip when an activity changes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,7 +64,9 @@ def frames_in_directions_of_clips(recordings: Iterable[FramesOfRecording], clip_
     return Frames(np.concatenate(numbers), np.concatenate(times), np.concatenate(components), of_clips)
 
 
-def _fitted(vectors: npt.NDArray[np.floating]) -> tuple[PCA, Vectors]:
+def _fitted(vectors: npt.NDArray[np.floating]) -> tuple["PCA", Vectors]:
+    from sklearn.decomposition import PCA  # as in mixture.py
+
     dimensions = min(DIMENSIONS, *vectors.shape)
     pca = PCA(dimensions, svd_solver="randomized", random_state=0)
     return pca, np.asarray(pca.fit_transform(np.asarray(vectors, dtype=np.float32)), dtype=np.float32)

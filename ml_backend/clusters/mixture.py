@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import logsumexp
-from sklearn.cluster import KMeans
-from sklearn.utils import check_random_state
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -90,6 +88,9 @@ class GaussianMixture:
         return clips
 
     def _kmeans_start(self, clips: Floats) -> Floats:
+        from sklearn.cluster import KMeans  # takes a second and 60 MB, which readers of clusters need not wait for
+        from sklearn.utils import check_random_state
+
         random = check_random_state(self.random_state)
         labels = KMeans(self.n_components, n_init=1, random_state=random).fit(clips).labels_
         start: Floats = np.eye(self.n_components)[labels]

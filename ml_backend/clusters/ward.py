@@ -2,8 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import diags
-from sklearn.cluster import AgglomerativeClustering
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,6 +20,9 @@ class Ward:
 
     def fit(self, X: npt.ArrayLike) -> "Ward":
         """Fit to `X (n_clips, dim)`, in order of time."""
+        from scipy.sparse import diags  # as in mixture.py
+        from sklearn.cluster import AgglomerativeClustering
+
         clips = np.asarray(X, dtype=np.float64)
         if self.n_components == 1:
             return self._finish(clips, np.zeros(len(clips), dtype=np.int64))

@@ -6,7 +6,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ from training.contract import (
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+# Arrow's other allocators keep what was freed, which in a long export is 100 MB.
+pa.set_memory_pool(pa.system_memory_pool())
 
 FORMATS = ("parquet", "wear")
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
@@ -87,19 +90,14 @@ def write_export(
             progress(number, len(everything))
             name = labels.clustering.participant
             file = f"{SAMPLES_FOLDER}/{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
-            rates, sources, kept = [], Counter[str](), labels.clip_labels(threshold)
+            kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
             with _SamplesFile(temporary / file, file_format, number) as out:
-                for part in each_recording(labels, recordings, bool(parameters.get("paper_exact"))):
-                    table = _table(labels, part, classes, kept)
-                    out.write(table, part)
-                    sources.update(
-                        {row["values"]: row["counts"] for row in table["source"].value_counts().to_pylist()}
-                    )
-                    rates.append(part.imu.sampling_rate)
-                    signals.setdefault("channels", list(part.imu.channels))
-            participants[name] = {"file": file, **_counts(labels, sources)}
+                for recording in range(len(labels.clustering.recordings)):
+                    out.add(labels, samples_of(labels, recordings, recording, exact), classes, kept)
+            participants[name] = {"file": file, **_counts(labels, out.sources)}
             clips.append(_clips_table(labels, classes, kept))
-            signals.setdefault("sampling_rate", float(np.median(rates)))
+            signals.setdefault("channels", list(out.channels))
+            signals.setdefault("sampling_rate", float(np.median(out.rates)))
         description = {
             "schema_version": SCHEMA_VERSION,
             "format": file_format,
@@ -149,7 +147,8 @@ def threshold_table(
     coverage: dict[str, list[float]] = defaultdict(list)
     accuracy: dict[str, list[float]] = defaultdict(list)
     for labels in everything:
-        samples = list(each_recording(labels, recordings, paper_exact))
+        count = len(labels.clustering.recordings)
+        samples = [samples_of(labels, recordings, number, paper_exact) for number in range(count)]
         truth = _truth(samples, classes)
         for threshold in TABLE_THRESHOLDS:
             predicted = _sample_labels(labels.clip_labels(parse_threshold(threshold)), samples)
@@ -169,25 +168,38 @@ def threshold_table(
 
 
 class _SamplesFile:
-    """A participant's file, written recording by recording: of long ones only one is in memory at a time."""
+    """A participant's file, written recording by recording: of long ones only one is in memory at a time. Knows
+    afterwards how many samples come from where, the rate of each recording, and the channels."""
 
     def __init__(self, path: Path, file_format: str, number: int) -> None:
         self._path, self._wear, self._number = path, file_format != "parquet", number
         self._writer: Any = None
-        self._channels: tuple[str, ...] = ()
         self._has_truth = False
+        self.channels: tuple[str, ...] = ()
+        self.rates: list[float] = []
+        self.sources = Counter[str]()
 
-    def write(self, table: pa.Table, part: RecordingSamples) -> None:
+    def add(
+        self, labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
+    ) -> None:
         """Append a recording's samples; RecordingError if it has other channels than the first."""
-        table = _wear_table(table, self._number) if self._wear else table
-        if self._writer is None:
-            make = pa.csv.CSVWriter if self._wear else pa.parquet.ParquetWriter
-            self._writer, self._channels = make(self._path, table.schema), part.imu.channels
-        if part.imu.channels != self._channels:
+        self.channels = self.channels or part.imu.channels
+        if part.imu.channels != self.channels:
             raise RecordingError(
                 f"recording {part.name}: has other channels than the participant's first one; name imu_columns"
             )
+        self.rates.append(part.imu.sampling_rate)
         self._has_truth |= part.imu.labels is not None
+        for piece in _pieces(part):
+            table = _table(labels, piece, classes, clip_classes)
+            counts = table["source"].value_counts().to_pylist()
+            self.sources.update({row["values"]: row["counts"] for row in counts})
+            self._write(_wear_table(table, self._number) if self._wear else table)
+
+    def _write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            make = pa.csv.CSVWriter if self._wear else pa.parquet.ParquetWriter
+            self._writer = make(self._path, table.schema)
         self._writer.write_table(table)
 
     def __enter__(self) -> "_SamplesFile":
@@ -211,33 +223,42 @@ def _drop_column(path: Path, name: str) -> None:
                 writer.write_table(file.read_row_group(number, columns=kept))
 
 
-def each_recording(
-    labels: ParticipantLabels, recordings: Mapping[str, Recording], paper_exact: bool
-) -> Iterator[RecordingSamples]:
-    """Read the IMU of every recording of a participant and find each sample's clip: the one within whose borders it
-    lies, or with `paper_exact` the one in whose first stride."""
+def samples_of(
+    labels: ParticipantLabels, recordings: Mapping[str, Recording], number: int, paper_exact: bool
+) -> RecordingSamples:
+    """Read the IMU of a participant's recording and find each sample's clip: the one within whose borders it lies, or
+    with `paper_exact` the one in whose first stride."""
     clustering = labels.clustering
-    for number, name in enumerate(clustering.recordings):
-        recording = recordings.get(f"{clustering.participant}/{name}")
-        if recording is None:
-            raise RecordingError(f"recording {clustering.participant}/{name} is gone; restore it or run again")
-        if clustering.videos and clustering.videos[number] != content_key(recording.video):
-            raise RecordingError(
-                f"{recording.video}: is another video than the one that was clustered; run the job, which asks what "
-                "it shows"
-            )
-        imu = read_imus(recording.imus, recording.span)
-        own = np.flatnonzero(clustering.recording_of_clip == number)
-        end = float(clustering.durations[number])
-        starts = clustering.starts[own]
-        if paper_exact:
-            local = clip_of_samples(imu.times, starts, clustering.stride_seconds, end)
-        else:
-            local = clip_of_samples_by_borders(imu.times, labels.borders[own], end)
-        clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
-        said = labels.said[own]
-        watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
-        yield RecordingSamples(name, imu, clip, watched)
+    name = clustering.recordings[number]
+    recording = recordings.get(f"{clustering.participant}/{name}")
+    if recording is None:
+        raise RecordingError(f"recording {clustering.participant}/{name} is gone; restore it or run again")
+    if clustering.videos and clustering.videos[number] != content_key(recording.video):
+        raise RecordingError(
+            f"{recording.video}: is another video than the one that was clustered; run the job, which asks what it "
+            "shows"
+        )
+    imu = read_imus(recording.imus, recording.span)
+    own = np.flatnonzero(clustering.recording_of_clip == number)
+    end = float(clustering.durations[number])
+    starts = clustering.starts[own]
+    if paper_exact:
+        local = clip_of_samples(imu.times, starts, clustering.stride_seconds, end)
+    else:
+        local = clip_of_samples_by_borders(imu.times, labels.borders[own], end)
+    clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
+    said = labels.said[own]
+    watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
+    return RecordingSamples(name, imu, clip, watched)
+
+
+def _pieces(part: RecordingSamples, samples: int = 20_000) -> Iterator[RecordingSamples]:
+    """A recording in pieces, since its table is as large again as its samples."""
+    for first in range(0, len(part.clip), samples):
+        own = slice(first, first + samples)
+        truth = part.imu.labels[own] if part.imu.labels is not None else None
+        imu = replace(part.imu, times=part.imu.times[own], values=part.imu.values[own], labels=truth)
+        yield RecordingSamples(part.name, imu, part.clip[own], part.watched[own])
 
 
 def _watched(times: Floats, starts: Floats, clustering: Clustering, said: Ints) -> Ints:

@@ -459,7 +459,9 @@ class Store:
                 session.add(known)
             return known.value
 
-        return self._write(write)
+        with Session(self.engine) as session:
+            known = session.get(Secret, name)
+        return known.value if known is not None else self._write(write)
 
     # --- tasks and annotations
 

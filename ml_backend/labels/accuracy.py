@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score
 
 from ml_backend.labels.answers import UNLABELLED
 
@@ -29,4 +28,6 @@ def macro_f1(truth: Ints, predicted: Ints) -> float:
     truth, predicted = truth[kept], predicted[kept]
     if not len(truth):
         return float("nan")
+    from sklearn.metrics import f1_score  # takes a second and 60 MB
+
     return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro"))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ml_backend.labels.answers import UNLABELLED
 
@@ -32,6 +31,8 @@ def discriminant_labels(components: npt.NDArray[np.floating], labels: Ints) -> I
     classes = len(np.unique(labels[known]))
     if classes < 2 or known.sum() <= classes:
         return labels
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # takes a second and 60 MB
+
     discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
     result = labels.copy()
     with warnings.catch_warnings():

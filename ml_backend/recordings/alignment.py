@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import correlate
 
 from ml_backend.errors import RecordingError
 from ml_backend.recordings.gopro import camera_motion
@@ -118,6 +116,8 @@ def _between(curve: Floats, peak: int) -> float:
 
 def _correlations(one: Floats, other: Floats) -> Floats:
     """Pearson's correlation of what overlaps, for every shift of `other` along `one`; NaN where too little does."""
+    from scipy.signal import correlate  # takes a second and 60 MB, and few recordings need it
+
     ones = [np.ones(len(one)), np.ones(len(other))]
     count = np.rint(correlate(ones[0], ones[1], method="fft"))
     with np.errstate(all="ignore"):
@@ -133,6 +133,8 @@ def _correlations(one: Floats, other: Floats) -> Floats:
 
 def _features(times: Floats, magnitudes: Floats) -> list[Floats]:
     """At 50 Hz: the mean magnitude `(n,)`, smoothed, and the logarithm of how much it changes in half a second."""
+    from scipy.ndimage import uniform_filter1d
+
     grid = np.arange(times[0], times[-1], 1 / RATE)
     width = max(1, round(SMOOTHING_SECONDS * RATE))
     rate = (len(times) - 1) / (times[-1] - times[0])

@@ -5,6 +5,7 @@ Who is let in is in `doors.py`, what a request may hold in `bodies.py`.
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,9 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         body = bodies.body_as(bodies.Predict)
         return jsonify(results=predictions(store, settings, body.project, body.tasks))
 
+    def connected(project_id: int) -> bool:
+        return any(project.id == project_id for project in store.projects())
+
     @app.post("/webhook")
     def webhook() -> tuple[AnyResponse, int]:
         known = not settings.auth_required or doors.has_password(settings)
@@ -121,28 +125,26 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             if known:
                 raise
             return doors.unauthorised(), 401
-        connected = any(project.id == event.project for project in store.projects())
-        if not known and not (connected and doors.has_secret(webhook_secret(store, event.project))):
+        if not known and not (connected(event.project) and doors.has_secret(webhook_secret(store, event.project))):
             return doors.unauthorised(), 401
         if not known and event.action == START_TRAINING:
             return doors.unauthorised(), 401
-        store.project(event.project)
+        project = store.project(event.project)
         annotations = annotations_of(payload)
         if event.action in (*ANNOTATED, DELETED) and not annotations:
             raise ConfigError(f'{request.path}: field "annotation" is missing')
         for annotation in annotations:
             bodies.checked(bodies.Annotation if event.action == DELETED else bodies.Answered, annotation)
         try:
-            return jsonify(take_event(store, jobs, event.project, event.action, payload)), 201
+            return jsonify(take_event(store, jobs, project, event.action, payload)), 201
         except LockedError:
-            jobs.request_sync(event.project)  # Label Studio does not send it again
+            jobs.request_sync(project.id)  # Label Studio does not send it again
             raise
 
     @app.post("/train")
     def train() -> tuple[Response, int]:
-        project_id = _named(bodies.body_as(bodies.Project))
-        store.project(project_id)
-        return jsonify(take_event(store, jobs, project_id, START_TRAINING, {})), 201
+        project = store.project(_named(bodies.body_as(bodies.Project)))
+        return jsonify(take_event(store, jobs, project, START_TRAINING, {})), 201
 
     @app.route("/versions", methods=["GET", "POST"])
     def versions() -> Response:
@@ -167,15 +169,17 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             return made(project)
 
     pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
+    one_at_a_time = threading.Lock()
 
     @app.get("/")
     def status_page() -> str:
-        shown = [(project, job_status(store, project), pages.page(project)) for project in store.projects()]
-        sections = [(project, status, page) for project, status, (page, _) in shown]
-        busy = any(status["active"] or not fresh for _, status, (_, fresh) in shown)
-        return render_template(
-            "status.html", sections=sections, standalone=False, refresh=busy, table=None, disk=_disk(settings)
-        )
+        with one_at_a_time:  # eight browsers that look at once must not keep a webhook waiting
+            shown = [(project, job_status(store, project), pages.page(project)) for project in store.projects()]
+            sections = [(project, status, page) for project, status, (page, _) in shown]
+            busy = any(status["active"] or not fresh for _, status, (_, fresh) in shown)
+            return render_template(
+                "status.html", sections=sections, standalone=False, refresh=busy, table=None, disk=_disk(settings)
+            )
 
     @app.get("/status/<int:project_id>")
     def status(project_id: int) -> Response:

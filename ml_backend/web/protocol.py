@@ -61,21 +61,21 @@ def predictions(
     return [[{"model_version": version, **found}] if (found := suggest(task)) else [] for task in tasks]
 
 
-def take_event(store: Store, jobs: Jobs, project_id: int, event: str, payload: dict[str, Any]) -> dict[str, Any]:
+def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: dict[str, Any]) -> dict[str, Any]:
     """An event of Label Studio: START_TRAINING queues the job, annotation events change one row."""
     if event == "START_TRAINING":
-        return {"job": "queued" if jobs.start(project_id) else "running already"}
+        return {"job": "queued" if jobs.start(project.id) else "running already"}
     if event == "PROJECT_DELETED":
-        jobs.request_forget(project_id)
+        jobs.request_forget(project.id)
     elif event == "PROJECT_UPDATED":
-        project = payload.get("project")
-        config = project.get("label_config") if isinstance(project, dict) else None
+        told = payload.get("project")
+        config = told.get("label_config") if isinstance(told, dict) else None
         if config and isinstance(config, str):
-            store.save_project(project_id, label_config=config)
+            store.save_project(project.id, label_config=config)
     else:
         payload = {**payload, "action": event}
-        if apply_webhook(store, project_id, payload) and _asks_for_sync(store.project(project_id), payload):
-            jobs.request_sync(project_id)
+        if apply_webhook(store, project.id, payload) and _asks_for_sync(project, payload):
+            jobs.request_sync(project.id)
     return {"status": "ok"}
 
 
