@@ -94,7 +94,6 @@ def run_project(
             log.warning("project %s: %s", project_id, problem.message)
         store.save_project(project_id, dataset=str(root.absolute()))
         folder = clusters_folder(settings, project_id)
-        keep_videos_of_old_tasks(folder)
         kept = participants_clustered_with(folder, {problem.recording for problem in problems if problem.error})
         checked = [result for result in checked if result.recording.participant not in kept]
         embed_and_cluster(settings, folder, parameters, checked, progress, kept)
@@ -150,6 +149,7 @@ def embed_and_cluster(
 ) -> None:
     """Embed every recording, one after another with all cores, then cluster participants side by side, into
     `folder`; those `kept` stay as they lie there."""
+    keep_videos_of_old_tasks(folder)
     parts = embedders(settings, parameters)
     works = participants_work(folder, parameters, [part.weights for part in parts], checked)
     missing = [work for work in works if not (work.is_done() and work.has_features())]

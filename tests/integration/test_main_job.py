@@ -2,7 +2,6 @@
 
 import io
 import json
-import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pyarrow.parquet
 import pytest
 from commands import weakhar
 
+from benchmarks.kills import STEPS, campaign
 from ml_backend.errors import LabelStudioError
 from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 from training.approaches import Approach, training_labels
@@ -248,32 +247,13 @@ def test_two_projects_at_once_keep_apart(
     assert backend.status(projects[1])["annotations"] == 0
 
 
-@pytest.mark.parametrize("step", ["embedding", "creating tasks"])
-def test_a_job_killed_in_the_middle_goes_on(
-    step: str, label_studio: LabelStudioServer, start_backend: StartBackend
+def test_a_dozen_kills_at_any_step_lose_nothing_and_repeat_nothing(
+    label_studio: LabelStudioServer, tmp_path: Path
 ) -> None:
-    backend = start_backend()
-    project = label_studio.create_project(f"killed while {step}")
-    parameters = {"dataset": "study", "components": 8, "frames_per_second": 12 if step == "embedding" else 2}
-    label_studio.start_training(label_studio.connect(project, backend, parameters))
-
-    def in_the_middle() -> bool:
-        status = backend.status(project)
-        assert status["state"] != "done", "the job was too fast to be killed"
-        return bool(status["step"].startswith(step) and 0 < status["done"] < status["total"])
-
-    wait_for(in_the_middle, 60, f"the middle of {step}")
-    assert backend.process is not None
-    (worker,) = [
-        child for child in psutil.Process(backend.process.pid).children(recursive=True) if "worker" in child.cmdline()
-    ]
-    worker.send_signal(signal.SIGKILL)
-    backend.wait_for_job(project, 300)
-    tasks = label_studio.tasks(project)
-    assert len(tasks) == 16
-    assert len({task["meta"]["weakhar"]["participant"] + task["meta"]["weakhar"]["clip"] for task in tasks}) == 16
-    uploads = label_studio.api("GET", f"api/projects/{project}/file-uploads", params={"all": "true"})
-    assert len(uploads) <= 17
+    found = campaign(label_studio, tmp_path, kills=12, seed=1, side_by_side=2)
+    assert found.faults == []
+    assert set(found.kills) == set(STEPS)
+    assert found.kills.total() == 12
 
 
 def test_auth_keeps_everything_but_health_closed(

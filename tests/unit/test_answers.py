@@ -29,7 +29,6 @@ from ml_backend.jobs import (
     project_labels,
     usable_recordings,
 )
-from ml_backend.jobs.answers import keep_videos_of_old_tasks
 from ml_backend.jobs.pipeline import adopt_tasks
 from ml_backend.jobs.reconciliation import note_classes
 from ml_backend.labelstudio import NO_CLASS, clip_of_task, parse_label_config
@@ -152,7 +151,6 @@ def study(store: Store, dataset: Path) -> Path:
 def job(store: Store, settings: Settings, client: Tasks, study: Path, known: bool = True) -> tuple[str, ...]:
     """What a job does beside tasks: cluster, and write into tasks which video they are about."""
     folder = clusters_folder(settings, 1)
-    keep_videos_of_old_tasks(folder)
     parameters = checked_parameters(settings, {"components": 4})
     checked, _ = usable_recordings(study, parameters)
     embed_and_cluster(settings, folder, parameters, checked, lambda *_: None)
