@@ -9,7 +9,7 @@ import typer
 from ml_backend import __version__
 from ml_backend.cli.data import align, check, ingest, predict, sample
 from ml_backend.cli.paper import rehearse, reproduce
-from ml_backend.cli.project import export, run, sync
+from ml_backend.cli.project import connect, export, run, sync
 from ml_backend.cli.server import demo, serve, worker
 from ml_backend.cli.upkeep import backup, cancel, forget, meaning, restore
 from ml_backend.errors import WeakHARError
@@ -44,6 +44,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     check,
     align,
     ingest,
+    connect,
     run,
     sync,
     export,

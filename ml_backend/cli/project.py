@@ -1,14 +1,90 @@
-"""Commands on a Label Studio project: `run`, `sync`, `export`."""
+"""Commands on a Label Studio project: `connect`, `run`, `sync`, `export`."""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.table import Table
 
-from ml_backend.cli.shared import Dataset, Option, ProjectNumber, bars, err, opened, out, parameters_from, say_unused
-from ml_backend.errors import WeakHARError
+from ml_backend.cli.shared import (
+    Dataset,
+    Option,
+    ProjectNumber,
+    bars,
+    err,
+    opened,
+    out,
+    parameters_from,
+    say_unused,
+    usable,
+)
+from ml_backend.errors import ConfigError, WeakHARError
+
+
+def connect(
+    title: Annotated[str, typer.Option(help="Of the project in Label Studio, which is made unless it is there")],
+    dataset: Annotated[str, typer.Option(help="Folder of the recordings, in WEAKHAR_DATA_DIR")],
+    classes: Annotated[str | None, typer.Option(help="walking,jogging,… in the order of their keys")] = None,
+    classes_from: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Or the classes of recordings that bring labels")
+    ] = None,
+    annotators: Annotated[int | None, typer.Option(min=1, help="How many people label each clip")] = None,
+    backend: Annotated[
+        str, typer.Option(help="Where Label Studio reaches `weakhar serve`")
+    ] = "http://127.0.0.1:9090",
+    option: Option = None,
+) -> None:
+    """Make a project in Label Studio, or take the one of that title, connect it and start its job."""
+    from ml_backend.labelstudio import Client, labelling_config
+    from ml_backend.labelstudio import connect as connected
+
+    settings, _ = opened()
+    wanted = {"dataset": dataset, **parameters_from(settings, option).model_dump(include=_named(option))}
+    parameters = parameters_from(settings, [f"dataset={dataset}", *(option or [])])
+    checked = usable(settings.dataset_folder(parameters), parameters)
+    if classes and classes_from:
+        raise ConfigError("--classes and --classes-from: name one of them")
+    names = classes.split(",") if classes else _labels_in(classes_from) if classes_from else None
+    config = labelling_config(names) if names else None
+    client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
+    _check_backend(backend)
+    auth = {"basic_auth_user": settings.basic_auth_user, "basic_auth_pass": settings.basic_auth_pass}
+    model = {"url": backend.rstrip("/"), "extra_params": wanted, **(auth if settings.auth_required else {})}
+    result = connected(client, title, config, annotators, model)
+    client.start_training(result.model)
+    for line in (f"{len(checked)} recordings can be used", *result.done, "the job was started"):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"label at {client.project_page(result.project)}", highlight=False, soft_wrap=True)
+    out.print(f"watch it at {backend.rstrip('/')}/", highlight=False, soft_wrap=True)
+
+
+def _named(option: list[str] | None) -> set[str]:
+    return {text.partition("=")[0].strip() for text in option or []}
+
+
+def _labels_in(folder: Path) -> list[str]:
+    """The ground truth's classes, in the order of the alphabet."""
+    from ml_backend.settings import load_settings
+
+    checked = usable(folder, parameters_from(load_settings(), None))
+    labels = [result.imu.labels for result in checked if result.imu is not None and result.imu.labels is not None]
+    if not labels:
+        raise ConfigError(f"--classes-from {folder}: its recordings bring no labels; name the --classes")
+    return sorted({str(name) for own in labels for name in own})
+
+
+def _check_backend(url: str) -> None:
+    """ConfigError unless weakhar answers there."""
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=5)
+        if answer.json().get("model_class") == "WeakHAR":
+            return
+        reason = "something else answers there"
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, httpx.HTTPError) else "something else answers there"
+    raise ConfigError(f"--backend {url}: weakhar does not answer ({reason}); start it with `weakhar serve`")
 
 
 def run(
@@ -25,6 +101,7 @@ def run(
         FAILED,
         PATIENCE,
         BusyError,
+        Project,
         client_for,
         project_overrides,
         run_project,
@@ -34,21 +111,19 @@ def run(
     settings, store = opened()
     known = {entry.id: entry for entry in store.projects()}
     parameters = parameters_from(settings, option, project_overrides(known[project]) if project in known else {})
-    named = {text.partition("=")[0].strip() for text in option or []}
-    if project not in known:
-        store.save_project(project)
-    client = client_for(settings, store.project(project))
+    client = client_for(settings, known.get(project) or Project(id=project, hostname="", access_token=""))
     title = client.project(project)["title"]
     store.save_project(project, title=title)
     own = {name: value for name, value in set_by_hand(store.project(project)).items() if name not in (unset or [])}
-    store.save_project(project, set_parameters=json.dumps({**own, **parameters.model_dump(include=named)}))
+    store.save_project(project, set_parameters=json.dumps({**own, **parameters.model_dump(include=_named(option))}))
     try:
         with bars() as progress:
             result = run_project(store, settings, client, project, progress, folder, PATIENCE)
     except BusyError:
         raise
     except WeakHARError as error:
-        store.set_job(project, FAILED, message=str(error))
+        if folder.is_dir():  # a folder that was mistyped is no fault of the project's
+            store.set_job(project, FAILED, message=str(error))
         raise
     store.set_job(project, DONE, message=str(result), done=1, total=1)
     for news in result.adopted:

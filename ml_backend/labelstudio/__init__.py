@@ -4,6 +4,7 @@ tasks there, and a project's classes and answers here.
 Other rooms use `Client`, the requests we need; `parse_label_config` with `LabelConfig`, which
 understands what was `Given` by what choices mean; `offers_of`, `create_task`,
 `drop_stale`, `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
+`labelling_config` and `connect` for a project that is to be;
 `read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
 `asks_for_sync`, `ACTIONS`."""
 
@@ -26,9 +27,11 @@ from ml_backend.labelstudio.config import (
     NO_CLASS,
     Given,
     LabelConfig,
+    labelling_config,
     parse_label_config,
     plain,
 )
+from ml_backend.labelstudio.connecting import Connected, connect
 from ml_backend.labelstudio.tasks import (
     Offer,
     Place,
@@ -50,6 +53,7 @@ __all__ = [
     "NO_CLASS",
     "TASKS_DELETED",
     "Client",
+    "Connected",
     "Given",
     "GoneError",
     "LabelConfig",
@@ -61,9 +65,11 @@ __all__ = [
     "answers_of_event",
     "asks_for_sync",
     "clip_of_task",
+    "connect",
     "create_task",
     "deleted_by_event",
     "drop_stale",
+    "labelling_config",
     "offers_of",
     "parse_label_config",
     "place_of",

@@ -65,6 +65,43 @@ class Client:
         project: dict[str, Any] = self._request("GET", f"api/projects/{project_id}/")
         return project
 
+    def projects(self, title: str) -> list[dict[str, Any]]:
+        """The projects of exactly that title, which need not be one."""
+        found: list[dict[str, Any]] = []
+        for number in range(1, 10_000):
+            page = self._request("GET", "api/projects/", params={"title": title, "page": number, "page_size": PAGE})
+            found += [project for project in page["results"] if project["title"] == title]
+            if not page.get("next"):
+                break
+        return found
+
+    def create_project(self, **fields: Any) -> int:
+        """Make a project; returns its number."""
+        return int(self._request("POST", "api/projects/", json=fields)["id"])
+
+    def update_project(self, project_id: int, **fields: Any) -> None:
+        """Change a project's title, label_config, maximum_annotations, …"""
+        self._request("PATCH", f"api/projects/{project_id}/", json=fields)
+
+    def models(self, project_id: int) -> list[dict[str, Any]]:
+        """The ML backends that are connected to a project."""
+        found: list[dict[str, Any]] = self._request("GET", "api/ml", params={"project": project_id})
+        return found
+
+    def save_model(self, model_id: int | None, **fields: Any) -> int:
+        """Connect an ML backend, or change one that is; returns its number. Label Studio asks it for its health and
+        sets it up meanwhile."""
+        method, path = ("POST", "api/ml") if model_id is None else ("PATCH", f"api/ml/{model_id}")
+        return int(self._request(method, path, json=fields)["id"])
+
+    def start_training(self, model_id: int) -> None:
+        """Press Start Training."""
+        self._request("POST", f"api/ml/{model_id}/train", json={})
+
+    def project_page(self, project_id: int) -> str:
+        """Where people label a project's tasks."""
+        return f"{self.public}/projects/{project_id}/"
+
     def task_page(self, project_id: int, task_id: int) -> str:
         """Where a person opens a task."""
         return f"{self.public}/projects/{project_id}/data?task={task_id}"
@@ -181,6 +218,11 @@ class Client:
 
     def _understood(self, method: str, path: str, response: httpx.Response) -> Any:
         status, what = response.status_code, f"Label Studio at {self.url}"
+        if status in (400, 403) and "reserved network" in response.text:
+            raise LabelStudioError(
+                f"{what} refuses addresses of its own machine and of private networks; start it with "
+                "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"
+            )
         if status in (401, 403):
             raise LabelStudioError(f"{what} refuses the access token; {TOKEN_REMEDY}")
         if status == 404 and "/projects/" in path:

@@ -4,7 +4,8 @@ annotation says by it: a class, that the clip shows none, or what is not underst
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from xml.etree.ElementTree import Element, ParseError
+from importlib.resources import files
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
 
 from defusedxml.ElementTree import fromstring
 
@@ -16,6 +17,9 @@ MIXED = ("mixed / can't tell", "mixed", "can't tell")
 """Choices, in small letters, by which an annotator says that a clip shows none of the classes."""
 NO_CLASS = ""
 """What a choice means that names none of the classes."""
+CONFIGS = files("label_studio_config")
+KEYS = "123456789qwertyuiopasdfghjklzxcvbnm"
+"""Keys of the classes, in this order; 0 is for the clip that shows none."""
 REMEDY = "paste one of label_studio_config/ into the project's labelling interface"
 
 Path = tuple[str, ...]
@@ -109,6 +113,33 @@ def parse_label_config(xml: str, meanings: Meanings | None = None) -> LabelConfi
             classes = Classes(names, mixed | {MIXED[0]})
             return LabelConfig(control.get("name") or "", target, classes, named, groups, meanings)
     raise ConfigError(f"label config: has no <Choices> with two classes or more for the clip; {REMEDY}")
+
+
+def labelling_config(classes: Sequence[str]) -> str:
+    """A labelling config for these classes, each with a key of its own, and one for `mixed / can't tell`.
+
+    ConfigError names what cannot be a class.
+    """
+    names = [plain(name) for name in classes]
+    if len(names) < 2:
+        raise ConfigError("classes: name two or more, such as walking,jogging")
+    if len(names) > len(KEYS):
+        raise ConfigError(f"classes: {len(names)} are more than there are keys for ({len(KEYS)}); leave some out")
+    for name in names:
+        if not name or not name.isprintable():
+            raise ConfigError(f"classes: '{name}' is no name; name each class in words")
+        if name.casefold() in MIXED:
+            raise ConfigError(f"classes: '{name}' says that a clip shows none, and is always there; leave it out")
+        if names.count(name) > 1:
+            raise ConfigError(f"classes: '{name}' is named twice; name each class once")
+    root = fromstring((CONFIGS / "looping_clip.xml").read_text(encoding="utf-8"))
+    control = next(root.iter("Choices"))
+    for choice in list(control):
+        control.remove(choice)
+    for name, key in (*zip(names, KEYS, strict=False), (MIXED[0], "0")):
+        SubElement(control, "Choice", value=name, hotkey=key)
+    indent(root)
+    return tostring(root, encoding="unicode")
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,7 @@ from commands import weakhar
 
 from benchmarks.kills import STEPS, campaign
 from ml_backend.errors import LabelStudioError
-from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
+from ml_backend.sample import BackendServer, LabelStudioServer, free_port, true_labels, wait_for
 from training.approaches import Approach, training_labels
 from training.dataset import read_dataset
 
@@ -340,3 +340,37 @@ def test_a_dataset_outside_the_data_folder_fails_the_job_with_a_clear_message(
     backend = start_backend()
     with pytest.raises(LabelStudioError, match="outside WEAKHAR_DATA_DIR"):
         run_job(backend, "outside", dataset="../..")
+
+
+def test_connect_makes_a_project_and_starts_its_job_and_may_be_repeated(
+    label_studio: LabelStudioServer, start_backend: StartBackend, dataset: Path
+) -> None:
+    backend = start_backend(auth=True)
+    wanted = ("connect", "--title", "by connect", "--dataset", "study", "--set", "components=4")
+    wanted += ("--backend", backend.url)
+    done = weakhar(backend, *wanted)
+    assert done.returncode == 1
+    assert "no project 'by connect' yet; name its classes" in done.stderr
+    done = weakhar(backend, *wanted, "--classes-from", str(dataset), "--annotators", "2")
+    assert done.returncode == 0, done.stderr
+    (found,) = label_studio.api("GET", "api/projects/", params={"title": "by connect"})["results"]
+    assert f"{label_studio.url}/projects/{found['id']}/" in done.stdout
+    backend.wait_for_job(found["id"])
+    tasks = label_studio.tasks(found["id"])
+    assert len(tasks) == 8
+    assert found["maximum_annotations"] == 2
+    label_studio.annotate(tasks[0]["id"], true_labels(dataset, tasks[:1])[0])
+    wait_for(lambda: backend.status(found["id"])["annotations"] == 1, 30, "the webhook")
+
+    done = weakhar(backend, *wanted, "--classes", "left,right")
+    assert done.returncode == 0, done.stderr
+    assert "its classes stay" in done.stdout
+    backend.wait_for_job(found["id"])
+    assert len(label_studio.tasks(found["id"])) == 8
+    assert len(label_studio.api("GET", "api/ml", params={"project": found["id"]})) == 1
+    done = weakhar(backend, *wanted[:-1], f"http://127.0.0.1:{free_port()}")
+    assert "start it with `weakhar serve`" in done.stderr
+
+    mistyped = weakhar(backend, "run", str(dataset.parent / "nothere"), "--project", str(found["id"]))
+    assert mistyped.returncode == 1
+    assert backend.status(found["id"])["state"] == "done"

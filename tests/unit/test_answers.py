@@ -1,6 +1,7 @@
 """Which pictures an answer is about, and what it says: used, not understood, or about pictures that are gone."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from ml_backend.jobs import (
 )
 from ml_backend.jobs.pipeline import adopt_tasks
 from ml_backend.jobs.reconciliation import note_classes
-from ml_backend.labelstudio import NO_CLASS, clip_of_task, parse_label_config
+from ml_backend.labelstudio import NO_CLASS, clip_of_task, labelling_config, parse_label_config
 from ml_backend.labelstudio.answers import answer_of
 from ml_backend.recordings import Stretch, clip_key, stretch_of_key
 from ml_backend.settings import Settings
@@ -390,3 +391,27 @@ def test_an_export_that_takes_long_is_made_beside_requests(
     monkeypatch.setattr(exports, "STALE", -1.0)
     assert web.get("/export/1?threshold=50%25").get_json()["state"] == "failed"  # its worker was killed
     assert web.get("/export/1?format=csv").status_code == 400
+
+
+def test_a_config_for_classes_of_any_name_is_read_back_with_a_key_for_each() -> None:
+    names = ["null", '<walking> & "running"', "treppauf; schnell", *(f"class {number}" for number in range(20))]
+    xml = labelling_config(names)
+    assert parse_label_config(xml).classes.names == tuple(names)
+    keys = re.findall(r'hotkey="(.)"', xml)
+    assert len(set(keys)) == len(keys) == len(names) + 1
+    assert "$participant" in xml
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["walking"], "two or more"),
+        (["walking", " walking"], "twice"),
+        (["walking", ""], "is no name"),
+        (["walking", "Mixed"], "always there"),
+        ([str(number) for number in range(60)], "more than there are keys"),
+    ],
+)
+def test_classes_that_cannot_be_are_refused_in_one_line(names: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        labelling_config(names)

@@ -1,0 +1,65 @@
+"""A project of Label Studio with weakhar as its model: made, or found, and brought to what is wanted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ml_backend.errors import ConfigError
+from ml_backend.labelstudio.client import Client
+from ml_backend.labelstudio.config import parse_label_config
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A project and its model; what was done, in words."""
+
+    project: int
+    model: int
+    done: tuple[str, ...]
+
+
+def connect(
+    client: Client, title: str, label_config: str | None, annotators: int | None, model: dict[str, Any]
+) -> Connected:
+    """Make the project called `title`, or take the one that is called so, and connect the model to it.
+
+    label_config: None keeps a project's own. One that people have begun to answer with stays as it is. model: url,
+    extra_params, basic_auth_user, basic_auth_pass. ConfigError where several projects are called so.
+    """
+    found = client.projects(title)
+    if len(found) > 1:
+        numbers = ", ".join(str(project["id"]) for project in found)
+        raise ConfigError(f"title: several projects are called '{title}' ({numbers}); rename one in Label Studio")
+    wanted: dict[str, Any] = {} if annotators is None else {"maximum_annotations": annotators}
+    if not found:
+        if label_config is None:
+            raise ConfigError(f"classes: there is no project '{title}' yet; name its classes, walking,jogging")
+        project = client.create_project(title=title, label_config=label_config, **wanted)
+        done = [f"project {project} was made"]
+    else:
+        project, done = int(found[0]["id"]), [f"project {found[0]['id']} was there"]
+        if label_config is not None and not _same_classes(found[0]["label_config"], label_config):
+            if found[0].get("total_annotations_number"):
+                done.append("its classes stay, since people have begun to label; change them in Label Studio")
+            else:
+                wanted["label_config"] = label_config
+                done.append("its labelling config was written anew")
+        changed = {name: value for name, value in wanted.items() if found[0].get(name) != value}
+        if changed:
+            client.update_project(project, **changed)
+    known = {one["url"].rstrip("/"): one for one in client.models(project)}
+    own = known.get(model["url"].rstrip("/"))
+    extra = {**((own or {}).get("extra_params") or {}), **model["extra_params"]}
+    fields: dict[str, Any] = {"project": project, "title": "weakhar", **model, "extra_params": extra}
+    if model.get("basic_auth_user"):
+        fields["auth_method"] = "BASIC_AUTH"
+    number = client.save_model(int(own["id"]) if own else None, **fields)
+    done.append(f"the model at {model['url']} was {'there' if own else 'connected'}")
+    return Connected(project, number, tuple(done))
+
+
+def _same_classes(xml: str, other: str) -> bool:
+    """True if both configs offer the same classes; False where one is no good."""
+    try:
+        return parse_label_config(xml).classes == parse_label_config(other).classes
+    except ConfigError:
+        return False
