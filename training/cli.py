@@ -72,12 +72,13 @@ def train(
     config: Config = None,
     folder: Out = None,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs too")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that is in the folder")] = False,
 ) -> None:
     """Train one model and save it. Ctrl-C saves the model as it is after the steps made so far."""
     from training.approaches import Approach, parse_approaches
     from training.dataset import read_dataset
     from training.loop import train as train_model
-    from training.saved import save_model
+    from training.saved import DESCRIPTION, save_model
 
     given = _merged(
         config,
@@ -101,6 +102,8 @@ def train(
     if not participants:
         raise TrainingError(f"{export}: every participant is held out; leave one to train on")
     target = folder or Path("models") / f"{name}-{chosen}"
+    if (target / DESCRIPTION).is_file() and not overwrite:
+        raise TrainingError(f"{target}: holds a model already; name another folder in --out, or --overwrite it")
     losses: list[float] = []
     with _bar(settings.epochs) as step, _tensorboard(target if tensorboard else None) as write:
 
@@ -116,6 +119,19 @@ def train(
     out.print(
         f"{name} trained on {len(participants)} participants; saved in {target}", highlight=False, soft_wrap=True
     )
+    _say_held_out(dataset, trained, left_out)
+    out.print(f"label other recordings: weakhar predict {target} RECORDING.csv", highlight=False, soft_wrap=True)
+
+
+def _say_held_out(dataset: "Dataset", trained: "Trained", names: list[str]) -> None:
+    """The score on participants that were held out, where the truth is known."""
+    from training.evaluate import held_out_scores
+
+    if not names:
+        return
+    found = held_out_scores(dataset, trained, names)
+    score = "no truth is known" if found is None else f"macro recall {found[0]:.1f} %, macro F1 {found[1]:.1f} %"
+    out.print(f"held out {', '.join(names)}: {score}", highlight=False, soft_wrap=True)
 
 
 @cli.command()

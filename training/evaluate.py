@@ -29,9 +29,9 @@ import torch
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from training.approaches import Approach, ground_truth, training_labels
-from training.dataset import UNLABELLED, Dataset, window_starts
+from training.dataset import UNLABELLED, Dataset, Participant, window_starts
 from training.errors import TrainingError
-from training.loop import Settings, predict, predicted_classes, train
+from training.loop import Settings, Trained, predict, predicted_classes, train
 from training.models import MODELS
 from training.saved import save_model, write_text
 
@@ -232,11 +232,29 @@ def run_job(dataset: Dataset, job: Job, settings: Settings, folder: Path) -> Non
     save_model(trained, own, {"approach": str(job.approach), "seed": job.seed, "held_out": job.held_out})
     write_text(own / "metrics.jsonl", "\n".join(lines))
     for name in job.held_out:
-        participant = dataset.participant(name)
-        rows = slice(participant.begin, participant.begin + len(participant.segment))
-        classes = predicted_classes(predict(trained, dataset.values[rows], participant.segment))
+        classes = _classes_of(dataset, trained, dataset.participant(name))
         np.save(own / f"{_number(dataset, name)}.npy", classes.astype(np.int16))
     write_text(own / "result.json", json.dumps({"loss": json.loads(lines[-1])["loss"]}))
+
+
+def held_out_scores(dataset: Dataset, trained: Trained, names: list[str]) -> tuple[float, float] | None:
+    """Macro recall and macro F1, in percent, of all samples of these participants together whose truth is known and
+    that a window covers; None where there are none."""
+    participants = [dataset.participant(name) for name in names]
+    truth = np.concatenate([ground_truth(dataset, one) for one in participants])
+    predicted = np.concatenate([_classes_of(dataset, trained, one) for one in participants])
+    kept = (truth != UNLABELLED) & (predicted != UNLABELLED)
+    if not kept.any():
+        return None
+    truth, predicted = truth[kept], predicted[kept]
+    f1 = f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0)
+    return _macro_recall(truth, predicted), 100 * float(f1)
+
+
+def _classes_of(dataset: Dataset, trained: Trained, participant: Participant) -> Ints:
+    """What a model says of each of a participant's samples, `(n,)`; UNLABELLED where no window lies."""
+    rows = slice(participant.begin, participant.begin + len(participant.segment))
+    return predicted_classes(predict(trained, dataset.values[rows], participant.segment))
 
 
 def _score(dataset: Dataset, model: str, approach: Approach, jobs: list[Job], folder: Path) -> Score:

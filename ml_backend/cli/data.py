@@ -25,6 +25,8 @@ def sample(
     """Write sample recordings: a simulated person on video, with two accelerometers and ground truth."""
     from ml_backend.sample import write_sample
 
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: is there already, and not empty; name a new folder")
     with bars() as progress:
         for participant, share in write_sample(folder, participants, minutes, seed):
             progress(f"rendering {participant}", share * minutes * 60, minutes * 60)

@@ -7,8 +7,10 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Flask, Response, jsonify, redirect, render_template, request, send_file
@@ -26,6 +28,7 @@ from ml_backend.jobs import (
     decide_meaning,
     extra_params,
     job_status,
+    project_parameters,
     project_stamp,
     project_status,
     project_thresholds,
@@ -37,6 +40,7 @@ from ml_backend.settings import Settings
 from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
 from ml_backend.web.protocol import model_version, predictions, project_version, take_event
+from ml_backend.web.refused import Refusals
 from ml_backend.web.report import project_report
 
 log = logging.getLogger(__name__)
@@ -71,8 +75,13 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             doors.has_arrived()
         return refused
 
+    refusals = Refusals(settings.model_dir)
+
     @app.after_request
     def harden(response: Response) -> Response:
+        if request.endpoint == "setup" and response.status_code in (200, 400, 401, 403):
+            with suppress(OSError):  # a full disk must not keep anybody out
+                refusals.note(request.remote_addr or "", _why_refused(response))
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["Referrer-Policy"] = "same-origin"
@@ -176,10 +185,18 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     def status_page() -> str:
         with one_at_a_time:  # eight browsers that look at once must not keep a webhook waiting
             shown = [(project, job_status(store, project), pages.page(project)) for project in store.projects()]
-            sections = [(project, status, page) for project, status, (page, _) in shown]
+            sections = [
+                (project, _with_next_step(settings, project, status), page) for project, status, (page, _) in shown
+            ]
             busy = any(status["active"] or not fresh for _, status, (_, fresh) in shown)
             return render_template(
-                "status.html", sections=sections, standalone=False, refresh=busy, table=None, disk=_disk(settings)
+                "status.html",
+                sections=sections,
+                standalone=False,
+                refresh=busy,
+                table=None,
+                disk=_disk(settings),
+                refused=refusals.listed(),
             )
 
     @app.get("/status/<int:project_id>")
@@ -265,6 +282,32 @@ def _wish(name: str) -> str | None:
     if value is not None and not bodies.is_plain_text(value):
         raise ConfigError(f"{request.path}: holds text with a zero byte, or that is no Unicode")
     return value
+
+
+def _with_next_step(settings: Settings, project: Project, status: dict[str, Any]) -> dict[str, Any]:
+    """A job's status; of one that was never started with what to do, or what would be in its way."""
+    if status["state"] != "not started":
+        return status
+    try:
+        folder = settings.dataset_folder(project_parameters(settings, project))
+        there = folder.is_dir()
+        message = (
+            "press Start Training in Label Studio" if there else f"{folder}: no such folder; correct Extra params"
+        )
+    except WeakHARError as error:
+        message = str(error)
+    return {**status, "message": message}
+
+
+def _why_refused(response: Response) -> str | None:
+    """Why a connection was refused; None where it was not."""
+    if response.status_code == 200:
+        return None
+    if response.status_code == 401:
+        return (
+            "user and password are missing or wrong; write BASIC_AUTH_USER and BASIC_AUTH_PASS into the model's form"
+        )
+    return str((response.get_json(silent=True) or {}).get("error") or response.get_data(as_text=True).strip())
 
 
 def _file(path: Path, project_id: int) -> Response:

@@ -343,3 +343,41 @@ def test_half_sent_requests_block_nobody_for_long(served: tuple[str, int]) -> No
     assert health(180)  # without a clock on each it would wait for ever
     for connection in held:
         connection.close()
+
+
+def test_the_page_says_why_a_connection_was_refused_until_it_is_taken(settings: Settings) -> None:
+    web, _, _ = client_of(settings)
+    body = {"project": "7.1", "schema": CONFIG, "hostname": "http://localhost:8080", "access_token": "t"}
+    assert web.post("/setup", json={**body, "extra_params": '{"komponents": 5}'}).status_code == 400
+    page = web.get("/").text
+    assert "komponents" in page
+    assert "from 127.0.0.1" in page
+    assert web.post("/setup", json={**body, "schema": "<View/>"}).status_code == 400
+    page = web.get("/").text
+    assert "komponents" not in page
+    assert "shows no clip" in page
+    assert web.post("/setup", json=body).status_code == 200
+    assert "refused" not in web.get("/").text
+
+
+def test_a_wrong_password_of_the_model_is_said_on_the_page(settings: Settings) -> None:
+    web, _, _ = client_of(with_auth(settings))
+    assert web.post("/setup", json={}).status_code == 401
+    assert "user and password are missing or wrong" in web.get("/", auth=("u", "p")).text
+
+
+def test_a_full_disk_is_said_on_the_page(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "disk is full" not in web.get("/").text
+    monkeypatch.setattr("ml_backend.web.app.LEAST_FREE", 2**62)
+    assert "the disk is full; free some space, nothing is lost" in web.get("/").text
+
+
+def test_what_is_in_the_way_of_a_job_is_said_before_it_is_started(settings: Settings) -> None:
+    web, _, _ = client_of(settings)
+    body = {"project": "7.1", "schema": CONFIG, "hostname": "http://localhost:8080", "access_token": "t"}
+    assert web.post("/setup", json=body).status_code == 200
+    assert "&#34;dataset&#34; is missing" in web.get("/").text
+    assert web.post("/setup", json={**body, "extra_params": '{"dataset": "study"}'}).status_code == 200
+    assert "study: no such folder; correct Extra params" in web.get("/").text
+    (settings.data_dir / "study").mkdir(parents=True)
+    assert "press Start Training" in web.get("/").text

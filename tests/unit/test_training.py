@@ -4,6 +4,7 @@ the grid, saved models, and every input that a user can get wrong."""
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -673,6 +674,9 @@ def test_the_commands_train_predict_and_export(export: Path, tmp_path: Path) -> 
     arguments = ["train", str(export), "--config", str(config), "--out", str(model), "--set", "epochs=1"]
     result = CliRunner().invoke(cli, [*arguments, "--threshold", "3", "--tensorboard"], catch_exceptions=False)
     assert "saved in" in result.output.replace("\n", " ")
+    assert f"weakhar predict {model} RECORDING.csv" in result.output.replace("\n", "")
+    with pytest.raises(TrainingError, match="holds a model already"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
     about = json.loads((model / "model.json").read_text())
     assert about["approach"] == "weak-ce (T = 3)"
     assert len(about["losses"]) == 1
@@ -708,6 +712,22 @@ def test_the_commands_train_predict_and_export(export: Path, tmp_path: Path) -> 
 def test_a_wrong_option_is_one_clear_line(export: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         CliRunner().invoke(cli, ["train", str(export), *arguments], catch_exceptions=False)
+
+
+def test_training_says_how_well_it_does_on_those_held_out(export: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(export), "--out", str(tmp_path / "model"), "--set", "epochs=1", "--approach", "full"]
+    arguments += ["--hold-out", "p 0 ä"]
+    CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    again = CliRunner().invoke(cli, [*arguments, "--overwrite"], catch_exceptions=False)
+    found = re.search(r"held out p 0 ä: macro recall ([\d.]+) %, macro F1 ([\d.]+) %", again.output)
+    assert found
+    trained, dataset = load_model(tmp_path / "model"), read_dataset(export)
+    person = dataset.participant("p 0 ä")
+    rows = slice(person.begin, person.begin + len(person.segment))
+    predicted = predicted_classes(predict(trained, dataset.values[rows], person.segment))
+    assert person.truth is not None
+    recalls = [(predicted[person.truth == number] == number).mean() for number in np.unique(person.truth)]
+    assert float(found[1]) == pytest.approx(100 * np.mean(recalls), abs=0.06)
 
 
 @pytest.mark.processes
