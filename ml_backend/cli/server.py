@@ -28,7 +28,7 @@ def serve(
             help="Address to listen on; others than this machine's want BASIC_AUTH_USER and BASIC_AUTH_PASS"
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 9090,
+    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 9090,
     insecure: Annotated[bool, typer.Option(help="Answer other machines without user and password")] = False,
 ) -> None:
     """Start the web server and the worker together; one that dies is started again."""

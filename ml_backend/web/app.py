@@ -181,8 +181,14 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
     one_at_a_time = threading.Lock()
 
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return jsonify({})
+
     @app.get("/")
-    def status_page() -> str:
+    def status_page() -> str | Response:
+        if request.accept_mimetypes.best_match(("text/html", "application/json")) == "application/json":
+            return health()  # as other ML backends answer here
         with one_at_a_time:  # eight browsers that look at once must not keep a webhook waiting
             shown = [(project, job_status(store, project), pages.page(project)) for project in store.projects()]
             sections = [

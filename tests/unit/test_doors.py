@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import httpx
+import psutil
 import pytest
 import yaml
 from flask.testing import FlaskClient
@@ -23,6 +25,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 
 from benchmarks.requests import CONFIG, REQUESTS, Asked, is_fault
+from ml_backend import model
 from ml_backend.embeddings import embedders
 from ml_backend.embeddings.registry import Weights, load_backbone
 from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
@@ -31,6 +34,7 @@ from ml_backend.jobs import Jobs, Store, checked_parameters, open_store
 from ml_backend.jobs.queue import webhook_secret
 from ml_backend.labelstudio import Client
 from ml_backend.recordings import find_recordings, probe
+from ml_backend.sample import free_port, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
 from ml_backend.web import create_app
 
@@ -381,3 +385,33 @@ def test_what_is_in_the_way_of_a_job_is_said_before_it_is_started(settings: Sett
     assert "study: no such folder; correct Extra params" in web.get("/").text
     (settings.data_dir / "study").mkdir(parents=True)
     assert "press Start Training" in web.get("/").text
+
+
+def test_clients_that_ask_for_json_get_what_other_backends_answer(web: FlaskClient) -> None:
+    asked = web.get("/", headers={"Accept": "application/json"})
+    assert asked.get_json() == web.get("/health").get_json() == {"status": "UP", "model_class": "WeakHAR"}
+    assert web.get("/", headers={"Accept": "*/*"}).mimetype == "text/html"
+    assert web.get("/metrics").get_json() == {}
+
+
+@pytest.mark.processes
+def test_the_file_that_label_studio_ml_starts_serves(tmp_path: Path) -> None:
+    """`label-studio-ml start ml_backend` runs that file with these options."""
+    port, folder = free_port(), tmp_path / "model"
+    command = [sys.executable, str(Path(model.__file__).with_name("_wsgi.py")), "--port", str(port)]
+    process = subprocess.Popen([*command, "--model-dir", str(folder), "--log-level", "INFO"], cwd=tmp_path)
+    try:
+        wait_for(lambda: answers(port), 60, "the server")
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert any(child.cmdline()[-1] == "worker" for child in children)
+        assert (folder / "weakhar.db").is_file() or list(folder.glob("*.db"))
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).json()["status"] == "UP"
+    except httpx.HTTPError:
+        return False
