@@ -8,6 +8,7 @@ import typer
 
 from ml_backend import __version__
 from ml_backend.cli.data import align, check, ingest, predict, sample
+from ml_backend.cli.doctor import doctor
 from ml_backend.cli.paper import rehearse, reproduce
 from ml_backend.cli.project import connect, export, run, sync
 from ml_backend.cli.server import demo, serve, worker
@@ -53,6 +54,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     forget,
     backup,
     restore,
+    doctor,
     serve,
     worker,
     demo,

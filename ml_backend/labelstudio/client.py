@@ -60,6 +60,12 @@ class Client:
         except ApiError:  # an access token that says itself that it is no good
             raise LabelStudioError(f"LABEL_STUDIO_API_KEY: has expired or is damaged; {TOKEN_REMEDY}") from None
 
+    def whoami(self) -> str:
+        """Whose token it is, and what Label Studio's version is, in words."""
+        user = self._request("GET", "api/current-user/whoami")
+        version = self._request("GET", "api/version")
+        return f"{version.get('release', 'unknown version')} at {self.url}, the token is {user['email']}'s"
+
     def project(self, project_id: int) -> dict[str, Any]:
         """The project's title, label_config, created_at, …"""
         project: dict[str, Any] = self._request("GET", f"api/projects/{project_id}/")

@@ -362,6 +362,16 @@ def test_connect_makes_a_project_and_starts_its_job_and_may_be_repeated(
     label_studio.annotate(tasks[0]["id"], true_labels(dataset, tasks[:1])[0])
     wait_for(lambda: backend.status(found["id"])["annotations"] == 1, 30, "the webhook")
 
+    healthy = weakhar(backend, "doctor", "--backend", backend.url)
+    assert healthy.returncode == 0, healthy.stdout
+    for line in (
+        "ok Label Studio: 1.23.2",
+        "an event arrives",
+        f"Label Studio reaches {backend.url}",
+        "can be loaded",
+    ):
+        assert line in healthy.stdout, healthy.stdout
+
     done = weakhar(backend, *wanted, "--classes", "left,right")
     assert done.returncode == 0, done.stderr
     assert "its classes stay" in done.stdout
@@ -370,6 +380,14 @@ def test_connect_makes_a_project_and_starts_its_job_and_may_be_repeated(
     assert len(label_studio.api("GET", "api/ml", params={"project": found["id"]})) == 1
     done = weakhar(backend, *wanted[:-1], f"http://127.0.0.1:{free_port()}")
     assert "start it with `weakhar serve`" in done.stderr
+
+    (hook,) = label_studio.api("GET", "api/webhooks/", params={"project": found["id"]})
+    label_studio.api("PATCH", f"api/webhooks/{hook['id']}/", json={"headers": {"X-Weakhar-Secret": "another"}})
+    ill = weakhar(backend, "doctor", "--backend", f"http://127.0.0.1:{free_port()}", LABEL_STUDIO_API_KEY="0" * 40)
+    assert ill.returncode == 1
+    for line in ("no backend: ", "start `weakhar serve`", "no Label Studio: ", "refuses the access token"):
+        assert line in ill.stdout, ill.stdout
+    assert "the webhook's secret is another" in weakhar(backend, "doctor", "--backend", backend.url).stdout
 
     mistyped = weakhar(backend, "run", str(dataset.parent / "nothere"), "--project", str(found["id"]))
     assert mistyped.returncode == 1

@@ -1,0 +1,152 @@
+"""`weakhar doctor`: what must be in place between Label Studio, the backend and this machine, line by line."""
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import httpx
+import typer
+
+from ml_backend import __version__
+from ml_backend.cli.shared import opened, out
+from ml_backend.errors import WeakHARError
+
+if TYPE_CHECKING:
+    from ml_backend.jobs import Project, Store
+    from ml_backend.labelstudio import Client
+    from ml_backend.settings import Settings
+
+LEAST_GIGABYTES = 2.0
+Look = tuple[str, Callable[[], str]]
+"""What is looked at; and what is found, a WeakHARError says what is wrong and how to mend it."""
+
+
+def doctor(
+    backend: Annotated[
+        str, typer.Option(help="Where Label Studio reaches `weakhar serve`")
+    ] = "http://127.0.0.1:9090",
+) -> None:
+    """Look whether Label Studio, token, webhooks, backend, disk, GPU and weights are right; exit status 1 if one is
+    not."""
+    settings, store = opened()
+    wrong = 0
+    for what, look in _looks(settings, store, backend.rstrip("/")):
+        try:
+            mark, style, found = "ok", "green", look()
+        except WeakHARError as error:
+            mark, style, found, wrong = "no", "red", str(error), wrong + 1
+        out.print(f"[{style}]{mark}[/] {what}: ", end="", highlight=False)
+        out.print(found, markup=False, highlight=False, soft_wrap=True)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _looks(settings: "Settings", store: "Store", backend: str) -> Iterator[Look]:
+    from ml_backend.jobs import client_for
+    from ml_backend.labelstudio import Client
+
+    yield "versions", lambda: f"weakhar {__version__}, Python {platform.python_version()}"
+    yield "data", lambda: _disk(settings)
+    yield "computing", _device
+    yield "weights", lambda: _weights(settings)
+    yield "backend", lambda: _backend(backend)
+    client: Client | None = None
+    try:
+        client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
+        yield "Label Studio", client.whoami
+    except WeakHARError as error:
+        yield "Label Studio", _raising(error)
+    for project in store.projects():
+        name = f"project {project.id}"
+        try:
+            own = client_for(settings, project)
+        except WeakHARError as error:
+            yield name, _raising(error)
+            continue
+        yield name, lambda own=own, project=project: f"'{own.project(project.id)['title']}'"  # type: ignore[misc]
+        yield f"{name}, model", lambda own=own, project=project: _model(own, project)  # type: ignore[misc]
+        yield f"{name}, webhook", lambda own=own, project=project: _webhook(store, own, project)  # type: ignore[misc]
+
+
+def _raising(error: WeakHARError) -> Callable[[], str]:
+    def look() -> str:
+        raise error
+
+    return look
+
+
+def _disk(settings: "Settings") -> str:
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.model_dir).free / 2**30
+    if free < LEAST_GIGABYTES:
+        raise WeakHARError(f"{settings.model_dir} has {free:.1f} GB left; free some space, or move MODEL_DIR")
+    return f"{settings.model_dir}, {free:.0f} GB free"
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"on {torch.cuda.get_device_name()}"
+    return "on the processor; there is no GPU that torch can use"
+
+
+def _weights(settings: "Settings") -> str:
+    """Loads the backbone that is the default: what a job would need first."""
+    from ml_backend.embeddings import embedders
+
+    parameters = settings.parameters()
+    for part in embedders(settings, parameters):
+        part.load()
+    return f"{parameters.backbone} can be loaded"
+
+
+def _backend(url: str) -> str:
+    try:
+        answer: Any = httpx.get(f"{url}/health", timeout=5).json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise WeakHARError(
+            f"{url} does not answer ({error}); start `weakhar serve`, or name it in --backend"
+        ) from None
+    if not isinstance(answer, dict) or answer.get("model_class") != "WeakHAR":
+        raise WeakHARError(f"{url}: something else answers there; name weakhar's address in --backend")
+    return f"answers at {url}"
+
+
+def _model(client: "Client", project: "Project") -> str:
+    """What Label Studio thinks of the connection, which it tries when it is asked."""
+    own = [model for model in client.models(project.id) if model["url"].rstrip("/") == project.backend_url]
+    if not own:
+        raise WeakHARError("weakhar is no model of it (any more); connect it again, by `weakhar connect`")
+    if own[0].get("state") != "CO":
+        reason = " ".join(str(own[0].get("error_message") or own[0].get("state")).split())[:300]
+        raise WeakHARError(
+            f"Label Studio does not reach {project.backend_url} ({reason}); if that is private, start it with "
+            "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"
+        )
+    return f"Label Studio reaches {project.backend_url}"
+
+
+def _webhook(store: "Store", client: "Client", project: "Project") -> str:
+    """Send an event that means nothing the way that Label Studio's go."""
+    from ml_backend.jobs import SECRET_HEADER, webhook_secret
+
+    address = f"{project.backend_url}/webhook"
+    hooks = [hook for hook in client.webhooks(project.id) if hook["url"].rstrip("/") == address]
+    if not hooks:
+        raise WeakHARError("Label Studio has no webhook to us; connect the model again (Settings, Model)")
+    if not hooks[0].get("is_active", True):
+        raise WeakHARError("the webhook is switched off; switch it on (Settings, Webhooks)")
+    headers = hooks[0].get("headers") or {}
+    try:
+        answer = httpx.post(
+            address, json={"action": "DOCTOR", "project": {"id": project.id}}, headers=headers, timeout=5
+        )
+    except httpx.HTTPError as error:
+        raise WeakHARError(f"{address} does not answer ({error}); start `weakhar serve`") from None
+    if answer.status_code == 401 and headers.get(SECRET_HEADER) != webhook_secret(store, project.id):
+        raise WeakHARError("the webhook's secret is another; open Settings, Model in Label Studio, which renews it")
+    if answer.status_code >= 300:
+        raise WeakHARError(f"{address} answers {answer.status_code}: {answer.text.strip()[:200]}")
+    return "an event arrives"
