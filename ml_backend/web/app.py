@@ -89,7 +89,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     @app.errorhandler(WeakHARError)
     def known_error(error: WeakHARError) -> tuple[Response, int]:
-        log.warning("%s refused (%s): %s", request.path, error.status, error)
+        log.warning("%s refused (%s): %s", request.path, error.status, " ".join(str(error).split()))
         return jsonify(error=str(error)), error.status
 
     @app.errorhandler(HTTPException)
