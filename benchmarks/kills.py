@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,8 +77,7 @@ class Round:
 
     def kill_the_job(self, step: str) -> None:
         """Kill at a random moment after a step of the job has begun; where it is over, at whatever comes."""
-        with suppress(httpx.HTTPError):
-            wait_for(lambda: self.reached(step), PATIENCE, f"{step} of {self.project}")
+        wait_for(lambda: self.reached(step), PATIENCE, f"{step} of {self.project}")
         time.sleep(self.random.uniform(0, 1.5))
         self.kill(step, self.random.choice(("worker", "worker", "everything")))
 
@@ -107,12 +105,20 @@ class Round:
         """Kill one of the processes of `weakhar serve`, or all, and wait until it answers again."""
         assert self.backend.process is not None
         serve = psutil.Process(self.backend.process.pid)
-        children = serve.children(recursive=True)
         wanted = {"worker": "worker", "web": "gunicorn"}.get(what, "")
-        for process in [*children, *([serve] if what == "everything" else [])]:
-            with suppress(psutil.NoSuchProcess):
-                if wanted in " ".join(process.cmdline()):
+
+        def killed() -> bool:
+            """False while what is to be killed is just being started again."""
+            found = [serve] if what == "everything" else []
+            for process in serve.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    found += [process] if wanted in " ".join(process.cmdline()) else []
+            for process in reversed(found):  # a parent last: its children would end with it by themselves
+                with suppress(psutil.NoSuchProcess):
                     process.kill()
+            return bool(found)
+
+        wait_for(killed, PATIENCE, f"{what} of {self.project}")
         self.found.kills[step] += 1
         if what == "everything":
             self.backend.process.wait()
@@ -226,8 +232,7 @@ def campaign(
         rounds.append(Round(label_studio, data, folder / str(number), 1000 * seed + number, own))
     everything = Found()
     with ThreadPoolExecutor(side_by_side) as pool:
-        run: Callable[[Round], Found] = Round.run
-        for found in pool.map(run, rounds):
+        for found in pool.map(Round.run, rounds):
             everything.kills += found.kills
             everything.faults += found.faults
             print(f"{everything.kills.total()} kills, {len(everything.faults)} faults", flush=True)

@@ -117,7 +117,8 @@ def timed(request: Callable[[], httpx.Response]) -> float:
 def served(folder: Path) -> Iterator[str]:
     """The web server alone, as `weakhar serve` starts it."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.server", "--threads", "16"]
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.server", "--threads"]
+    command += [str(project_labels.settings().threads)]
     command += ["--bind", f"127.0.0.1:{port}", "--log-level", "warning", "ml_backend._wsgi:app"]
     process = subprocess.Popen(command, env={**os.environ, "MODEL_DIR": str(folder.absolute())})
     try:

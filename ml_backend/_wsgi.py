@@ -13,7 +13,7 @@ from pathlib import Path
 def main() -> None:
     """`python ml_backend/_wsgi.py --port 9090`."""
     parser = argparse.ArgumentParser(description="weakhar, as `weakhar serve` starts it")
-    parser.add_argument("-p", "--port", default=os.environ.get("PORT", "9090"))
+    parser.add_argument("-p", "--port", help="else PORT, else 9090")
     parser.add_argument("--host", default="127.0.0.1", help="others than this machine's want user and password")
     parser.add_argument("--model-dir", help="sets MODEL_DIR")
     parser.add_argument("--log-level", help="sets LOG_LEVEL")
@@ -27,7 +27,7 @@ def main() -> None:
     os.environ.update({name.upper(): value for name, value in given.items() if value is not None})
     from ml_backend.cli import main as weakhar
 
-    sys.argv = ["weakhar", "serve", "--host", host, "--port", port]
+    sys.argv = ["weakhar", "serve", "--host", host, *(("--port", port) if port else ())]
     weakhar()
 
 

@@ -3,18 +3,18 @@
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 import typer
 
 from ml_backend import __version__
-from ml_backend.cli.shared import opened, out
+from ml_backend.cli.shared import Backend, check_backend, opened, out
 from ml_backend.errors import WeakHARError
 
 if TYPE_CHECKING:
     from ml_backend.jobs import Project, Store
-    from ml_backend.labelstudio import Client
     from ml_backend.settings import Settings
 
 LEAST_GIGABYTES = 2.0
@@ -22,11 +22,7 @@ Look = tuple[str, Callable[[], str]]
 """What is looked at; and what is found, a WeakHARError says what is wrong and how to mend it."""
 
 
-def doctor(
-    backend: Annotated[
-        str, typer.Option(help="Where Label Studio reaches `weakhar serve`")
-    ] = "http://127.0.0.1:9090",
-) -> None:
+def doctor(backend: Backend = "http://127.0.0.1:9090") -> None:
     """Look whether Label Studio, token, webhooks, backend, disk, GPU and weights are right; exit status 1 if one is
     not."""
     settings, store = opened()
@@ -43,37 +39,16 @@ def doctor(
 
 
 def _looks(settings: "Settings", store: "Store", backend: str) -> Iterator[Look]:
-    from ml_backend.jobs import client_for
-    from ml_backend.labelstudio import Client
-
     yield "versions", lambda: f"weakhar {__version__}, Python {platform.python_version()}"
-    yield "data", lambda: _disk(settings)
+    yield "data", partial(_disk, settings)
     yield "computing", _device
-    yield "weights", lambda: _weights(settings)
-    yield "backend", lambda: _backend(backend)
-    client: Client | None = None
-    try:
-        client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
-        yield "Label Studio", client.whoami
-    except WeakHARError as error:
-        yield "Label Studio", _raising(error)
+    yield "weights", partial(_weights, settings)
+    yield "backend", partial(_backend, backend)
+    yield "Label Studio", partial(_label_studio, settings)
     for project in store.projects():
-        name = f"project {project.id}"
-        try:
-            own = client_for(settings, project)
-        except WeakHARError as error:
-            yield name, _raising(error)
-            continue
-        yield name, lambda own=own, project=project: f"'{own.project(project.id)['title']}'"  # type: ignore[misc]
-        yield f"{name}, model", lambda own=own, project=project: _model(own, project)  # type: ignore[misc]
-        yield f"{name}, webhook", lambda own=own, project=project: _webhook(store, own, project)  # type: ignore[misc]
-
-
-def _raising(error: WeakHARError) -> Callable[[], str]:
-    def look() -> str:
-        raise error
-
-    return look
+        yield f"project {project.id}", partial(_title, settings, project)
+        yield f"project {project.id}, model", partial(_model, settings, project)
+        yield f"project {project.id}, webhook", partial(_webhook, settings, store, project)
 
 
 def _disk(settings: "Settings") -> str:
@@ -103,24 +78,33 @@ def _weights(settings: "Settings") -> str:
 
 
 def _backend(url: str) -> str:
-    try:
-        answer: Any = httpx.get(f"{url}/health", timeout=5).json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise WeakHARError(
-            f"{url} does not answer ({error}); start `weakhar serve`, or name it in --backend"
-        ) from None
-    if not isinstance(answer, dict) or answer.get("model_class") != "WeakHAR":
-        raise WeakHARError(f"{url}: something else answers there; name weakhar's address in --backend")
+    check_backend(url)
     return f"answers at {url}"
 
 
-def _model(client: "Client", project: "Project") -> str:
+def _label_studio(settings: "Settings") -> str:
+    from ml_backend.labelstudio import Client
+
+    client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
+    return client.whoami()
+
+
+def _title(settings: "Settings", project: "Project") -> str:
+    from ml_backend.jobs import client_for
+
+    return f"'{client_for(settings, project).project(project.id)['title']}'"
+
+
+def _model(settings: "Settings", project: "Project") -> str:
     """What Label Studio thinks of the connection, which it tries when it is asked."""
-    own = [model for model in client.models(project.id) if model["url"].rstrip("/") == project.backend_url]
-    if not own:
+    from ml_backend.jobs import client_for
+
+    models = client_for(settings, project).models(project.id)
+    own = next((model for model in models if model["url"].rstrip("/") == project.backend_url), None)
+    if own is None:
         raise WeakHARError("weakhar is no model of it (any more); connect it again, by `weakhar connect`")
-    if own[0].get("state") != "CO":
-        reason = " ".join(str(own[0].get("error_message") or own[0].get("state")).split())[:300]
+    if own.get("state") != "CO":
+        reason = " ".join(str(own.get("error_message") or own.get("state")).split())[:300]
         raise WeakHARError(
             f"Label Studio does not reach {project.backend_url} ({reason}); if that is private, start it with "
             "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"
@@ -128,17 +112,18 @@ def _model(client: "Client", project: "Project") -> str:
     return f"Label Studio reaches {project.backend_url}"
 
 
-def _webhook(store: "Store", client: "Client", project: "Project") -> str:
+def _webhook(settings: "Settings", store: "Store", project: "Project") -> str:
     """Send an event that means nothing the way that Label Studio's go."""
-    from ml_backend.jobs import SECRET_HEADER, webhook_secret
+    from ml_backend.jobs import SECRET_HEADER, client_for, webhook_secret
 
     address = f"{project.backend_url}/webhook"
-    hooks = [hook for hook in client.webhooks(project.id) if hook["url"].rstrip("/") == address]
-    if not hooks:
+    hooks = client_for(settings, project).webhooks(project.id)
+    own = next((hook for hook in hooks if hook["url"].rstrip("/") == address), None)
+    if own is None:
         raise WeakHARError("Label Studio has no webhook to us; connect the model again (Settings, Model)")
-    if not hooks[0].get("is_active", True):
+    if not own.get("is_active", True):
         raise WeakHARError("the webhook is switched off; switch it on (Settings, Webhooks)")
-    headers = hooks[0].get("headers") or {}
+    headers = own.get("headers") or {}
     try:
         answer = httpx.post(
             address, json={"action": "DOCTOR", "project": {"id": project.id}}, headers=headers, timeout=5

@@ -2,17 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
 from rich.table import Table
 
 from ml_backend.cli.shared import (
+    Backend,
     Dataset,
     Option,
     ProjectNumber,
     bars,
+    check_backend,
     err,
     opened,
     out,
@@ -22,18 +23,19 @@ from ml_backend.cli.shared import (
 )
 from ml_backend.errors import ConfigError, WeakHARError
 
+if TYPE_CHECKING:
+    from ml_backend.recordings import CheckedRecording
+
 
 def connect(
     title: Annotated[str, typer.Option(help="Of the project in Label Studio, which is made unless it is there")],
     dataset: Annotated[str, typer.Option(help="Folder of the recordings, in WEAKHAR_DATA_DIR")],
     classes: Annotated[str | None, typer.Option(help="walking,jogging,… in the order of their keys")] = None,
     classes_from: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Or the classes of recordings that bring labels")
+        str | None, typer.Option(help="Or those of a folder in WEAKHAR_DATA_DIR whose recordings bring labels")
     ] = None,
     annotators: Annotated[int | None, typer.Option(min=1, help="How many people label each clip")] = None,
-    backend: Annotated[
-        str, typer.Option(help="Where Label Studio reaches `weakhar serve`")
-    ] = "http://127.0.0.1:9090",
+    backend: Backend = "http://127.0.0.1:9090",
     option: Option = None,
 ) -> None:
     """Make a project in Label Studio, or take the one of that title, connect it and start its job."""
@@ -41,17 +43,22 @@ def connect(
     from ml_backend.labelstudio import connect as connected
 
     settings, _ = opened()
-    wanted = {"dataset": dataset, **parameters_from(settings, option).model_dump(include=_named(option))}
-    parameters = parameters_from(settings, [f"dataset={dataset}", *(option or [])])
-    checked = usable(settings.dataset_folder(parameters), parameters)
     if classes and classes_from:
         raise ConfigError("--classes and --classes-from: name one of them")
-    names = classes.split(",") if classes else _labels_in(classes_from) if classes_from else None
+    parameters = parameters_from(settings, [f"dataset={dataset}", *(option or [])])
+    folder = settings.dataset_folder(parameters)
+    checked = usable(folder, parameters, settings.roots)
+    names = classes.split(",") if classes else None
+    if classes_from:
+        other = settings.dataset_folder(parameters.model_copy(update={"dataset": classes_from}))
+        source = checked if other == folder else usable(other, parameters, settings.roots)
+        names = _labels_of(source, classes_from)
     config = labelling_config(names) if names else None
     client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
-    _check_backend(backend)
+    check_backend(backend)
     auth = {"basic_auth_user": settings.basic_auth_user, "basic_auth_pass": settings.basic_auth_pass}
-    model = {"url": backend.rstrip("/"), "extra_params": wanted, **(auth if settings.auth_required else {})}
+    extra_params = parameters.model_dump(include={"dataset", *_named(option)})
+    model = {"url": backend.rstrip("/"), "extra_params": extra_params, **(auth if settings.auth_required else {})}
     result = connected(client, title, config, annotators, model)
     client.start_training(result.model)
     for line in (f"{len(checked)} recordings can be used", *result.done, "the job was started"):
@@ -64,27 +71,12 @@ def _named(option: list[str] | None) -> set[str]:
     return {text.partition("=")[0].strip() for text in option or []}
 
 
-def _labels_in(folder: Path) -> list[str]:
+def _labels_of(checked: "list[CheckedRecording]", where: str) -> list[str]:
     """The ground truth's classes, in the order of the alphabet."""
-    from ml_backend.settings import load_settings
-
-    checked = usable(folder, parameters_from(load_settings(), None))
     labels = [result.imu.labels for result in checked if result.imu is not None and result.imu.labels is not None]
     if not labels:
-        raise ConfigError(f"--classes-from {folder}: its recordings bring no labels; name the --classes")
+        raise ConfigError(f"--classes-from {where}: its recordings bring no labels; name the --classes")
     return sorted({str(name) for own in labels for name in own})
-
-
-def _check_backend(url: str) -> None:
-    """ConfigError unless weakhar answers there."""
-    try:
-        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=5)
-        if answer.json().get("model_class") == "WeakHAR":
-            return
-        reason = "something else answers there"
-    except (httpx.HTTPError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if isinstance(error, httpx.HTTPError) else "something else answers there"
-    raise ConfigError(f"--backend {url}: weakhar does not answer ({reason}); start it with `weakhar serve`")
 
 
 def run(
@@ -107,7 +99,10 @@ def run(
         run_project,
         set_by_hand,
     )
+    from ml_backend.recordings import missing_folder
 
+    if said := missing_folder(folder):
+        raise ConfigError(said)
     settings, store = opened()
     known = {entry.id: entry for entry in store.projects()}
     parameters = parameters_from(settings, option, project_overrides(known[project]) if project in known else {})
@@ -122,8 +117,7 @@ def run(
     except BusyError:
         raise
     except WeakHARError as error:
-        if folder.is_dir():  # a folder that was mistyped is no fault of the project's
-            store.set_job(project, FAILED, message=str(error))
+        store.set_job(project, FAILED, message=str(error))
         raise
     store.set_job(project, DONE, message=str(result), done=1, total=1)
     for news in result.adopted:

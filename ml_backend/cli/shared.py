@@ -1,7 +1,7 @@
 """What the commands share: options, consoles, progress, and the settings and store that they open."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ out, err = Console(), Console(stderr=True)
 
 Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
 ProjectNumber = Annotated[int, typer.Option("--project", "-p", help="Number of the Label Studio project")]
+Backend = Annotated[str, typer.Option(help="Where Label Studio reaches `weakhar serve`")]
 Option = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter, such as components=50 or clip_seconds=2"),
@@ -66,11 +67,27 @@ def parameters_from(
     return checked_parameters(settings, merged, where="--set")
 
 
-def usable(folder: Path, parameters: "Parameters") -> "list[CheckedRecording]":
-    """The recordings of a folder that can be used; says which are left out, and why."""
+def check_backend(url: str) -> None:
+    """ConfigError unless weakhar answers there."""
+    import httpx
+
+    try:
+        answer: Any = httpx.get(f"{url.rstrip('/')}/health", timeout=5).json()
+        reason = "something else answers there"
+    except ValueError:
+        answer, reason = None, "something else answers there"
+    except httpx.HTTPError as error:
+        answer, reason = None, str(error)
+    if not isinstance(answer, dict) or answer.get("model_class") != "WeakHAR":
+        raise ConfigError(f"--backend {url}: weakhar does not answer ({reason}); start it with `weakhar serve`")
+
+
+def usable(folder: Path, parameters: "Parameters", roots: "Sequence[Path]" = ()) -> "list[CheckedRecording]":
+    """The recordings of a folder that can be used, with `roots` those that a server would read; says which are left
+    out, and why."""
     from ml_backend.jobs import usable_recordings
 
-    checked, problems = usable_recordings(folder, parameters)
+    checked, problems = usable_recordings(folder, parameters, roots)
     for problem in problems:
         if problem.error:
             err.print(f"left out: {problem.message}", style="red", markup=False, highlight=False, soft_wrap=True)

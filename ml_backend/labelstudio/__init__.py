@@ -24,6 +24,7 @@ from ml_backend.labelstudio.answers import (
 )
 from ml_backend.labelstudio.client import Client, GoneError
 from ml_backend.labelstudio.config import (
+    CONFIGS,
     NO_CLASS,
     Given,
     LabelConfig,
@@ -49,6 +50,7 @@ from ml_backend.labelstudio.tasks import (
 __all__ = [
     "ACTIONS",
     "ANNOTATED",
+    "CONFIGS",
     "DELETED",
     "NO_CLASS",
     "TASKS_DELETED",

@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,12 +75,12 @@ class Client:
     def projects(self, title: str) -> list[dict[str, Any]]:
         """The projects of exactly that title, which need not be one."""
         found: list[dict[str, Any]] = []
-        for number in range(1, 10_000):
+        for number in count(1):
             page = self._request("GET", "api/projects/", params={"title": title, "page": number, "page_size": PAGE})
             found += [project for project in page["results"] if project["title"] == title]
             if not page.get("next"):
-                break
-        return found
+                return found
+        raise AssertionError("unreachable")
 
     def create_project(self, **fields: Any) -> int:
         """Make a project; returns its number."""

@@ -1,7 +1,8 @@
 """A dataset folder → checked recordings. In comes a folder as labs keep it; out comes, for each participant, which
 video and which IMU belong together, on one clock, with every problem named file by file.
 
-Other rooms use `find_recordings`, `check_dataset` and `described` with `Recording`, `CheckedRecording` and `Problem`;
+Other rooms use `find_recordings`, `missing_folder`,
+`check_dataset` and `described` with `Recording`, `CheckedRecording` and `Problem`;
 `recording_clips` and the other time windows of clips, with `Stretch` and
 `clip_key`, their names; `read_imu` and, for all files of
 a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip` and
@@ -29,7 +30,7 @@ from ml_backend.recordings.clips import (
 )
 from ml_backend.recordings.clocks import UNITS as TIME_UNITS
 from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
-from ml_backend.recordings.layouts import Problem, Recording, find_recordings
+from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
 from ml_backend.recordings.sensors import ImuFile, read_imus
 from ml_backend.recordings.video import CLOCK_TOLERANCE, VideoInfo, VideoWriter, cut_clip, probe, sample_frames
 
@@ -58,6 +59,7 @@ __all__ = [
     "find_recordings",
     "frames_of_clips",
     "last_sample_of_clips",
+    "missing_folder",
     "mostly_in_clips",
     "nearest_clip_of_samples",
     "probe",

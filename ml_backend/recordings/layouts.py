@@ -215,13 +215,18 @@ class _TextLoader(yaml.SafeLoader):
 Found = tuple[list[Recording], list[Problem]]
 
 
+def missing_folder(root: Path) -> str:
+    """What is to be said of a dataset folder that is not there; empty where it is."""
+    return "" if root.is_dir() else f"{root}: no such folder; name the folder that holds the recordings"
+
+
 def find_recordings(root: Path, parameters: Parameters, roots: Sequence[Path] = ()) -> Found:
     """All recordings under `root`, sorted by participant and name, and what is wrong with the listing.
 
     With `roots`, folders, only files that lie in one of them, links resolved, are read.
     """
-    if not root.is_dir():
-        return [], [Problem(f"{root}: no such folder; name the folder that holds the recordings")]
+    if said := missing_folder(root):
+        return [], [Problem(said)]
     how = ImuFormat(
         sampling_rate=parameters.sampling_rate,
         missing_values=parameters.missing_values,

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 import httpx
 
 from ml_backend.errors import LabelStudioError
+from ml_backend.labelstudio import CONFIGS
 
-CONFIGS = files("label_studio_config")
 USER = "admin@example.com"
 START_SECONDS = 180
 

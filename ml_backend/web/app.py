@@ -100,6 +100,10 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     def health() -> Response:
         return jsonify(status="UP", model_class="WeakHAR")
 
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return jsonify({})
+
     @app.post("/setup")
     def setup() -> Response:
         body = bodies.body_as(bodies.Setup)
@@ -122,24 +126,21 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         body = bodies.body_as(bodies.Predict)
         return jsonify(results=predictions(store, settings, body.project, body.tasks))
 
-    def connected(project_id: int) -> bool:
-        return any(project.id == project_id for project in store.projects())
-
     @app.post("/webhook")
     def webhook() -> tuple[AnyResponse, int]:
         known = not settings.auth_required or doors.has_password(settings)
         try:
             payload = bodies.json_body()
             event = bodies.checked(bodies.Event, payload)
+            project = store.project(event.project)
         except ConfigError:
             if known:
                 raise
             return doors.unauthorised(), 401
-        if not known and not (connected(event.project) and doors.has_secret(webhook_secret(store, event.project))):
+        if not known and not doors.has_secret(webhook_secret(store, project.id)):
             return doors.unauthorised(), 401
         if not known and event.action == START_TRAINING:
             return doors.unauthorised(), 401
-        project = store.project(event.project)
         annotations = annotations_of(payload)
         if event.action in (*ANNOTATED, DELETED) and not annotations:
             raise ConfigError(f'{request.path}: field "annotation" is missing')
@@ -180,10 +181,6 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
     one_at_a_time = threading.Lock()
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return jsonify({})
 
     @app.get("/")
     def status_page() -> str | Response:
@@ -296,10 +293,9 @@ def _with_next_step(settings: Settings, project: Project, status: dict[str, Any]
         return status
     try:
         folder = settings.dataset_folder(project_parameters(settings, project))
-        there = folder.is_dir()
-        message = (
-            "press Start Training in Label Studio" if there else f"{folder}: no such folder; correct Extra params"
-        )
+        message = "press Start Training in Label Studio"
+        if not folder.is_dir():
+            message = f"{folder}: no such folder; correct Extra params"
     except WeakHARError as error:
         message = str(error)
     return {**status, "message": message}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ml_backend.files import locked, written_atomically
 
-MOST = 10
+MOST, LONGEST = 10, 300
+"""Addresses that are kept, and letters of a reason: anybody may be refused."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Refusals:
         with locked(self._file.with_suffix(".lock")):
             kept = [one for one in self.listed() if one.address != address]
             if reason is not None:
-                kept.append(Refused(address, reason, datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")))
+                kept.append(
+                    Refused(address, reason[:LONGEST], datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
+                )
             with written_atomically(self._file) as temporary:
                 temporary.write_text(json.dumps([asdict(one) for one in kept[-MOST:]]), encoding="utf-8")
