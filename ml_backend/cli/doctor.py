@@ -10,7 +10,7 @@ import httpx
 import typer
 
 from ml_backend import __version__
-from ml_backend.cli.shared import Backend, check_backend, opened, out
+from ml_backend.cli.shared import Backend, opened, out, why_silent
 from ml_backend.errors import WeakHARError
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def _weights(settings: "Settings") -> str:
 
 
 def _backend(url: str) -> str:
-    check_backend(url)
+    if reason := why_silent(url):
+        raise WeakHARError(f"{url} does not answer ({reason}); start `weakhar serve`, or name it in --backend")
     return f"answers at {url}"
 
 

@@ -13,13 +13,13 @@ from ml_backend.cli.shared import (
     Option,
     ProjectNumber,
     bars,
-    check_backend,
     err,
     opened,
     out,
     parameters_from,
     say_unused,
     usable,
+    why_silent,
 )
 from ml_backend.errors import ConfigError, WeakHARError
 
@@ -55,7 +55,8 @@ def connect(
         names = _labels_of(source, classes_from)
     config = labelling_config(names) if names else None
     client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
-    check_backend(backend)
+    if reason := why_silent(backend):
+        raise ConfigError(f"--backend {backend}: weakhar does not answer ({reason}); start it with `weakhar serve`")
     auth = {"basic_auth_user": settings.basic_auth_user, "basic_auth_pass": settings.basic_auth_pass}
     extra_params = parameters.model_dump(include={"dataset", *_named(option)})
     model = {"url": backend.rstrip("/"), "extra_params": extra_params, **(auth if settings.auth_required else {})}

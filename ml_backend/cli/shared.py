@@ -67,19 +67,18 @@ def parameters_from(
     return checked_parameters(settings, merged, where="--set")
 
 
-def check_backend(url: str) -> None:
-    """ConfigError unless weakhar answers there."""
+def why_silent(backend: str) -> str:
+    """Why weakhar does not answer at an address; empty where it does."""
     import httpx
 
     try:
-        answer: Any = httpx.get(f"{url.rstrip('/')}/health", timeout=5).json()
-        reason = "something else answers there"
+        answer: Any = httpx.get(f"{backend.rstrip('/')}/health", timeout=5).json()
     except ValueError:
-        answer, reason = None, "something else answers there"
+        answer = None
     except httpx.HTTPError as error:
-        answer, reason = None, str(error)
-    if not isinstance(answer, dict) or answer.get("model_class") != "WeakHAR":
-        raise ConfigError(f"--backend {url}: weakhar does not answer ({reason}); start it with `weakhar serve`")
+        return str(error)
+    ours = isinstance(answer, dict) and answer.get("model_class") == "WeakHAR"
+    return "" if ours else "something else answers there"
 
 
 def usable(folder: Path, parameters: "Parameters", roots: "Sequence[Path]" = ()) -> "list[CheckedRecording]":

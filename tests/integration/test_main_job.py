@@ -389,6 +389,8 @@ def test_connect_makes_a_project_and_starts_its_job_and_may_be_repeated(
         assert line in ill.stdout, ill.stdout
     assert "the webhook's secret is another" in weakhar(backend, "doctor", "--backend", backend.url).stdout
 
-    mistyped = weakhar(backend, "run", str(dataset.parent / "nothere"), "--project", str(found["id"]))
-    assert mistyped.returncode == 1
+    before = backend.get("").text
+    mistyped = ("run", str(dataset.parent / "nothere"), "--project", str(found["id"]), "--set", "components=5")
+    assert weakhar(backend, *mistyped).returncode == 1
+    assert "weakhar run --set" not in backend.get("").text + before  # nothing was kept
     assert backend.status(found["id"])["state"] == "done"

@@ -364,6 +364,17 @@ def test_the_page_says_why_a_connection_was_refused_until_it_is_taken(settings: 
     assert "refused" not in web.get("/").text
 
 
+def test_what_is_kept_of_refused_connections_is_bounded(settings: Settings) -> None:
+    web, _, _ = client_of(settings)
+    body = {"project": "7.1", "schema": CONFIG, "extra_params": json.dumps({"k" * 100_000: 5})}
+    for number in range(30):
+        here = {"REMOTE_ADDR": f"127.0.0.{number + 1}"}
+        assert web.post("/setup", json=body, environ_base=here).status_code == 400
+    assert len(web.get("/").text) < 20_000
+    assert "from 127.0.0.30:" in web.get("/").text  # the last one is there, the first no longer
+    assert "from 127.0.0.1:" not in web.get("/").text
+
+
 def test_a_wrong_password_of_the_model_is_said_on_the_page(settings: Settings) -> None:
     web, _, _ = client_of(with_auth(settings))
     assert web.post("/setup", json={}).status_code == 401
