@@ -21,6 +21,9 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt pyproject.
 $(LABEL_STUDIO_VENV)/.ready: requirements-label-studio.txt
 	test -x $(LABEL_STUDIO_VENV)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO_VENV)
 	$(LABEL_STUDIO_VENV)/bin/pip install --quiet -r requirements-label-studio.txt
+	rm -rf $(LABEL_STUDIO_VENV)/new # what Label Studio makes of an empty folder: each start of it saves a minute
+	COLLECT_ANALYTICS=false LATEST_VERSION_CHECK=false SENTRY_DSN= FRONTEND_SENTRY_DSN= \
+		$(LABEL_STUDIO_VENV)/bin/label-studio version --data-dir $(abspath $(LABEL_STUDIO_VENV))/new >/dev/null
 	touch $@
 
 demo: setup ## the main job on sample recordings with a real Label Studio; KEEP=1 leaves the servers running

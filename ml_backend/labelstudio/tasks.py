@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ml_backend.files import safe_name
 from ml_backend.labels import ParticipantLabels
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 META_KEY = "weakhar"
+PROXY = "/storage-data/uploaded/?filepath="
 Place = tuple[str, float, float]
 """A part of a video: the file's content key (where an older version did not know it, whose recording it is), start
 and end in seconds. Whatever participants and recordings are called, equal places show the same pictures."""
@@ -167,7 +169,7 @@ def _once(client: Client, do: Callable[[], T], there: Callable[[], T | None]) ->
 def rename_clip(client: Client, task: dict[str, Any], participant: str, key: str) -> None:
     """Write another key, of the same pictures, into a task of ours; `task` then says it too."""
     task["meta"] = {**task["meta"], META_KEY: {"participant": participant, "clip": key}}
-    client.update_task(task["id"], task["data"], task["meta"])
+    client.update_task(task["id"], _as_written(task), task["meta"])
 
 
 def drop_stale(client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Mapping[Place, Offer]) -> None:
@@ -182,10 +184,20 @@ def refresh(client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Ma
     its task says."""
     for place, task in existing.items():
         if place in wanted:
-            data = task_data(wanted[place], task["data"].get("video", ""))
+            written = _as_written(task)
+            data = task_data(wanted[place], written.get("video", ""))
             meta = {**(task.get("meta") or {}), **task_meta(wanted[place])}
-            if data != task["data"] or meta != task.get("meta"):
+            if data != written or meta != task.get("meta"):
                 client.update_task(task["id"], data, meta)
+
+
+def _as_written(task: dict[str, Any]) -> dict[str, Any]:
+    """A task's data as it is stored: with cloud storage Label Studio shows the address of its proxy in place of the
+    upload's, which it would not do any more for what comes back with that."""
+    before, proxied, path = str(task["data"].get("video", "")).partition(PROXY)
+    if not proxied:
+        return dict(task["data"])
+    return {**task["data"], "video": f"{urlsplit(before).path}/data/{path}"}
 
 
 def task_data(offer: Offer, address: str) -> dict[str, Any]:

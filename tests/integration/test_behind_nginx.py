@@ -1,6 +1,7 @@
-"""Label Studio behind nginx as labs run it: under a sub-path, with TLS by a private authority, with a limit on
-bodies."""
+"""Label Studio as labs run it: behind nginx under a sub-path, with TLS by a private authority, a limit on bodies,
+and with uploads in cloud storage."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from commands import weakhar
 
 from ml_backend.sample import BackendServer, LabelStudioServer, free_port, wait_for
 
-PROGRAM = Path(__file__).parents[2] / ".venv-label-studio" / "bin" / "label-studio"
+PROGRAMS = Path(__file__).parents[2] / ".venv-label-studio" / "bin"
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
@@ -45,13 +46,43 @@ def certificates(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabelStudioServer, str, Path]]:
+def bucket() -> Iterator[str]:
+    """The address of an S3 server that has a bucket `media`."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen([PROGRAMS / "moto_server", "-H", "127.0.0.1", "-p", str(port)])
+
+    def made() -> bool:
+        try:
+            return httpx.put(f"{address}/media").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    try:
+        wait_for(made, 60, "the S3 server")
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[tuple[LabelStudioServer, str, Path]]:
     """A Label Studio that knows its public address, that address, and the folder of nginx."""
     folder, port = tmp_path_factory.mktemp("nginx") / "n", free_port()
     certificates(folder)
-    server = LabelStudioServer(str(PROGRAM), tmp_path_factory.mktemp("label-studio-ls"))
+    server = LabelStudioServer(str(PROGRAMS / "label-studio"), tmp_path_factory.mktemp("label-studio-ls"))
     public = f"https://127.0.0.1:{port}/ls"
-    server.environment["LABEL_STUDIO_HOST"] = public
+    server.environment |= {
+        "LABEL_STUDIO_HOST": public,
+        "STORAGE_TYPE": "s3",
+        "STORAGE_AWS_ENDPOINT_URL": bucket,
+        "STORAGE_AWS_BUCKET_NAME": "media",
+        "STORAGE_AWS_REGION_NAME": "us-east-1",
+        "STORAGE_AWS_ACCESS_KEY_ID": "lab",
+        "STORAGE_AWS_SECRET_ACCESS_KEY": "secret",
+        "STORAGE_AWS_S3_USE_SSL": "false",
+    }
     with server:
         server.wait_until_up()
         yield server, public, folder
@@ -73,7 +104,7 @@ def start_nginx(folder: Path, public: str, inner: int, limit: str) -> subprocess
     return process
 
 
-def test_a_sub_path_a_private_authority_and_small_bodies(
+def test_a_sub_path_a_private_authority_small_bodies_and_cloud_storage(
     behind: tuple[LabelStudioServer, str, Path], dataset: Path, tmp_path: Path
 ) -> None:
     label_studio, public, folder = behind
@@ -98,12 +129,16 @@ def test_a_sub_path_a_private_authority_and_small_bodies(
         done = run()
         assert "4 tasks created" in done.stdout, done.stderr
         assert f"{public}/projects/{project}" in done.stdout.replace("\n", "")
-        address = label_studio.tasks(project)[0]["data"]["video"]
-        assert address.startswith("/ls/data/upload/")
-        host = public.removesuffix("/ls")
-        headers = {"Authorization": f"Token {label_studio.token}"}
-        clip = httpx.get(host + address, headers=headers, verify=False)
+        before = label_studio.tasks(project)
+        (address,) = re.findall('src="(/ls/data/upload/[^"]+)"', before[0]["data"]["html"])
+        clip = httpx.get(
+            public.removesuffix("/ls") + address,
+            headers={"Authorization": f"Token {label_studio.token}"},
+            verify=False,
+        )
         assert clip.content[4:8] == b"ftyp"
+        assert "0 tasks created" in run().stdout
+        assert [task["data"] for task in label_studio.tasks(project)] == [task["data"] for task in before]
     finally:
         nginx.terminate()
         nginx.wait()

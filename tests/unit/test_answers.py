@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -32,8 +33,9 @@ from ml_backend.jobs import (
 )
 from ml_backend.jobs.pipeline import adopt_tasks
 from ml_backend.jobs.reconciliation import note_classes
-from ml_backend.labelstudio import NO_CLASS, clip_of_task, labelling_config, parse_label_config
+from ml_backend.labelstudio import NO_CLASS, Offer, clip_of_task, labelling_config, parse_label_config, refresh
 from ml_backend.labelstudio.answers import answer_of
+from ml_backend.labelstudio.tasks import rename_clip, task_data, task_meta
 from ml_backend.recordings import Stretch, clip_key, stretch_of_key
 from ml_backend.settings import Settings
 from ml_backend.web import create_app
@@ -415,3 +417,25 @@ def test_a_config_for_classes_of_any_name_is_read_back_with_a_key_for_each() -> 
 def test_classes_that_cannot_be_are_refused_in_one_line(names: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         labelling_config(names)
+
+
+@pytest.mark.parametrize("before", ["", "/ls", "https://lab.example/ls"])
+def test_an_address_that_cloud_storage_shows_in_place_of_an_uploads_is_never_written_back(before: str) -> None:
+    key = clip_key(Stretch("s", 4.0, 8.0, "0123456789abcdef0123456789abcdef"))
+    offer = Offer("p", "s", Path("s.mp4"), 4.0, 8.0, 1, 7, 0.1, key)
+    address = f"{urlsplit(before).path}/data/upload/1/x.mp4"
+    stored = task_data(offer, address)
+    shown = {**stored, "video": f"{before}/storage-data/uploaded/?filepath=upload/1/x.mp4"}
+    task = {"id": 5, "data": shown, "meta": task_meta(offer)}
+    written: list[dict[str, Any]] = []
+
+    class Recorder:
+        def update_task(self, _task: int, data: dict[str, Any], _meta: object) -> None:
+            written.append(data)
+
+    refresh(Recorder(), {offer.place: task}, {offer.place: offer})  # type: ignore[arg-type]
+    assert written == []
+    of_an_earlier_version = task_data(offer, shown["video"])
+    refresh(Recorder(), {offer.place: {**task, "data": of_an_earlier_version}}, {offer.place: offer})  # type: ignore[arg-type]
+    rename_clip(Recorder(), task, "p", key)  # type: ignore[arg-type]
+    assert written == [stored, stored]
