@@ -20,6 +20,7 @@ ANNOTATED, PROPAGATED, OMITTED = "annotated", "propagated", "omitted"
 PROPAGATED_LABEL = "propagated_label"
 """Column with the label that a sample would have without any threshold."""
 COLUMNS = {
+    "participant": "whose samples they are",
     "recording": "name of the recording, a video with its IMU",
     "time": "seconds on the video's clock",
     "label": "the class; empty where a threshold, or a missing answer, leaves the sample without",
@@ -44,7 +45,24 @@ FEWEST_PACKETS = 5
 """Of fewer packets of samples nobody can say that they come regularly."""
 LONGEST_IN_PACKET = 0.002
 """Seconds between the samples of a packet that arrived late and as one."""
+CLIP_COLUMNS = {
+    "participant": "whose clip it is",
+    "clip": "its number, among the participant's",
+    "recording": "name of the recording",
+    "start_seconds": "where it begins, on the video's clock",
+    "end_seconds": "where it ends",
+    "cluster": "number of its cluster, among the participant's",
+    "centroid_clip": "whether it is the clip that people are asked for in place of its cluster",
+    "distance": "Euclidean distance of its vector to that of its cluster's centroid clip",
+    "answer": "the class that people gave the clip itself",
+    "answered_by": "who did, as numbers of Label Studio's users",
+    "label": "the class; empty where a threshold, or a missing answer, leaves the clip without",
+    PROPAGATED_LABEL: "the label that the clip has without any threshold",
+    "confidence": "probability that the label is right, as that of samples",
+}
+"""The columns of `clips.parquet`."""
 SAMPLES_FOLDER, CLIPS_FILE, README_FILE = "samples", "clips.parquet", "README.md"
+INTERVALS_FILE, ELAN_FOLDER = "intervals.csv", "elan"
 PARTICIPANT_COLUMNS = ("sbj_id", "subject", "participant")
 """Columns that name the participant, as in WEAR's files: they are no channels."""
 DESCRIPTION_FIELDS = ("labels", "channels", "sampling_rate", "clip_seconds", "stride_seconds", "participants")

@@ -151,7 +151,9 @@ def export(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, replaced as a whole")],
     project: ProjectNumber,
     threshold: Annotated[str | None, typer.Option(help="none, a distance (6), a share (90%) or p0.9")] = None,
-    file_format: Annotated[str, typer.Option("--format", help="parquet or wear")] = "parquet",
+    file_format: Annotated[
+        str, typer.Option("--format", help="parquet, wear, or elan: Parquet, and ELAN's documents")
+    ] = "parquet",
 ) -> None:
     """Write the weakly labelled dataset."""
     from ml_backend.jobs import client_for, export_project, reconcile

@@ -1,11 +1,13 @@
-"""The weakly labelled dataset: clip labels spread to IMU samples, written as Parquet or as WEAR's CSV.
+"""The weakly labelled dataset: clip labels spread to IMU samples, written as Parquet or as WEAR's CSV; with `elan`
+also as documents that ELAN opens.
 
 `training/contract.py` defines what is written; `training` reads nothing else.
 """
 
+import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from slugify import slugify
 
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.export.intervals import write_elan, write_intervals
 from ml_backend.export.readme import readme
-from ml_backend.files import content_key, safe_name, written_atomically
-from ml_backend.labels import UNLABELLED, ParticipantLabels, Threshold, macro_recall, parse_threshold
+from ml_backend.files import content_key, written_atomically
+from ml_backend.labels import (
+    UNLABELLED,
+    LabelledStretch,
+    ParticipantLabels,
+    Threshold,
+    labelled_stretches,
+    macro_recall,
+    parse_threshold,
+)
 from ml_backend.recordings import (
     Imu,
     Recording,
@@ -33,9 +45,12 @@ from training.contract import (
     ANNOTATED,
     CLIPS_FILE,
     COLUMNS,
+    ELAN_FOLDER,
+    INTERVALS_FILE,
     OMITTED,
     PROPAGATED,
     PROPAGATED_LABEL,
+    RATES_ALIKE,
     README_FILE,
     SAMPLES_FOLDER,
     SCHEMA_VERSION,
@@ -47,7 +62,9 @@ Ints = npt.NDArray[np.int64]
 # Arrow's other allocators keep what was freed, which in a long export is 100 MB.
 pa.set_memory_pool(pa.system_memory_pool())
 
-FORMATS = ("parquet", "wear")
+FORMATS = ("parquet", "wear", "elan")
+Annotators = Mapping[tuple[str, str, float], Sequence[int]]
+"""Who answered, as numbers of Label Studio's users, by participant, recording and start of the clip in seconds."""
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
 
@@ -71,11 +88,12 @@ def write_export(
     target: Path,
     file_format: str = "parquet",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    annotators: Annotators | None = None,
 ) -> dict[str, Any]:
     """Write the dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
     `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are; `progress`
-    gets how many participants of how many are done.
+    gets how many participants of how many are done; `annotators` who answered.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format: '{file_format}' is not known; known are {', '.join(FORMATS)}")
@@ -83,35 +101,83 @@ def write_export(
         raise ConfigError(f"{target}: is not empty and no export of weakhar; choose another folder")
     with written_atomically(target) as temporary:
         (temporary / SAMPLES_FOLDER).mkdir(parents=True)
+        if file_format == "elan":
+            (temporary / ELAN_FOLDER).mkdir()
         participants: dict[str, Any] = {}
+        warnings: list[str] = []
         signals: dict[str, Any] = {}
         clips: list[pa.Table] = []
+        stretches: dict[str, list[LabelledStretch]] = {}
+        has_truth = False
+        names = file_names([labels.clustering.participant for labels in everything])
         for number, labels in enumerate(everything):
             progress(number, len(everything))
             name = labels.clustering.participant
-            file = f"{SAMPLES_FOLDER}/{safe_name(name)}.{'parquet' if file_format == 'parquet' else 'csv'}"
+            file = f"{SAMPLES_FOLDER}/{names[name]}.{'csv' if file_format == 'wear' else 'parquet'}"
             kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
             with _SamplesFile(temporary / file, file_format, number) as out:
                 for recording in range(len(labels.clustering.recordings)):
                     out.add(labels, samples_of(labels, recordings, recording, exact), classes, kept)
             participants[name] = {"file": file, **_counts(labels, out.sources)}
-            clips.append(_clips_table(labels, classes, kept))
+            clips.append(_clips_table(labels, classes, kept, annotators or {}))
+            stretches[name] = list(labelled_stretches(labels, kept, exact))
+            if file_format == "elan":
+                own = {key.partition("/")[2]: one for key, one in recordings.items() if key.startswith(f"{name}/")}
+                files = file_names(own)
+                participants[name]["elan"] = [f"{ELAN_FOLDER}/{names[name]}-{file}.eaf" for file in files.values()]
+                for (key, one), file in zip(own.items(), participants[name]["elan"], strict=True):
+                    marked = [stretch for stretch in stretches[name] if stretch.recording == key]
+                    write_elan(name, one, marked, classes, temporary / file, target / ELAN_FOLDER)
+            has_truth |= out.has_truth
             signals.setdefault("channels", list(out.channels))
             signals.setdefault("sampling_rate", float(np.median(out.rates)))
+            warnings += _differences(name, out, signals)
+        if not has_truth and file_format != "wear":  # every file has the same columns
+            for counts in participants.values():
+                _drop_column(temporary / counts["file"], "ground_truth")
         description = {
             "schema_version": SCHEMA_VERSION,
-            "format": file_format,
+            "format": "wear" if file_format == "wear" else "parquet",
             "labels": list(classes),
             **signals,
             **parameters,
             "threshold": str(threshold),
             "participants": participants,
+            "warnings": [*parameters.get("warnings", []), *warnings],
         }
+        write_intervals(stretches, classes, temporary / INTERVALS_FILE)
         pa.parquet.write_table(pa.concat_tables(clips), temporary / CLIPS_FILE)
         text = json.dumps(description, indent=1, ensure_ascii=False)
         (temporary / "dataset.json").write_text(text, encoding="utf-8")
         (temporary / README_FILE).write_text(readme(description), encoding="utf-8")
     return description
+
+
+def file_names(participants: Iterable[str]) -> dict[str, str]:
+    """A readable name for each participant's file, unique whatever a file system takes for the same."""
+    names: dict[str, str] = {}
+    for participant in participants:
+        plain = slugify(participant, max_length=60) or "participant"
+        name, number = plain, 1
+        while name in names.values():
+            number += 1
+            name = f"{plain}-{number}"
+        names[participant] = name
+    return names
+
+
+def _differences(name: str, out: "_SamplesFile", signals: Mapping[str, Any]) -> list[str]:
+    """What keeps a participant's samples from being one table with the others'."""
+    found = []
+    if list(out.channels) != signals["channels"]:
+        found.append(
+            f"{name}: has channels {', '.join(out.channels)}, not those of the first participant; name imu_columns"
+        )
+    slowest, fastest = min([*out.rates, signals["sampling_rate"]]), max([*out.rates, signals["sampling_rate"]])
+    if fastest > (1 + RATES_ALIKE) * slowest:
+        rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(round(rate, 2) for rate in out.rates))
+        found.append(f"{name}: has {rates} samples a second, dataset.json names {signals['sampling_rate']:g}")
+    return found
 
 
 def forget_in_export(folder: Path, participant: str) -> bool:
@@ -130,10 +196,22 @@ def forget_in_export(folder: Path, participant: str) -> bool:
             pa.parquet.write_table(kept, temporary)
     with written_atomically(file) as temporary:
         temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+    for document in theirs.get("elan", ()):
+        (folder / document).unlink(missing_ok=True)
+    _forget_intervals(folder / INTERVALS_FILE, participant)
     if (folder / README_FILE).is_file():
         (folder / README_FILE).write_text(readme(description), encoding="utf-8")
     (folder / theirs["file"]).unlink(missing_ok=True)
     return True
+
+
+def _forget_intervals(file: Path, participant: str) -> None:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    with written_atomically(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([header, *(row for row in rows if row[0] != participant)])
 
 
 def threshold_table(
@@ -169,12 +247,13 @@ def threshold_table(
 
 class _SamplesFile:
     """A participant's file, written recording by recording: of long ones only one is in memory at a time. Knows
-    afterwards how many samples come from where, the rate of each recording, and the channels."""
+    afterwards how many samples come from where, the rate of each recording, the channels, and whether the truth is
+    known of any."""
 
     def __init__(self, path: Path, file_format: str, number: int) -> None:
-        self._path, self._wear, self._number = path, file_format != "parquet", number
+        self._path, self._wear, self._number = path, file_format == "wear", number
         self._writer: Any = None
-        self._has_truth = False
+        self.has_truth = False
         self.channels: tuple[str, ...] = ()
         self.rates: list[float] = []
         self.sources = Counter[str]()
@@ -189,7 +268,7 @@ class _SamplesFile:
                 f"recording {part.name}: has other channels than the participant's first one; name imu_columns"
             )
         self.rates.append(part.imu.sampling_rate)
-        self._has_truth |= part.imu.labels is not None
+        self.has_truth |= part.imu.labels is not None
         for piece in _pieces(part):
             table = _table(labels, piece, classes, clip_classes)
             counts = table["source"].value_counts().to_pylist()
@@ -206,11 +285,8 @@ class _SamplesFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is None:
-            return
-        self._writer.close()
-        if not self._wear and not self._has_truth:
-            _drop_column(self._path, "ground_truth")
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _drop_column(path: Path, name: str) -> None:
@@ -292,7 +368,9 @@ def _table(
     truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
     return pa.table(
         {
-            "recording": pa.array([part.name] * len(clip)).dictionary_encode(),
+            # No dictionaries, which `datasets` does not read; in the file they are ones.
+            "participant": pa.array([clustering.participant] * len(clip), pa.string()),
+            "recording": pa.array([part.name] * len(clip), pa.string()),
             "time": part.imu.times,
             **{name: part.imu.values[:, number] for number, name in enumerate(part.imu.channels)},
             "label": pa.array(names[label], pa.string()),
@@ -307,7 +385,9 @@ def _table(
     )
 
 
-def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> pa.Table:
+def _clips_table(
+    labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints, annotators: Annotators
+) -> pa.Table:
     """A row a clip: where it lies, its cluster, what people said of it, and its label."""
     clustering = labels.clustering
     names = np.array([*classes, None], dtype=object)
@@ -323,11 +403,22 @@ def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_class
             "centroid_clip": np.isin(np.arange(count), clustering.centroids),
             "distance": clustering.distances,
             "answer": pa.array(names[labels.said], pa.string()),
+            "answered_by": pa.array(_answered_by(labels, annotators), pa.list_(pa.int64())),
             "label": pa.array(names[clip_classes], pa.string()),
             PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
             "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
         }
     )
+
+
+def _answered_by(labels: ParticipantLabels, annotators: Annotators) -> list[list[int]]:
+    """Who gave each clip the class that it has by people's answers."""
+    clustering, found = labels.clustering, []
+    for clip, said in enumerate(labels.said):
+        recording = clustering.recordings[clustering.recording_of_clip[clip]]
+        who = annotators.get((clustering.participant, recording, round(float(clustering.starts[clip]), 3)), ())
+        found.append(sorted(set(who)) if said != UNLABELLED else [])
+    return found
 
 
 def _wear_table(table: pa.Table, number: int) -> pa.Table:

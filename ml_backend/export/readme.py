@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.contract import CLIPS_FILE, COLUMNS, SAMPLES_FOLDER
+from training.contract import CLIP_COLUMNS, CLIPS_FILE, COLUMNS, ELAN_FOLDER, INTERVALS_FILE, SAMPLES_FOLDER
 
 
 def readme(description: dict[str, Any]) -> str:
@@ -13,16 +13,21 @@ def readme(description: dict[str, Any]) -> str:
         lines += [f"`{SAMPLES_FOLDER}/` has a Parquet file a participant, a row a sample:", ""]
         lines += [f"- `{name}`: {meaning}" for name, meaning in COLUMNS.items()]
         lines += [
-            f"- {', '.join(f'`{name}`' for name in description['channels'])}: the channels, in the IMU's own units"
+            f"- {', '.join(f'`{name}`' for name in description['channels'])}: the channels, in the IMU's own units",
+            "",
+            f"The folder opens as one table: `pandas.read_parquet('{SAMPLES_FOLDER}')`, "
+            f"`polars.read_parquet('{SAMPLES_FOLDER}/*.parquet')`, "
+            f"`datasets.load_dataset('parquet', data_files='{SAMPLES_FOLDER}/*.parquet')`.",
         ]
     else:
         lines += [f"`{SAMPLES_FOLDER}/` has a CSV file a participant, as WEAR has: `sbj_id`, the channels, `label`;"]
         lines += ["samples without a label are left out."]
-    lines += [
-        "",
-        f"`{CLIPS_FILE}` has a row a clip of the video, `dataset.json` all that the labels were made by.",
-        "",
-    ]
+    lines += ["", f"`{CLIPS_FILE}` has a row a clip of the videos:", ""]
+    lines += [f"- `{name}`: {meaning}" for name, meaning in CLIP_COLUMNS.items()]
+    lines += ["", f"`{INTERVALS_FILE}` has a row a stretch of one label, in seconds of its recording's video."]
+    if any("elan" in counts for counts in description["participants"].values()):
+        lines += [f"`{ELAN_FOLDER}/` has a document a recording for ELAN."]
+    lines += ["`dataset.json` has all that the labels were made by.", ""]
     lines += [f"Sampling rate {description['sampling_rate']:g} Hz; threshold {description['threshold']}; labels are"]
     lines += [f"propagated by `{description.get('propagation', 'cluster')}`{_across(description)}.", ""]
     lines += [
@@ -36,7 +41,25 @@ def readme(description: dict[str, Any]) -> str:
         if description.get("propagation") != "temporal":
             confidence = "none"
         lines.append(f"| {name} | {counts['samples']} | {share} | {counts['clips']} | {clusters} | {confidence} |")
+    lines += ["", f"Written by {description.get('written_by', 'weakhar')}, {description.get('date', '')}."]
+    if warnings := _warnings(description):
+        lines += ["", "What to know before using it:", "", *(f"- {warning}" for warning in warnings)]
     return "\n".join(lines) + "\n"
+
+
+def _warnings(description: dict[str, Any]) -> list[str]:
+    """What is not as it might be taken to be."""
+    found = list(description.get("warnings", []))
+    for name, counts in description["participants"].items():
+        if counts["clusters_labelled"] < counts["clusters"]:
+            missing = counts["clusters"] - counts["clusters_labelled"]
+            found.append(f"{name}: {missing} of {counts['clusters']} clusters have no answer yet")
+        if counts["ties"]:
+            found.append(f"{name}: people disagree on {len(counts['ties'])} clips, which count as not answered")
+    for field in ("answers_not_understood", "answers_to_pictures_that_are_gone"):
+        if count := len(description.get(field, [])):
+            found.append(f"{count} {field.replace('_', ' ')}; dataset.json lists them")
+    return found
 
 
 def _across(description: dict[str, Any]) -> str:

@@ -2,10 +2,11 @@
 of every clip, and the clips still to ask for. Arrays in, arrays out: no file, no database, computed when asked for.
 
 Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `others_of` with
-`Others` (what a project's other participants say), `likely_classes` of a clip, `Answer` and `Classes`, which are
-filled from what Label Studio holds, `parse_threshold` with `Threshold`, `macro_recall`, `macro_f1`, and the parts
-`clip_posterior` (the model of time), `majority`, `cluster_labels`, `thresholded`, `discriminant_labels`,
-`UNLABELLED`. `Temperatures` is how a caller may remember what calibration found."""
+`Others` (what a project's other participants say), `likely_classes` of a clip, `labelled_stretches` of time,
+`Answer` and `Classes`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`,
+`macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`, `cluster_labels`,
+`thresholded`, `discriminant_labels`, `UNLABELLED`. `Temperatures` is how a caller may remember what calibration
+found."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from ml_backend.labels.labelling import (
     participant_labels,
     thresholded,
 )
+from ml_backend.labels.stretches import LabelledStretch, labelled_stretches
 from ml_backend.labels.temporal import clip_posterior
 from training import contract
 from training.contract import Threshold
@@ -36,6 +38,7 @@ __all__ = [
     "UNLABELLED",
     "Answer",
     "Classes",
+    "LabelledStretch",
     "Others",
     "ParticipantLabels",
     "Temperatures",
@@ -43,6 +46,7 @@ __all__ = [
     "clip_posterior",
     "cluster_labels",
     "discriminant_labels",
+    "labelled_stretches",
     "likely_classes",
     "macro_f1",
     "macro_recall",

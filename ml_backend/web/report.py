@@ -1,7 +1,7 @@
 """What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
 
 import colorsys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,13 @@ from ml_backend.jobs import (
     project_parameters,
     unused_answers,
 )
-from ml_backend.labels import UNLABELLED, ParticipantLabels, parse_threshold
+from ml_backend.labels import (
+    UNLABELLED,
+    LabelledStretch,
+    ParticipantLabels,
+    labelled_stretches,
+    parse_threshold,
+)
 from ml_backend.settings import Settings
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
@@ -134,8 +140,6 @@ def _participant(
     kept = clip_classes != UNLABELLED
     expected = float(labels.confidence[kept].mean()) if len(sure) and kept.any() else None
     mark = (PLOT_WIDTH * float(kept.mean()), _height(expected)) if expected is not None else None
-    borders = clustering.starts if paper_exact else labels.borders
-    recordings = range(len(clustering.recordings))
     return ParticipantReport(
         name=clustering.participant,
         clips=len(clustering.clusters),
@@ -149,7 +153,7 @@ def _participant(
         calibrated=labels.temperature is not None,
         from_others=labels.from_others,
         max_distance=largest,
-        strips=[_strip(labels, number, clip_classes, classes, borders) for number in recordings],
+        strips=_strips(labels, labelled_stretches(labels, clip_classes, paper_exact), classes),
     )
 
 
@@ -179,25 +183,12 @@ def _thinned(points: list[tuple[float, float]], most: int = 200) -> list[tuple[f
     return points[::step] + points[-1:]
 
 
-def _strip(
-    labels: ParticipantLabels,
-    number: int,
-    clip_classes: npt.NDArray[np.int64],
-    classes: tuple[str, ...],
-    borders: npt.NDArray[np.float64],
-) -> Strip:
-    """One recording's timeline; borders: `(n_clips,)` seconds from which on each clip labels."""
-    clustering = labels.clustering
-    own = np.flatnonzero(clustering.recording_of_clip == number)
-    total = float(clustering.durations[number])
-    if len(own) == 0:
-        return Strip(clustering.recordings[number], total, [])
-    values = clip_classes[own]
-    begins = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    edges = np.r_[borders[own][begins], total]
-    stretches = [
-        (100 * float(start) / total, 100 * float(end - start) / total, classes[value], float(start), float(end))
-        for start, end, value in zip(edges[:-1], edges[1:], values[begins], strict=True)
-        if value != UNLABELLED
-    ]
-    return Strip(clustering.recordings[number], total, stretches)
+def _strips(labels: ParticipantLabels, stretches: Iterable[LabelledStretch], classes: tuple[str, ...]) -> list[Strip]:
+    """The timelines of a participant's recordings."""
+    lengths = zip(labels.clustering.recordings, map(float, labels.clustering.durations), strict=True)
+    strips = {name: Strip(name, seconds, []) for name, seconds in lengths}
+    for one in stretches:
+        share = 100 / strips[one.recording].seconds
+        start, width = share * one.start_seconds, share * (one.end_seconds - one.start_seconds)
+        strips[one.recording].stretches.append((start, width, classes[one.label], one.start_seconds, one.end_seconds))
+    return list(strips.values())

@@ -1,18 +1,26 @@
 """What an export says of each sample: by which clip it is labelled, and whether a person watched it."""
 
+import csv
+import re
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.dataset
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
-from ml_backend.export import write_export
+from ml_backend.export import forget_in_export, write_export
+from ml_backend.export.dataset import file_names
 from ml_backend.labels import Answer, Classes, ParticipantLabels, parse_threshold, participant_labels
 from ml_backend.recordings import ImuFile, ImuFormat, Recording
 from training.approaches import Approach, training_labels
-from training.contract import COLUMNS
+from training.contract import CLIP_COLUMNS, COLUMNS
 from training.dataset import read_dataset
 from training.errors import TrainingError
 
@@ -20,12 +28,12 @@ CLASSES = Classes(("null", "walking", "jogging"))
 ANSWERS = [Answer("p01", "session", 4.0, 8.0, "walking"), Answer("p01", "session", 25.0, 29.0, "jogging")]
 
 
-def labelled(propagation: str) -> ParticipantLabels:
+def labelled(propagation: str, participant: str = "p01") -> ParticipantLabels:
     """37 clips of 40 s: cluster 0 until the clip at 17 s, cluster 1 from then on."""
     clips = np.arange(37)
     clusters = (clips >= 18).astype(np.int64)
     clustering = Clustering(
-        participant="p01",
+        participant=participant,
         recordings=("session",),
         durations=np.array([40.0]),
         recording_of_clip=np.zeros(37, np.int64),
@@ -38,12 +46,17 @@ def labelled(propagation: str) -> ParticipantLabels:
         stride_seconds=1.0,
         principal_components=np.stack([6.0 * clusters + 0.1 * np.sin(clips), np.cos(clips)], axis=1),
     )
-    return participant_labels(clustering, ANSWERS, CLASSES, propagation)
+    answers = [replace(answer, participant=participant) for answer in ANSWERS]
+    return participant_labels(clustering, answers, CLASSES, propagation)
+
+
+def recording_of(sample_root: Path, participant: str) -> Recording:
+    folder = sample_root / participant
+    return Recording(participant, "session", folder / "session.mp4", (ImuFile(folder / "session.csv", ImuFormat()),))
 
 
 def exported(sample_root: Path, target: Path, propagation: str, threshold: str = "none") -> pyarrow.Table:
-    folder = sample_root / "p01"
-    recording = Recording("p01", "session", folder / "session.mp4", (ImuFile(folder / "session.csv", ImuFormat()),))
+    recording = recording_of(sample_root, "p01")
     parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": propagation == "cluster"}
     everything, wanted = [labelled(propagation)], parse_threshold(threshold)
     write_export(everything, {"p01/session": recording}, CLASSES.names, parameters, wanted, target)
@@ -118,3 +131,89 @@ def test_few_shot_and_random_clips_are_whole_clips(sample_root: Path, tmp_path: 
     for seed in range(5):
         random = training_labels(dataset, dataset.participants[0], Approach("random-ce"), seed)
         assert 200 <= (random >= 0).sum() <= 400
+
+
+def test_every_file_of_samples_has_the_same_plain_columns(sample_root: Path, tmp_path: Path) -> None:
+    whole, without = recording_of(sample_root, "p01"), recording_of(sample_root, "p02")
+    unlabelled = tmp_path / "unlabelled.csv"
+    lines = (sample_root / "p02" / "session.csv").read_text().splitlines()
+    place = lines[0].split(",").index('"label"')
+    rows = (line.split(",") for line in lines)
+    unlabelled.write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in rows) + "\n")
+    without = replace(without, imus=(ImuFile(unlabelled, ImuFormat()),))
+    everything = [labelled("temporal"), labelled("temporal", "Tåg 01")]
+    recordings = {"p01/session": whole, "Tåg 01/session": without}
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
+    for found in (recordings, {**recordings, "p01/session": without}):
+        write_export(everything, found, CLASSES.names, parameters, parse_threshold("none"), tmp_path / "out")
+        files = sorted((tmp_path / "out" / "samples").iterdir())
+        assert [file.name for file in files] == ["p01.parquet", "tag-01.parquet"]
+        first, other = (pyarrow.parquet.read_schema(file) for file in files)
+        assert first.equals(other)
+        assert not any(pyarrow.types.is_dictionary(field.type) for field in first)
+        assert ("ground_truth" in first.names) is (found is recordings)
+        table = pyarrow.dataset.dataset(tmp_path / "out" / "samples").to_table()
+        assert set(table["participant"].to_pylist()) == {"p01", "Tåg 01"}
+        assert table.num_rows == 4000
+        assert {part.name for part in read_dataset(tmp_path / "out").participants} == {"p01", "Tåg 01"}
+
+
+@given(st.lists(st.text(max_size=80), unique=True, max_size=12))
+def test_file_names_are_readable_and_unique_also_where_a_file_system_ignores_case(names: list[str]) -> None:
+    found = file_names(names)
+    assert list(found) == names
+    assert len({name.casefold() for name in found.values()}) == len(names)
+    for name in found.values():
+        assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name)
+        assert len(name) <= 64
+
+
+def test_file_names_that_are_plain_already_stay() -> None:
+    assert file_names(["p01", "Tåg 01", "tag-01", "被験者 1", "!", "?"]) == {
+        "p01": "p01", "Tåg 01": "tag-01", "tag-01": "tag-01-2", "被験者 1": "bei-yan-zhe-1",
+        "!": "participant", "?": "participant-2",
+    }  # fmt: skip
+
+
+def test_intervals_and_elans_documents_hold_what_the_samples_hold(sample_root: Path, tmp_path: Path) -> None:
+    recordings = {"p01/session": recording_of(sample_root, "p01")}
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
+    out = tmp_path / "out"
+    write_export([labelled("temporal")], recordings, CLASSES.names, parameters, parse_threshold("none"), out, "elan")
+    with (out / "intervals.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    table = pyarrow.parquet.read_table(out / "samples" / "p01.parquet").to_pylist()
+    for row in rows:
+        start, end = float(row["start_seconds"]), float(row["end_seconds"])
+        inside = {one["label"] for one in table if start < one["time"] < end}
+        assert inside == {row["label"]}
+    root = ElementTree.parse(out / "elan" / "p01-session.eaf").getroot()
+    slots = {slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE", "")) / 1000 for slot in root.iter("TIME_SLOT")}
+    for tier in ("label", "confidence"):
+        own = root.find(f"TIER[@TIER_ID='{tier}']")
+        assert own is not None
+        assert [
+            (slots[one.get("TIME_SLOT_REF1")], slots[one.get("TIME_SLOT_REF2")], one.findtext("ANNOTATION_VALUE"))
+            for one in own.iter("ALIGNABLE_ANNOTATION")
+        ] == [(float(row["start_seconds"]), float(row["end_seconds"]), row[tier]) for row in rows]
+    (media,) = root.iter("MEDIA_DESCRIPTOR")
+    assert (out / "elan" / media.get("RELATIVE_MEDIA_URL", "")).resolve() == recordings["p01/session"].video.resolve()
+    assert read_dataset(out).participants[0].name == "p01"
+    assert forget_in_export(out, "p01")
+    assert not list((out / "elan").iterdir())
+    assert (out / "intervals.csv").read_text().strip().count("\n") == 0
+
+
+def test_clips_say_who_answered_them(sample_root: Path, tmp_path: Path) -> None:
+    recordings = {"p01/session": recording_of(sample_root, "p01")}
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
+    who = {("p01", "session", 4.0): [7, 3, 7], ("p01", "session", 5.0): [3]}
+    everything, wanted = [labelled("temporal")], parse_threshold("none")
+    write_export(everything, recordings, CLASSES.names, parameters, wanted, tmp_path, annotators=who)
+    clips = pyarrow.parquet.read_table(tmp_path / "clips.parquet")
+    assert clips.column_names == list(CLIP_COLUMNS)
+    by_start = dict(zip(clips["start_seconds"].to_pylist(), clips["answered_by"].to_pylist(), strict=True))
+    assert by_start[4.0] == [3, 7]
+    assert by_start[5.0] == []  # nobody's answer labels it
+    said = (tmp_path / "README.md").read_text()
+    assert all(f"`{name}`" in said for name in (*COLUMNS, *CLIP_COLUMNS))
