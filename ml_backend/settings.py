@@ -81,6 +81,9 @@ class Parameters(BaseModel):
     missing_values: str = Field("error", description="What to do with gaps in a channel: `error` or `interpolate`")
     duplicate_stamps: str = Field("error", description="Samples that share a time: `error`, or `spread` them evenly")
     strict: bool = Field(False, description="Stop where a recording cannot be used, instead of leaving it out")
+    show_participant: bool = Field(
+        True, description="Name participants and recordings to annotators; `false`: nowhere in Label Studio"
+    )
     suggest: bool = Field(False, description="Pre-select the likeliest class of a clip, by all participants' answers")
 
     @field_validator("backbone")

@@ -7,8 +7,9 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -35,8 +36,10 @@ from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
     Client,
+    Media,
     Offer,
     Place,
+    arrange_columns,
     clip_of_task,
     create_task,
     drop_stale,
@@ -45,6 +48,8 @@ from ml_backend.labelstudio import (
     place_of_task,
     refresh,
     rename_clip,
+    with_order,
+    without_names,
 )
 from ml_backend.recordings import CheckedRecording, Problem, clip_key, stretch_of_key
 from ml_backend.settings import Parameters, Settings
@@ -102,10 +107,13 @@ def run_project(
         offers = _offers(store, settings, project_id)
         wanted = {offer.place: offer for offer in offers}
         existing = {place: task for task in tasks if (place := _place(task, kept))}
-        drop_stale(client, existing, wanted)
-        refresh(client, existing, wanted)
+        if not tasks:
+            arrange_columns(client, project_id)
         offers = [offer for offer in offers if offer.participant not in kept]
-        created = _create_missing(store, settings, client, project_id, offers, progress)
+        with _media(settings, client, project_id) as media:
+            drop_stale(client, existing, wanted, media)
+            refresh(client, existing, wanted, media, partial(progress, "bringing tasks up to date"))
+            created = _create_missing(store, media, offers, progress)
         return JobResult(created, tuple(problem.message for problem in problems if problem.error), adopted)
 
 
@@ -122,7 +130,8 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
             open_tasks = {place: task for task in tasks if not task.get("annotations") and (place := _place(task))}
             refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
         offers = _offers(store, settings, project_id, next_best_only=True)
-        return _create_missing(store, settings, client, project_id, offers, progress)
+        with _media(settings, client, project_id) as media:
+            return _create_missing(store, media, offers, progress)
 
 
 def _fenced(progress: Progress, check: Callable[[], None]) -> Progress:
@@ -203,7 +212,7 @@ def adopt_tasks(
                 video = content_key(recording.video)
         if video != stretch.video:
             key = clip_key(stretch._replace(video=video))
-            rename_clip(client, task, participant, key)
+            rename_clip(client, task, *((participant, key) if parameters.show_participant else without_names(key)))
             store.add_tasks(project_id, [(task["id"], participant, key)])
     return tuple(
         f"{name}: another file with the same pictures; {count} clips and their answers go on counting"
@@ -228,7 +237,8 @@ def _cluster(parameters: Parameters, parts: list[Embedder], work: ParticipantWor
 def _offers(store: Store, settings: Settings, project_id: int, next_best_only: bool = False) -> list[Offer]:
     """The clips that should have tasks, largest clusters first: who stops early has labelled the most."""
     videos = {name: found.video for name, found in project_recordings(store, settings, project_id).items()}
-    suggested = project_parameters(settings, store.project(project_id)).suggest
+    parameters = project_parameters(settings, store.project(project_id))
+    suggested = parameters.suggest
     everything = project_labels(store, settings, project_id, propagation="temporal" if suggested else None)
     names = project_config(store.project(project_id)).classes.names
 
@@ -236,25 +246,32 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
         return tuple(names[number] for number in likely_classes(labels, clip)) if suggested else ()
 
     offers = [
-        offer for labels in everything for offer in offers_of(labels, videos, next_best_only, partial(likely, labels))
+        replace(offer, named=parameters.show_participant)
+        for labels in everything
+        for offer in offers_of(labels, videos, partial(likely, labels))
     ]
-    return sorted(offers, key=lambda offer: -offer.cluster_clips)
+    clips = sum(len(labels.clustering.clusters) for labels in everything)
+    offers = with_order(sorted(offers, key=lambda offer: -offer.cluster_clips), clips)
+    return [offer for offer in offers if offer.next_best or not next_best_only]
 
 
-def _create_missing(
-    store: Store, settings: Settings, client: Client, project_id: int, offers: list[Offer], progress: Progress
-) -> int:
-    """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
-    existing = {task.place for task in store.tasks(project_id)}
-    missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
-    uploads = client.uploads(project_id) if missing else []
+@contextmanager
+def _media(settings: Settings, client: Client, project_id: int) -> Iterator[Media]:
+    """What makes and uploads the files of a project's tasks."""
     prefix = f"clips-{project_id}-"
     for left in settings.model_dir.glob(f"{prefix}*"):  # of a job that was killed: nobody else has the lease
         rmtree(left, ignore_errors=True)
     with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix=prefix) as folder:
-        for number, offer in enumerate(missing):
-            progress("creating tasks", number, len(missing))
-            task_id = create_task(client, project_id, offer, uploads, Path(folder))
-            store.add_tasks(project_id, [(task_id, offer.participant, offer.key)])
+        yield Media(client, project_id, Path(folder))
+
+
+def _create_missing(store: Store, media: Media, offers: list[Offer], progress: Progress) -> int:
+    """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
+    existing = {task.place for task in store.tasks(media.project_id)}
+    missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
+    for number, offer in enumerate(missing):
+        progress("creating tasks", number, len(missing))
+        task_id = create_task(media, offer)
+        store.add_tasks(media.project_id, [(task_id, offer.participant, offer.key)])
     progress("creating tasks", len(missing), len(missing))
     return len(missing)

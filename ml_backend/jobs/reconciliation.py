@@ -1,19 +1,23 @@
 """Answers from Label Studio to the store: one by webhook, all by reconciliation. Label Studio owns them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from ml_backend.errors import ConfigError
 from ml_backend.jobs.answers import project_config
 from ml_backend.jobs.store import Store
 from ml_backend.labelstudio import (
+    NAMED,
     TASKS_DELETED,
     Client,
     Snapshot,
     answers_of_event,
     deleted_by_event,
+    place_of,
     read_project,
 )
+from ml_backend.recordings import stretch_of_key
 
 
 def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> bool:
@@ -45,8 +49,18 @@ def note_classes(store: Store, project_id: int) -> None:
 
 def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
     """Bring the store to exactly what Label Studio holds; returns what that is."""
-    found = read_project(client, project_id)
+    found = _named(store, project_id, read_project(client, project_id))
     store.save_project(project_id, title=found.title, label_config=found.label_config)
     note_classes(store, project_id)
     store.reconcile(project_id, found.asked_at, found.clips, found.answers)
     return found
+
+
+def _named(store: Store, project_id: int, found: Snapshot) -> Snapshot:
+    """The same, with participants and recordings of tasks that do not name them, as far as they are known here."""
+    known = {task.place: (task.participant, task.clip) for task in store.tasks(project_id)}
+    clips = []
+    for task, (number, participant, key) in zip(found.tasks, found.clips, strict=True):
+        task[NAMED] = (participant, key) if participant else known.get(place_of("", stretch_of_key(key)), ("", key))
+        clips.append((number, *task[NAMED]))
+    return replace(found, clips=clips)

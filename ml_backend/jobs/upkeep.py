@@ -22,7 +22,7 @@ from ml_backend.files import private_folder, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
 from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
-from ml_backend.labelstudio import Client, GoneError, clip_of_task, upload_name
+from ml_backend.labelstudio import Client, GoneError, clip_of_task, is_upload_of, shown_by, upload_name, without_names
 from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Settings
 
@@ -131,15 +131,15 @@ def _forget_tasks(
 ) -> tuple[list[str], list[str]]:
     """Delete tasks of ours of which `theirs(participant, video)`, and the files that were uploaded for them, whatever
     an older version called these; the files, and what was removed."""
-    shown, count = set(), 0
+    shown, count = set[str](), 0
     for task in list(client.tasks(project_id)):
         clip = clip_of_task(task)
         if clip is not None and theirs(clip[0], stretch_of_key(clip[1]).video):
-            shown.add(str(task["data"].get("video", "")).rpartition("/")[2])
+            shown |= {address.rpartition("/")[2] for address in shown_by(task["data"]) if address}
             client.delete_task(task["id"])
             count += 1
     uploads = {address.rpartition("/")[2]: number for address, number in client.uploads(project_id).items()}
-    files = [file for file in uploads if file in shown or file.partition("-")[2] in names]
+    files = [file for file in uploads if file in shown or is_upload_of(file, names)]
     client.delete_uploads(project_id, [uploads[file] for file in files])
     found = ((count, "tasks with their answers in Label Studio"), (len(files), "uploaded clips in Label Studio"))
     return files, [f"{number} {what}" for number, what in found if number]
@@ -156,18 +156,19 @@ def _forget_clips(folder: Path | None, names: Collection[str], files: Collection
     """Remove uploaded clips from Label Studio's own disk: `files` that it served, and others that were uploaded under
     `names`."""
     clips = folder.glob("*") if folder is not None else ()
-    found = [path for path in clips if path.name in files or path.name.partition("-")[2] in names]
+    found = [path for path in clips if path.name in files or is_upload_of(path.name, names)]
     for path in found:
         path.unlink()
     return [f"{len(found)} files of clips in {folder}"] if found else []
 
 
 def _upload_names(folder: Path, participant: str) -> set[str]:
-    """What the files of a participant's clips are called, those of clips without a task too."""
+    """What the files of a participant's clips are called, with names and without; also of those without a task."""
     if participant not in participants_of(folder):
         return set()
     clustering = load_clustering(folder, participant)
-    return {upload_name(participant, clustering.key(clip)) for clip in range(len(clustering.starts))}
+    keys = [clustering.key(clip) for clip in range(len(clustering.starts))]
+    return {upload_name(*shown) for key in keys for shown in ((participant, key), without_names(key))}
 
 
 def _forget_names(folder: Path, participant: str) -> None:

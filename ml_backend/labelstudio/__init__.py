@@ -2,9 +2,10 @@
 tasks there, and a project's classes and answers here.
 
 Other rooms use `Client`, the requests we need; `parse_label_config` with `LabelConfig`, which
-understands what was `Given` by what choices mean; `offers_of`, `create_task`,
-`drop_stale`, `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
-`labelling_config` and `connect` for a project that is to be;
+understands what was `Given` by what choices mean; `offers_of` and `with_order` for what is asked;
+`create_task` with its `Media`, `drop_stale`,
+`rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
+`labelling_config`, `connect` and `arrange_columns` for a project that is to be;
 `read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
 `asks_for_sync`, `ACTIONS`."""
 
@@ -32,19 +33,27 @@ from ml_backend.labelstudio.config import (
     parse_label_config,
     plain,
 )
-from ml_backend.labelstudio.connecting import Connected, connect
-from ml_backend.labelstudio.tasks import (
+from ml_backend.labelstudio.connecting import Connected, arrange_columns, connect
+from ml_backend.labelstudio.offers import (
     Offer,
     Place,
+    is_upload_of,
+    offers_of,
+    place_of,
+    upload_name,
+    with_order,
+    without_names,
+)
+from ml_backend.labelstudio.tasks import (
+    NAMED,
+    Media,
     clip_of_task,
     create_task,
     drop_stale,
-    offers_of,
-    place_of,
     place_of_task,
     refresh,
     rename_clip,
-    upload_name,
+    shown_by,
 )
 
 __all__ = [
@@ -52,6 +61,7 @@ __all__ = [
     "ANNOTATED",
     "CONFIGS",
     "DELETED",
+    "NAMED",
     "NO_CLASS",
     "TASKS_DELETED",
     "Client",
@@ -59,18 +69,21 @@ __all__ = [
     "Given",
     "GoneError",
     "LabelConfig",
+    "Media",
     "Offer",
     "Place",
     "Snapshot",
     "TaskAnswer",
     "annotations_of",
     "answers_of_event",
+    "arrange_columns",
     "asks_for_sync",
     "clip_of_task",
     "connect",
     "create_task",
     "deleted_by_event",
     "drop_stale",
+    "is_upload_of",
     "labelling_config",
     "offers_of",
     "parse_label_config",
@@ -81,5 +94,8 @@ __all__ = [
     "refresh",
     "rename_clip",
     "seconds_of",
+    "shown_by",
     "upload_name",
+    "with_order",
+    "without_names",
 ]

@@ -173,6 +173,16 @@ class Client:
         """Change a webhook's headers or actions."""
         self._request("PATCH", f"api/webhooks/{webhook_id}/", json=fields)
 
+    def views(self, project_id: int) -> list[dict[str, Any]]:
+        """The tabs of a project's Data Manager."""
+        found: list[dict[str, Any]] = self._request("GET", "api/dm/views/", params={"project": project_id})
+        return found
+
+    def save_view(self, project_id: int, view_id: int | None, data: dict[str, Any]) -> None:
+        """Make a tab of the Data Manager, or change one."""
+        method, path = ("POST", "api/dm/views/") if view_id is None else ("PATCH", f"api/dm/views/{view_id}/")
+        self._request(method, path, json={"project": project_id, "data": data})
+
     def patient(self, waiting: Callable[[str], None]) -> "Client":
         """The same client, which waits where Label Studio is away for a while, and says so each time."""
         other = copy(self)

@@ -7,6 +7,23 @@ from ml_backend.errors import ConfigError
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import parse_label_config
 
+HIDDEN = [
+    *(f"tasks:data.{name}" for name in ("html", "video", "others", "about", "likely", "end_seconds")),
+    *(f"tasks:data.{name}" for name in ("cluster", "cluster_clips")),
+]
+QUIET = [
+    *("tasks:inner_id", "tasks:cancelled_annotations", "tasks:total_predictions", "tasks:annotations_ids"),
+    *("tasks:predictions_score", "tasks:predictions_model_versions", "tasks:predictions_results"),
+    *("tasks:file_upload", "tasks:storage_filename", "tasks:created_at", "tasks:updated_at", "tasks:updated_by"),
+    *("tasks:avg_lead_time", "tasks:draft_exists", "tasks:allow_skip"),
+]
+BESIDE_A_CLIP = [
+    *("tasks:data.recording", "tasks:data.start_seconds", "tasks:data.cluster_minutes", "tasks:completed_at"),
+    *("tasks:annotators", "tasks:annotations_results"),
+]
+"""Columns of the Data Manager: ours that say nothing to people, Label Studio's that say little here, and those for
+which there is no room beside an open task."""
+
 
 @dataclass(frozen=True)
 class Connected:
@@ -55,6 +72,14 @@ def connect(
     number = client.save_model(int(own["id"]) if own else None, **fields)
     done.append(f"the model at {model['url']} was {'there' if own else 'connected'}")
     return Connected(project, number, tuple(done))
+
+
+def arrange_columns(client: Client, project_id: int) -> None:
+    """Show in the Data Manager's first tab whose clip it is, when, what it stands for and what people answered; not
+    the text that draws a clip. Done before the first tasks come: afterwards the columns are people's own."""
+    first: dict[str, Any] = next(iter(client.views(project_id)), {"id": None, "data": {"title": "Default"}})
+    hidden = {"explore": [*HIDDEN, *QUIET], "labeling": [*HIDDEN, *QUIET, *BESIDE_A_CLIP]}
+    client.save_view(project_id, first["id"], {**first["data"], "hiddenColumns": hidden})
 
 
 def _same_classes(xml: str, other: str) -> bool:

@@ -1,105 +1,35 @@
-"""Centroid clips as Label Studio tasks, and back from a task to its clip."""
+"""Clips as Label Studio tasks, and back from a task to its clip."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
+from functools import cached_property
+from html import escape, unescape
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ml_backend.files import safe_name
-from ml_backend.labels import ParticipantLabels
+from ml_backend.errors import RecordingError
 from ml_backend.labelstudio.client import WAITS, AwayError, Client
-from ml_backend.recordings import Stretch, cut_clip, stretch_of_key
+from ml_backend.labelstudio.offers import Offer, Place, place_of
+from ml_backend.recordings import cut_clip, stretch_of_key, write_strip
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 META_KEY = "weakhar"
+NAMED = "weakhar"
+"""In a task as it was read: (participant, clip key), where what it holds itself does not name the participant."""
 PROXY = "/storage-data/uploaded/?filepath="
-Place = tuple[str, float, float]
-"""A part of a video: the file's content key (where an older version did not know it, whose recording it is), start
-and end in seconds. Whatever participants and recordings are called, equal places show the same pictures."""
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A clip that an annotator should label, and what its cluster stands for."""
-
-    participant: str
-    recording: str
-    video: Path
-    start_seconds: float
-    end_seconds: float
-    cluster: int
-    cluster_clips: int
-    cluster_minutes: float
-    key: str
-    likely: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> Place:
-        """The part of a video that the clip is."""
-        return place_of(self.participant, stretch_of_key(self.key))
-
-    @property
-    def upload_name(self) -> str:
-        """The uploaded file's name; the same clip has the same name, so that an interrupted job finds it again."""
-        return upload_name(self.participant, self.key)
-
-
-def upload_name(participant: str, key: str) -> str:
-    """What the file of a participant's clip is called in Label Studio."""
-    return f"{safe_name(f'{participant}|{key}')}.mp4"
-
-
-def offers_of(
-    labels: ParticipantLabels,
-    videos: Mapping[str, Path],
-    next_best_only: bool = False,
-    likely: Callable[[int], tuple[str, ...]] = lambda _clip: (),
-) -> list[Offer]:
-    """The clips of a participant that should have tasks; `videos` are the present ones by participant/recording.
-
-    With `next_best_only` those alone that stand in for a skipped or mixed centroid clip. `likely` names the classes
-    that a clip most probably shows, to be read beside it.
-    """
-    clustering, offers = labels.clustering, []
-    for cluster, clip in labels.wanted:
-        if next_best_only and clip == clustering.centroids[cluster]:
-            continue
-        name = clustering.recordings[clustering.recording_of_clip[clip]]
-        video = videos.get(f"{clustering.participant}/{name}")
-        if video is None:
-            log.warning("%s/%s is gone and not offered", clustering.participant, name)
-            continue
-        size, start = int(clustering.sizes[cluster]), float(clustering.starts[clip])
-        offers.append(
-            Offer(
-                participant=clustering.participant,
-                recording=name,
-                video=video,
-                start_seconds=start,
-                end_seconds=start + clustering.clip_seconds,
-                cluster=cluster,
-                cluster_clips=size,
-                cluster_minutes=size * clustering.stride_seconds / 60,
-                key=clustering.key(clip),
-                likely=likely(clip),
-            )
-        )
-    return offers
-
-
-def place_of(participant: str, stretch: Stretch) -> Place:
-    """Where a stretch of one of a participant's recordings is."""
-    whose = stretch.video or f"{participant}/{stretch.recording}"
-    return whose, round(stretch.start_seconds, 3), round(stretch.end_seconds, 3)
+SOURCE = re.compile(r'src="([^"]*)"')
 
 
 def clip_of_task(task: dict[str, Any]) -> tuple[str, str] | None:
-    """(participant, clip key) of a task of ours, None for any other."""
+    """(participant, clip key) of a task of ours, None for any other; no participant where that is hidden."""
+    if NAMED in task:
+        named: tuple[str, str] = task[NAMED]
+        return named
     meta = task.get("meta")
     meta = meta.get(META_KEY) if isinstance(meta, dict) else None
     participant, key = (meta.get("participant"), meta.get("clip")) if isinstance(meta, dict) else (None, None)
@@ -118,33 +48,72 @@ def place_of_task(task: dict[str, Any]) -> Place | None:
     return place_of(clip[0], stretch_of_key(clip[1])) if clip else None
 
 
-def create_task(client: Client, project_id: int, offer: Offer, uploads: Iterable[str], folder: Path) -> int:
+@dataclass(frozen=True)
+class Media:
+    """The files that a project's tasks show, each made, in `folder`, and uploaded once."""
+
+    client: Client
+    project_id: int
+    folder: Path
+
+    @cached_property
+    def uploads(self) -> dict[str, int]:
+        """Addresses, and numbers, of those that were there before."""
+        return self.client.uploads(self.project_id)
+
+    def clip(self, offer: Offer) -> str:
+        """The address of a clip."""
+        return self._served(
+            offer.upload_name, lambda file: cut_clip(offer.video, offer.start_seconds, offer.end_seconds, file)
+        )
+
+    def strip(self, offer: Offer) -> str:
+        """The address of the pictures beside it; empty where there are none."""
+        if not offer.alike:
+            return ""
+        try:
+            return self._served(offer.strip_name, lambda file: write_strip(offer.alike, file))
+        except RecordingError as error:
+            log.warning("task without the pictures beside it: %s", error)
+            return ""
+
+    def drop(self, addresses: Iterable[str]) -> None:
+        """Remove files that no task shows any longer."""
+        gone = [self.uploads.pop(address) for address in addresses if address in self.uploads]
+        if gone:
+            self.client.delete_uploads(self.project_id, gone)
+
+    def _served(self, name: str, make: Callable[[Path], None]) -> str:
+        address = _address(self.uploads, name)
+        if address is None:
+            file = self.folder / name
+            make(file)
+            address = _uploaded(self.client, self.project_id, file, name)
+            file.unlink()
+        return address
+
+
+def create_task(media: Media, offer: Offer) -> int:
     """Cut, upload (unless an interrupted run did) and import one clip; returns the task's id."""
-    address = _address(uploads, offer.upload_name)
-    if address is None:
-        clip = folder / offer.upload_name
-        cut_clip(offer.video, offer.start_seconds, offer.end_seconds, clip)
-        address = _uploaded(client, project_id, clip, offer.upload_name)
-        clip.unlink()
-    return _created(client, project_id, offer, address)
+    return _created(media.client, media.project_id, offer, media.clip(offer), media.strip(offer))
 
 
-def _uploaded(client: Client, project_id: int, clip: Path, name: str) -> str:
-    """Upload a clip; its address."""
+def _uploaded(client: Client, project_id: int, file: Path, name: str) -> str:
+    """Upload a file; its address."""
 
     def there() -> str | None:
         return _address(client.uploads(project_id), name)
 
-    return _once(client, lambda: client.upload(project_id, clip, name), there)
+    return _once(client, lambda: client.upload(project_id, file, name), there)
 
 
 def _address(uploads: Iterable[str], name: str) -> str | None:
     return next((path for path in uploads if path.endswith(f"-{name}")), None)
 
 
-def _created(client: Client, project_id: int, offer: Offer, address: str) -> int:
+def _created(client: Client, project_id: int, offer: Offer, clip: str, strip: str) -> int:
     """Create a clip's task; its id."""
-    task = {"data": task_data(offer, address), "meta": task_meta(offer)}
+    task = {"data": task_data(offer, clip, strip), "meta": task_meta(offer)}
 
     def there() -> int | None:
         return next(
@@ -169,26 +138,54 @@ def _once(client: Client, do: Callable[[], T], there: Callable[[], T | None]) ->
 def rename_clip(client: Client, task: dict[str, Any], participant: str, key: str) -> None:
     """Write another key, of the same pictures, into a task of ours; `task` then says it too."""
     task["meta"] = {**task["meta"], META_KEY: {"participant": participant, "clip": key}}
+    task.pop(NAMED, None)
     client.update_task(task["id"], _as_written(task), task["meta"])
 
 
-def drop_stale(client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Mapping[Place, Offer]) -> None:
-    """Remove tasks that the present clusters do not ask for and that nobody has touched."""
+def drop_stale(
+    client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Mapping[Place, Offer], media: Media
+) -> None:
+    """Remove tasks that the present clusters do not ask for and that nobody has touched, with what they show."""
     for place, task in existing.items():
         if place not in wanted and not task.get("annotations") and not task.get("drafts"):
             client.delete_task(task["id"])
+            media.drop(shown_by(_as_written(task)))
 
 
-def refresh(client: Client, existing: Mapping[Place, dict[str, Any]], wanted: Mapping[Place, Offer]) -> None:
+def refresh(
+    client: Client,
+    existing: Mapping[Place, dict[str, Any]],
+    wanted: Mapping[Place, Offer],
+    media: Media | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> None:
     """After a new clustering a clip may stand for another cluster, or its recording have another name: correct what
-    its task says."""
-    for place, task in existing.items():
+    its task says, and with `media` what it shows."""
+    for number, (place, task) in enumerate(existing.items()):
+        progress(number, len(existing))
         if place in wanted:
-            written = _as_written(task)
-            data = task_data(wanted[place], written.get("video", ""))
-            meta = {**(task.get("meta") or {}), **task_meta(wanted[place])}
+            offer, written = wanted[place], _as_written(task)
+            before = shown_by(written)
+            shown = _right_ones(offer, *before, media) if media else before
+            data, meta = task_data(offer, *shown), {**(task.get("meta") or {}), **task_meta(offer)}
             if data != written or meta != task.get("meta"):
                 client.update_task(task["id"], data, meta)
+            if media:
+                media.drop(set(before) - set(shown))
+
+
+def shown_by(data: dict[str, Any]) -> tuple[str, str]:
+    """Addresses of the clip and the strip that a task's data shows; the latter empty where there is none."""
+    strips = [unescape(address) for address in SOURCE.findall(str(data.get("html", "")))[1:]]
+    return str(data.get("video", "")), strips[0] if strips else ""
+
+
+def _right_ones(offer: Offer, clip: str, strip: str, media: Media) -> tuple[str, str]:
+    """Addresses of a task's clip and strip, made anew where they are not right; a clip that an older version uploaded
+    under another name stays, unless that tells what is to be hidden."""
+    if not offer.named and not clip.endswith(f"-{offer.upload_name}"):
+        clip = media.clip(offer)
+    return clip, strip if strip.endswith(f"-{offer.strip_name}") else media.strip(offer)
 
 
 def _as_written(task: dict[str, Any]) -> dict[str, Any]:
@@ -200,24 +197,38 @@ def _as_written(task: dict[str, Any]) -> dict[str, Any]:
     return {**task["data"], "video": f"{urlsplit(before).path}/data/{path}"}
 
 
-def task_data(offer: Offer, address: str) -> dict[str, Any]:
-    """The fields that the labelling configs show; `html` plays and loops at once, `video` is for the Video tag."""
+def task_data(offer: Offer, clip: str, strip: str = "") -> dict[str, Any]:
+    """The fields that the labelling configs show, from the addresses of clip and strip; `html` plays and loops at
+    once, `video` is for the Video tag, and `others` for beside it."""
     player = (
-        f'<video src="{escape(address)}" autoplay loop muted playsinline controls '
-        'style="width:100%;max-height:60vh;background:#000"></video>'
+        f'<video src="{escape(clip)}" autoplay loop muted playsinline controls '
+        'style="display:block;width:100%;height:46vh;background:#000"></video>'
     )
+    others = _others(strip) if strip else ""
     return {
-        "html": player,
-        "video": address,
-        "participant": offer.participant,
-        "recording": offer.recording,
+        "html": player + others,
+        "video": clip,
+        "others": others or " ",
+        "participant": offer.participant if offer.named else "this person",
+        "recording": offer.recording if offer.named else " ",
         "start_seconds": round(offer.start_seconds, 3),
         "end_seconds": round(offer.end_seconds, 3),
         "cluster": offer.cluster,
         "cluster_clips": offer.cluster_clips,
-        "cluster_minutes": round(offer.cluster_minutes, 2),
+        "cluster_minutes": round(offer.cluster_seconds / 60, 2),
+        "about": offer.about or " ",
         "likely": _likely(offer.likely),
     }
+
+
+def _others(strip: str) -> str:
+    """The strip with what is to be known of it."""
+    return (
+        f'<img src="{escape(strip)}" alt="Other moments of the cluster" '
+        'style="display:block;max-width:100%;max-height:90px;margin:6px auto 2px">'
+        '<div style="text-align:center;font-size:12px;color:#667">'
+        "Your answer spreads to moments like these, from the most to the least alike.</div>"
+    )
 
 
 def _likely(classes: tuple[str, ...]) -> str:
@@ -227,4 +238,5 @@ def _likely(classes: tuple[str, ...]) -> str:
 
 def task_meta(offer: Offer) -> dict[str, Any]:
     """Our keys, by which a task is recognised."""
-    return {META_KEY: {"participant": offer.participant, "clip": offer.key}}
+    participant, key = offer.shown_as
+    return {META_KEY: {"participant": participant, "clip": key}}

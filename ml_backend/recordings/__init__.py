@@ -5,9 +5,9 @@ Other rooms use `find_recordings`, `missing_folder`,
 `check_dataset` and `described` with `Recording`, `CheckedRecording` and `Problem`;
 `recording_clips` and the other time windows of clips, with `Stretch` and
 `clip_key`, their names; `read_imu` and, for all files of
-a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip` and
-`VideoWriter` for videos; `align` for a body-worn IMU. A new layout is a function in `layouts.py`, a new video
-container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
+a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip`,
+`write_strip` and `VideoWriter` for videos; `align` for a body-worn IMU. A new layout is a function in `layouts.py`, a
+new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
 Times are seconds on the video's clock.
 """
 
@@ -32,6 +32,7 @@ from ml_backend.recordings.clocks import UNITS as TIME_UNITS
 from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
 from ml_backend.recordings.sensors import ImuFile, read_imus
+from ml_backend.recordings.strips import write_strip
 from ml_backend.recordings.video import CLOCK_TOLERANCE, VideoInfo, VideoWriter, cut_clip, probe, sample_frames
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "recording_clips",
     "sample_frames",
     "stretch_of_key",
+    "write_strip",
 ]
 
 

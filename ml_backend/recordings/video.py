@@ -187,6 +187,18 @@ def cut_clip(path: Path, start: float, end: float, target: Path) -> None:
         raise RecordingError(f"{path}: no frame between {start:.2f} s and {end:.2f} s; is the video damaged?")
 
 
+def picture_at(path: Path, seconds: float, max_width: int) -> Image:
+    """What a player shows at that time, RGB `(height, width, 3)`; behind the end, the last frame."""
+    shown = None
+    for time, frame in _frames_from(path, seconds):
+        if shown is not None and time > seconds + CLOCK_TOLERANCE:
+            break
+        shown = frame
+    if shown is None:
+        raise RecordingError(f"{path}: no frame at {seconds:.2f} s; is the video damaged?")
+    return _upright(shown, max_width)
+
+
 def _shown_between(path: Path, start: float, end: float, late: float) -> Iterator[tuple[float, VideoFrame]]:
     """The frames of a clip, the first one at its start; where that is later by more than `late` seconds, the frame
     before it comes first."""

@@ -60,7 +60,7 @@ def test_answers_that_are_lost_make_no_second_task_or_upload(
         backend.wait_for_job(project, 400)
     found = clips(label_studio, project)
     assert len(found) == len(set(found)) == 12
-    assert len(uploads(label_studio, project)) == 12
+    assert len(uploads(label_studio, project)) == 24  # clips, and the pictures beside them
 
 
 def test_a_job_waits_for_a_label_studio_that_is_away_and_says_so(
@@ -129,7 +129,7 @@ def test_a_participant_who_withdraws_is_gone_everywhere_and_a_backup_brings_a_pr
     assert "5 tasks with their answers in Label Studio" in done.stdout
     assert "5 uploaded clips in Label Studio" in done.stdout
     assert {participant for participant, _ in clips(label_studio, project)} == {"p02"}
-    assert len(uploads(label_studio, project)) == 5
+    assert len(uploads(label_studio, project)) == 10
     assert len(list((media / "upload" / str(project)).iterdir())) == 5
     assert backend.status(project)["annotations"] == 5
     assert set(json.loads((target / "dataset.json").read_text())["participants"]) == {"p02"}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def exported(backend: BackendServer, project: int, **options: str) -> tuple[dict
 def test_the_round_trip_from_start_training_to_the_exported_dataset(
     label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob, answer_all: AnswerAll
 ) -> None:
-    backend = start_backend(auth=True)
+    backend = start_backend(auth=True, new=True)
     project = run_job(backend, "round trip ü")
     tasks = label_studio.tasks(project)
     assert len(tasks) == 10
@@ -47,6 +48,13 @@ def test_the_round_trip_from_start_training_to_the_exported_dataset(
         label_studio.url + tasks[0]["data"]["video"], headers={"Authorization": f"Token {label_studio.token}"}
     )
     assert clip.content[4:8] == b"ftyp"
+    assert tasks[0]["data"]["about"].startswith("Clip 1 of 10 · stands for ")
+    assert tasks[-1]["data"]["about"].endswith("with it 100% of the recordings")
+    _, strip = re.findall('src="([^"]+)"', tasks[0]["data"]["html"])
+    pictures = httpx.get(label_studio.url + strip, headers={"Authorization": f"Token {label_studio.token}"})
+    assert pictures.content[:2] == b"\xff\xd8"
+    (view,) = label_studio.api("GET", "api/dm/views/", params={"project": project})
+    assert "tasks:data.html" in view["data"]["hiddenColumns"]["explore"]
 
     answer_all(project)
     wait_for(lambda: backend.status(project)["annotations"] == 10, 20, "webhooks with the secret header")
@@ -226,6 +234,43 @@ def test_a_skipped_and_a_mixed_clip_are_replaced_by_the_next_best(
 
     wanted = {(task["data"]["participant"], task["data"]["cluster"]) for task in (first, second)}
     wait_for(lambda: offered() == wanted, 40, "two further tasks")
+
+
+def test_names_that_are_not_to_be_shown_are_nowhere_in_label_studio(
+    label_studio: LabelStudioServer,
+    start_backend: StartBackend,
+    run_job: RunJob,
+    dataset: Path,
+    tmp_path: Path,
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "hidden", components=3)
+    first = label_studio.tasks(project)[0]
+    label_studio.annotate(first["id"], "walking")
+    hide = weakhar(backend, "run", str(dataset), "--project", str(project), "--set", "show_participant=false")
+    assert "0 tasks created" in hide.stdout, hide.stderr
+
+    def told() -> str:
+        files = label_studio.api("GET", f"api/projects/{project}/file-uploads", params={"all": "true"})
+        tasks = label_studio.tasks(project)
+        shown = [path for task in tasks for path in re.findall('src="([^"]+)"', task["data"]["html"])]
+        assert sorted(f"/data/{file['file']}" for file in files) == sorted(shown)
+        return json.dumps([files, tasks])
+
+    assert not re.search("p0[12]|session", told())
+    again = weakhar(backend, "run", str(dataset), "--project", str(project), "--set", "components=4")
+    assert again.returncode == 0, again.stderr
+    assert not re.search("p0[12]|session", told())
+    task = label_studio.tasks(project)[-1]
+    label_studio.annotate(task["id"], "squats")
+    assert weakhar(backend, "export", str(tmp_path / "out"), "--project", str(project)).returncode == 0
+    clips = pyarrow.parquet.read_table(tmp_path / "out" / "clips.parquet").to_pylist()
+    given = {(clip["start_seconds"], clip["answer"]) for clip in clips if clip["answer"]}
+    assert given == {(first["data"]["start_seconds"], "walking"), (task["data"]["start_seconds"], "squats")}
+    forgotten = weakhar(backend, "forget", "--project", str(project), "--participant", "p01", "--yes")
+    assert forgotten.returncode == 0, forgotten.stderr
+    told()
+    assert 4 <= len(label_studio.tasks(project)) <= 5
 
 
 def test_two_projects_at_once_keep_apart(

@@ -422,7 +422,7 @@ def test_classes_that_cannot_be_are_refused_in_one_line(names: list[str], told: 
 @pytest.mark.parametrize("before", ["", "/ls", "https://lab.example/ls"])
 def test_an_address_that_cloud_storage_shows_in_place_of_an_uploads_is_never_written_back(before: str) -> None:
     key = clip_key(Stretch("s", 4.0, 8.0, "0123456789abcdef0123456789abcdef"))
-    offer = Offer("p", "s", Path("s.mp4"), 4.0, 8.0, 1, 7, 0.1, key)
+    offer = Offer("p", "s", Path("s.mp4"), 4.0, 8.0, 1, 7, 7.0, key)
     address = f"{urlsplit(before).path}/data/upload/1/x.mp4"
     stored = task_data(offer, address)
     shown = {**stored, "video": f"{before}/storage-data/uploaded/?filepath=upload/1/x.mp4"}

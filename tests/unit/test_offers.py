@@ -1,0 +1,78 @@
+"""What is asked of annotators: the order, what each clip says of itself, and the pictures beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ml_backend.labelstudio import Offer, is_upload_of, upload_name, with_order, without_names
+from ml_backend.recordings import Stretch, clip_key, stretch_of_key, write_strip
+from ml_backend.recordings.strips import GAP, HEIGHT
+from ml_backend.recordings.video import picture_at
+
+VIDEO = "0123456789abcdef0123456789abcdef"
+
+
+def offer(clips: int, seconds: float, next_best: bool = False, named: bool = True, alike: float = 1.0) -> Offer:
+    key = clip_key(Stretch("Tåg 01", 4.0, 8.0, VIDEO))
+    moments = ((Path("v.mp4"), alike),)
+    return Offer(
+        "anna", "Tåg 01", Path("v.mp4"), 4, 8, 1, clips, seconds, key, alike=moments, next_best=next_best, named=named
+    )
+
+
+def test_a_clip_says_where_it_stands_what_it_stands_for_and_how_much_is_done_with_it() -> None:
+    offers = [offer(60, 3725), offer(30, 82), offer(30, 82, next_best=True), offer(10, 9)]
+    assert [one.about for one in with_order(offers, 100)] == [
+        "Clip 1 of 3 · stands for 1 h 2 min · with it 60% of the recordings",
+        "Clip 2 of 3 · stands for 1 min 22 s · with it 90% of the recordings",
+        "In place of a clip that showed no class · stands for 1 min 22 s",
+        "Clip 3 of 3 · stands for 9 s · with it 100% of the recordings",
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.booleans())))
+def test_every_clip_of_the_order_is_numbered_once(clusters: list[tuple[int, bool]]) -> None:
+    offers = [offer(size, float(size), next_best) for size, next_best in clusters]
+    said = [one.about for one in with_order(offers, sum(size for size, _ in clusters))]
+    first = sum(not next_best for _, next_best in clusters)
+    assert [text.split(" · ")[0] for text in said if text.startswith("Clip")] == [
+        f"Clip {number} of {first}" for number in range(1, first + 1)
+    ]
+
+
+def test_a_hidden_clip_names_neither_participant_nor_recording_and_is_found_by_its_video() -> None:
+    hidden = offer(3, 3.0, named=False)
+    for text in (*hidden.shown_as, hidden.upload_name, hidden.strip_name):
+        assert "anna" not in text
+        assert "T" not in text
+    assert hidden.place == offer(3, 3.0).place
+    assert stretch_of_key(hidden.shown_as[1])[1:] == stretch_of_key(hidden.key)[1:]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_uploads_are_known_by_the_names_of_the_clips_that_they_were_made_for(named: bool) -> None:
+    one = offer(3, 3.0, named=named)
+    names = {upload_name("anna", one.key), upload_name(*without_names(one.key))}
+    assert is_upload_of(f"1f2e3d4c-{one.upload_name}", names)
+    assert is_upload_of(f"1f2e3d4c-{one.strip_name}", names)
+    other = clip_key(Stretch("Tåg 01", 5.0, 9.0, VIDEO))
+    assert not is_upload_of(f"1f2e3d4c-{upload_name('anna', other)}", names)
+    assert not is_upload_of("1f2e3d4c-somebody-elses.jpg", names)
+    assert len(f"upload/1234567/1f2e3d4c-{one.strip_name}") <= 100  # what Label Studio's database holds
+    assert offer(3, 3.0, alike=2.0).strip_name != offer(3, 3.0).strip_name
+
+
+def test_the_strip_shows_each_moment_in_its_order(sample_root: Path, tmp_path: Path) -> None:
+    video = sample_root / "p01" / "session.mp4"
+    write_strip([(video, seconds) for seconds in (1.0, 20.0, 1e6)], tmp_path / "strip.jpg")
+    strip = np.asarray(Image.open(tmp_path / "strip.jpg"), dtype=float)
+    assert strip.shape[0] == HEIGHT
+    width = (strip.shape[1] - 2 * GAP) // 3
+    for number, seconds in enumerate((1.0, 20.0, 1e6)):
+        wanted = Image.fromarray(picture_at(video, seconds, 160)).resize((width, HEIGHT))
+        shown = strip[:, number * (width + GAP) :][:, :width]
+        assert np.abs(shown - np.asarray(wanted, dtype=float)).mean() < 6
