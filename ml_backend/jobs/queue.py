@@ -32,7 +32,7 @@ from ml_backend.jobs.store import (
     webhook_name,
 )
 from ml_backend.jobs.upkeep import forget_project
-from ml_backend.labelstudio import ACTIONS, GoneError
+from ml_backend.labelstudio import ACTIONS, GoneError, describe_model
 from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Jobs:
             project = self.store.project(project_id)
             progress = StoredProgress(self.store, project_id)
             client = client_for(self.settings, project).patient(progress.waiting)
+            self.describe(project_id)
             result = run_project(self.store, self.settings, client, project_id, progress)
             self.store.set_job(project_id, DONE, message=str(result), step="", done=1, total=1)
             log.info("project %s: job done, %s", project_id, result)
@@ -135,6 +136,20 @@ class Jobs:
             message = f"internal error: {type(error).__name__}: {error}; see the worker's log"
             self.store.set_job(project_id, FAILED, message=message)
             raise
+        finally:
+            self.describe(project_id)
+
+    def describe(self, project_id: int) -> None:
+        """Write how a job stands into the model's description in Label Studio, which shows nothing else of it."""
+        project, job = self.store.project(project_id), self.store.job(project_id)
+        if job is None or not project.backend_url:
+            return
+        text = f"{job.state}{f': {job.message}' if job.message else ''} · {project.backend_url}"
+        user, password = self.settings.basic_auth_user, self.settings.basic_auth_pass
+        try:
+            describe_model(client_for(self.settings, project), project_id, project.backend_url, text, user, password)
+        except WeakHARError as error:
+            log.warning("project %s: Label Studio does not show how the job stands: %s", project_id, error)
 
     def sync(self, project_id: int) -> None:
         """Reconcile one project, unless a job works on it: that ends with a reconciliation."""
@@ -196,11 +211,19 @@ class Jobs:
             self._run(project_id)
 
     def connect(self, project_id: int) -> None:
-        """Give the project's webhook to us the secret header, where one is asked for, and only the actions we use."""
+        """Look whether Label Studio can be spoken with; and give the project's webhook to us the secret header, where
+        one is asked for, and only the actions we use."""
         project = self.store.project(project_id)
         if not project.backend_url:
             return
-        client = client_for(self.settings, project)
+        try:
+            client = client_for(self.settings, project)
+            client.project(project_id)
+        except WeakHARError as error:
+            self.store.save_project(project_id, connection=str(error))
+            raise
+        if project.connection:
+            self.store.save_project(project_id, connection="")
         ours = [
             hook
             for hook in client.webhooks(project_id)

@@ -76,7 +76,8 @@ class Base(DeclarativeBase):
 class Project(Base):
     """A Label Studio project that is connected. As JSON: `parameters`, its Extra params; `set_parameters`, what
     `weakhar run --set` set; `meanings`, what choices mean that are not what they are called; `classes_seen`, the
-    classes there were, and those that came later; `withdrawn`, participants who are not to be read again."""
+    classes there were, and those that came later; `withdrawn`, participants who are not to be read again. connection:
+    what is wrong with the one to Label Studio."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -91,6 +92,7 @@ class Project(Base):
     hostname: Mapped[str] = mapped_column(default="")
     access_token: Mapped[str] = mapped_column(default="")
     backend_url: Mapped[str] = mapped_column(default="")
+    connection: Mapped[str] = mapped_column(default="")
     synced_at: Mapped[float | None]
     sync_first_asked: Mapped[float | None]
     sync_last_asked: Mapped[float | None]

@@ -5,7 +5,7 @@ Other rooms use `Client`, the requests we need; `parse_label_config` with `Label
 understands what was `Given` by what choices mean; `offers_of` and `with_order` for what is asked;
 `create_task` with its `Media`, `drop_stale`,
 `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
-`labelling_config`, `connect` and `arrange_columns` for a project that is to be;
+`labelling_config`, `connect`, `describe_model` and `arrange_columns` for a project that is to be;
 `read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
 `asks_for_sync`, `ACTIONS`."""
 
@@ -33,7 +33,7 @@ from ml_backend.labelstudio.config import (
     parse_label_config,
     plain,
 )
-from ml_backend.labelstudio.connecting import Connected, arrange_columns, connect
+from ml_backend.labelstudio.connecting import Connected, arrange_columns, connect, describe_model
 from ml_backend.labelstudio.offers import (
     Offer,
     Place,
@@ -82,6 +82,7 @@ __all__ = [
     "connect",
     "create_task",
     "deleted_by_event",
+    "describe_model",
     "drop_stale",
     "is_upload_of",
     "labelling_config",

@@ -25,6 +25,10 @@ BESIDE_A_CLIP = [
 which there is no room beside an open task."""
 
 
+LONGEST = 400
+"""Letters of a model's description."""
+
+
 @dataclass(frozen=True)
 class Connected:
     """A project and its model; what was done, in words."""
@@ -72,6 +76,17 @@ def connect(
     number = client.save_model(int(own["id"]) if own else None, **fields)
     done.append(f"the model at {model['url']} was {'there' if own else 'connected'}")
     return Connected(project, number, tuple(done))
+
+
+def describe_model(client: Client, project_id: int, url: str, text: str, user: str, password: str) -> None:
+    """Say something in the description of a project's model at `url`. Label Studio looks at the whole model again and
+    sets it up when anything of it changes, so it is told all, and only where the text is another."""
+    for model in client.models(project_id):
+        if model["url"].rstrip("/") == url.rstrip("/") and (model.get("description") or "") != text[:LONGEST]:
+            fields = {name: model[name] for name in ("project", "url", "title", "extra_params", "auth_method")}
+            if user:
+                fields |= {"basic_auth_user": user, "basic_auth_pass": password}
+            client.save_model(int(model["id"]), **fields, description=text[:LONGEST])
 
 
 def arrange_columns(client: Client, project_id: int) -> None:

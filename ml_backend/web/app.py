@@ -52,14 +52,15 @@ PAGE = "../"
 """The status page, as seen from a form's address, also under a proxy's sub-path."""
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
+    "script-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""Pages load nothing, run nothing, and cannot be shown in another site's frame."""
+"""Pages load and run nothing but our own script, and cannot be shown in another site's frame."""
 
 
 def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     """The WSGI application."""
     app = Flask(__name__)
+    app.add_template_filter(clock)
     app.config["MAX_CONTENT_LENGTH"] = bodies.MOST_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = bodies.MOST_BYTES
 
@@ -199,6 +200,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
                 refresh=busy,
                 table=None,
                 disk=_disk(settings),
+                project_page=partial(_project_page, settings),
                 refused=refusals.listed(),
             )
 
@@ -213,6 +215,13 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         table = project_thresholds(store, settings, project_id)
         sections = [(project, job_status(store, project), made(project, standalone=True))]
         return render_template("status.html", sections=sections, standalone=True, refresh=False, table=table)
+
+    @app.post("/retry/<int:project_id>")
+    def retry(project_id: int) -> AnyResponse:
+        """Start the job again; a form of the status page."""
+        _from_own_page()
+        take_event(store, jobs, store.project(project_id), START_TRAINING, {})
+        return redirect(PAGE)
 
     @app.post("/cancel/<int:project_id>")
     def cancel(project_id: int) -> AnyResponse:
@@ -324,6 +333,21 @@ def _task_pages(settings: Settings, project: Project) -> Callable[[int], str]:
         return partial(client_for(settings, project).task_page, project.id)
     except WeakHARError:
         return lambda _task: "#"
+
+
+def _project_page(settings: Settings, project: Project) -> str:
+    """The address at which people label a project, as far as Label Studio's is known."""
+    try:
+        return client_for(settings, project).project_page(project.id)
+    except WeakHARError:
+        return "#"
+
+
+def clock(seconds: float) -> str:
+    """Such as 0:07.5 or 1:02:03.0: a time in a recording, as players show it."""
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"
 
 
 def _disk(settings: Settings) -> str:

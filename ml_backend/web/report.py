@@ -1,8 +1,7 @@
 """What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
 
-import colorsys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,16 @@ from ml_backend.labels import (
     parse_threshold,
 )
 from ml_backend.settings import Settings
+from training.contract import NULL_CLASS
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#332288")
+HATCHINGS = (
+    "COLOUR",
+    "repeating-linear-gradient(45deg, COLOUR 0 4px, #fff 4px 6px)",
+    "repeating-linear-gradient(-45deg, COLOUR 0 4px, #222 4px 6px)",
+    "repeating-linear-gradient(90deg, COLOUR 0 3px, #fff 3px 5px)",
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ class ProjectReport:
     """One project as the page shows it, beside its job; `problem` is set where its labels cannot be computed. unused:
     (what, lines with the number of their task) of answers that do nothing; unknown_choices: what answers name that is
     no class, and of choices `undecided`, which may be one; parameters: (name, value, where it comes from) of those
-    that are not the defaults."""
+    that are not the defaults; minutes: how much of the recordings each class has; left: how long the rest will take,
+    in words."""
 
     threshold: str
     colours: Mapping[str, str]
@@ -83,6 +91,8 @@ class ProjectReport:
     undecided: tuple[str, ...] = ()
     parameters: tuple[tuple[str, Any, str], ...] = ()
     news: tuple[str, ...] = ()
+    minutes: Mapping[str, float] = field(default_factory=dict)
+    left: str = ""
 
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
@@ -115,19 +125,39 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         undecided=undecided,
         parameters=tuple(one for one in in_force if one[2] != "default"),
         news=news_of_classes(store, project, everything),
+        minutes=_minutes(participants, classes),
+        left=_left(store, project.id, counts),
     )
 
 
 def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
-    """A colour for each class, evenly round the colour circle; grey for the null class."""
+    """What each class is painted with in CSS: the eight colours that people who see few colours tell apart (Okabe and
+    Ito), from the ninth class on hatched; grey for the null class."""
     colours = {}
-    for number, name in enumerate(classes):
-        lightness = 0.46 if number % 2 else 0.62
-        r, g, b = colorsys.hls_to_rgb(number / len(classes), lightness, 0.6)
-        colours[name] = (
-            "#aab" if name.lower() == "null" else f"#{int(r * 255):02x}{int(g * 255):02x}{int(b * 255):02x}"
-        )
-    return colours
+    others = [name for name in classes if name.lower() != NULL_CLASS]
+    for number, name in enumerate(others):
+        colour, hatching = PALETTE[number % len(PALETTE)], HATCHINGS[number // len(PALETTE) % len(HATCHINGS)]
+        colours[name] = hatching.replace("COLOUR", colour)
+    return {name: colours.get(name, "#aab") for name in classes}
+
+
+def _minutes(participants: list[ParticipantReport], classes: tuple[str, ...]) -> dict[str, float]:
+    """How many minutes of all recordings have each class."""
+    minutes = dict.fromkeys(classes, 0.0)
+    for strip in (strip for participant in participants for strip in participant.strips):
+        for _, _, name, start, end in strip.stretches:
+            minutes[name] += (end - start) / 60
+    return minutes
+
+
+def _left(store: Store, project_id: int, counts: Mapping[str, int]) -> str:
+    """How long the tasks without an answer will take at the pace so far: the median, since people drink coffee."""
+    paces = [one.seconds for _, one in store.annotations(project_id) if one.seconds]
+    missing = counts["tasks"] - counts["tasks_annotated"]
+    if not paces or missing <= 0:
+        return ""
+    pace = float(np.median(paces))
+    return f"about {max(1, round(missing * pace / 60))} min left, at {pace:.1f} s an answer"
 
 
 def _participant(

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import socket
 import stat
 import subprocess
@@ -28,7 +29,7 @@ from benchmarks.requests import CONFIG, REQUESTS, Asked, is_fault
 from ml_backend import model
 from ml_backend.embeddings import embedders
 from ml_backend.embeddings.registry import Weights, load_backbone
-from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
+from ml_backend.errors import ConfigError, LabelStudioError, RecordingError, WeakHARError
 from ml_backend.files import private_file, private_folder
 from ml_backend.jobs import Jobs, Store, checked_parameters, open_store
 from ml_backend.jobs.queue import webhook_secret
@@ -37,6 +38,8 @@ from ml_backend.recordings import find_recordings, probe
 from ml_backend.sample import free_port, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
 from ml_backend.web import create_app
+from ml_backend.web.app import clock
+from ml_backend.web.report import class_colours
 
 ELSEWHERE = {"REMOTE_ADDR": "10.0.0.7"}
 
@@ -92,7 +95,11 @@ def test_a_webhooks_secret_opens_one_door_of_one_project_and_starts_nothing(sett
 
 
 def test_forms_of_other_sites_are_refused(web: FlaskClient) -> None:
-    for path, form in (("/cancel/1", {}), ("/meanings/1", {"choice": "squats", "means": "walking"})):
+    for path, form in (
+        ("/cancel/1", {}),
+        ("/retry/1", {}),
+        ("/meanings/1", {"choice": "squats", "means": "walking"}),
+    ):
         assert web.post(path, data=form, headers={"Origin": "http://evil.example"}).status_code == 400
         assert web.post(path, data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 400
         assert web.post(path, data=form, headers={"Origin": "http://localhost"}).status_code == 302
@@ -426,3 +433,61 @@ def answers(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).json()["status"] == "UP"
     except httpx.HTTPError:
         return False
+
+
+def test_the_page_says_before_a_job_is_started_that_label_studio_cannot_be_spoken_with(settings: Settings) -> None:
+    web, store, jobs = client_of(settings)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    web.post("/setup", json={"project": 1, "schema": CONFIG, "hostname": nobody, "access_token": "a" * 40})
+    with pytest.raises(WeakHARError, match="cannot be reached"):
+        jobs.connect(1)
+    assert "cannot be reached" in web.get("/").text
+    store.save_project(1, connection="")
+    assert "cannot be reached" not in web.get("/").text
+
+
+def test_a_failed_job_is_started_again_from_the_page(settings: Settings) -> None:
+    web, store, _ = client_of(settings)
+    web.post("/setup", json={"project": 1, "schema": CONFIG})
+    store.set_job(1, "failed", message="out of memory")
+    page = web.get("/").text
+    assert 'action="retry/1"' in page
+    assert web.post("/retry/1", headers={"Origin": "http://localhost"}).status_code == 302
+    job = store.job(1)
+    assert job is not None
+    assert job.state == "queued"
+    assert 'action="retry/1"' not in web.get("/").text
+
+
+def test_pages_run_our_script_alone_and_strangers_do_not_get_it(settings: Settings) -> None:
+    web, _, _ = client_of(settings)
+    page = web.get("/")
+    (script,) = re.findall('<script src="([^"]+)"', page.text)
+    assert "<script>" not in page.text
+    assert web.get(f"/{script}").status_code == 200
+    assert "script-src 'self';" in page.headers["Content-Security-Policy"]
+    assert web.get(f"/{script}", environ_base=ELSEWHERE).status_code == 403
+    assert "<script" not in web.get("/report/1").text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0:00.0"),
+        (7.25, "0:07.2"),
+        (59.96, "1:00.0"),
+        (600, "10:00.0"),
+        (3723.0, "1:02:03.0"),
+        (86399.99, "24:00:00.0"),
+    ],
+)
+def test_times_are_shown_as_players_show_them(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
+
+
+def test_no_two_of_thirty_classes_are_painted_alike_and_null_is_grey() -> None:
+    classes = ("null", *(f"class {number}" for number in range(30)))
+    colours = class_colours(classes)
+    assert list(colours) == list(classes)
+    assert len(set(colours.values())) == 31
+    assert colours["null"] == "#aab"

@@ -1,6 +1,11 @@
-"""What is installed: the pinned set, the constraints and the dependencies agree."""
+"""What is installed: the pinned set, the constraints and the dependencies agree; so do settings, docs and Docker."""
 
+import re
+
+import pytest
 from installed import PROJECT, REPOSITORY, name_of
+
+from ml_backend.settings import Parameters, Settings
 
 
 def pinned(file: str) -> dict[str, str]:
@@ -21,3 +26,35 @@ def test_every_pinned_version_is_the_constraints_and_allowed_by_the_dependencies
         assert constraints[name] == version
         as_numbers = [tuple(map(int, text.split(".")[:2])) for text in (f"{version}.0", f"{allowed[name]}.0")]
         assert as_numbers[0] >= as_numbers[1], name
+
+
+def test_every_variable_of_the_containers_is_in_the_example_to_copy() -> None:
+    compose = (REPOSITORY / "docker" / "docker-compose.yml").read_text(encoding="utf-8")
+    example = (REPOSITORY / "docker" / ".env.example").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\$\{([A-Z_]+)", compose))
+    assert asked == set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
+    assert not re.search(r"^(?!#).*(PASS|PASSWORD)=.+", example, re.MULTILINE)  # no password that many would have
+
+
+def test_every_parameter_and_setting_is_in_the_docs_with_its_default() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (?:`([^`]*)`)?.* \| ", text, re.MULTILINE))
+    for name, field in Parameters.model_fields.items():
+        default = "" if field.default is None else str(field.default)
+        assert rows[name] == (default.lower() if isinstance(field.default, bool) else default), name
+    variables = {
+        str(field.validation_alias.choices[0] if field.validation_alias else f"WEAKHAR_{name.upper()}")
+        for name, field in Settings.model_fields.items()
+    }
+    assert variables <= set(rows)
+
+
+@pytest.mark.parametrize("file", ["README.md", *sorted(path.name for path in (REPOSITORY / "docs").glob("*.md"))])
+def test_every_link_of_readme_and_docs_leads_somewhere(file: str) -> None:
+    folder = REPOSITORY if file == "README.md" else REPOSITORY / "docs"
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (folder / file).read_text(encoding="utf-8"))
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
