@@ -3,9 +3,10 @@ VENV := .venv
 # A process a core, each with a Label Studio of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4
 LABEL_STUDIO_VENV := .venv-label-studio
+DOCS_VENV := .venv-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit bench lint
+.PHONY: help setup demo test unit bench lint docs pictures
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,7 +23,7 @@ $(LABEL_STUDIO_VENV)/.ready: requirements-label-studio.txt
 	test -x $(LABEL_STUDIO_VENV)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO_VENV)
 	$(LABEL_STUDIO_VENV)/bin/pip install --quiet -r requirements-label-studio.txt
 	rm -rf $(LABEL_STUDIO_VENV)/new # what Label Studio makes of an empty folder: each start of it saves a minute
-	COLLECT_ANALYTICS=false LATEST_VERSION_CHECK=false SENTRY_DSN= FRONTEND_SENTRY_DSN= \
+	PYTHONWARNINGS=ignore COLLECT_ANALYTICS=false LATEST_VERSION_CHECK=false SENTRY_DSN= FRONTEND_SENTRY_DSN= \
 		$(LABEL_STUDIO_VENV)/bin/label-studio version --data-dir $(abspath $(LABEL_STUDIO_VENV))/new >/dev/null
 	touch $@
 
@@ -38,6 +39,17 @@ unit: $(VENV)/.ready ## the fast tests
 
 bench: $(VENV)/.ready ## the benchmarks behind the figures in README and docs
 	$(VENV)/bin/python -m benchmarks
+
+pictures: setup ## the pictures of README and docs, from a real Label Studio in Chromium
+	$(VENV)/bin/python -m benchmarks.pictures
+
+docs: $(DOCS_VENV)/.ready ## the docs as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict --site-dir build/site
+
+$(DOCS_VENV)/.ready: requirements-docs.txt
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet -r requirements-docs.txt
+	touch $@
 
 lint: $(VENV)/.ready ## ruff and mypy
 	$(VENV)/bin/ruff check .
