@@ -4,9 +4,11 @@ With label-studio-ml 2.x installed it is a `LabelStudioMLBase`, so that `label-s
 What setup, predict and fit mean is in `web/protocol.py`.
 """
 
+import json
 from typing import Any
 
-from ml_backend.jobs import WEB_PATIENCE, Jobs, Store, project_parameters, runtime
+from ml_backend.jobs import WEB_PATIENCE, Jobs, Store, extra_params, project_parameters, runtime
+from ml_backend.labelstudio import parse_label_config
 from ml_backend.settings import Settings
 from ml_backend.web import model_version, predictions, project_number, take_event
 
@@ -37,12 +39,27 @@ class WeakHAR(_Base):
         return runtime(WEB_PATIENCE)
 
     def setup(self) -> None:
-        """Called by label-studio-ml when the model is made: set the version that Label Studio shows."""
+        """Called by label-studio-ml when the model is made, for each request: take over the labelling config that
+        came with it, and set the version that Label Studio shows."""
         settings, store, _ = self._parts
+        if not self.project_id:
+            self.set("model_version", model_version(settings.parameters()))
+            return
+        number, config = project_number(self.project_id), self.label_config
         known = {project.id: project for project in store.projects()}
-        project = known.get(project_number(self.project_id)) if self.project_id else None
-        parameters = project_parameters(settings, project) if project else settings.parameters()
+        if config and (number not in known or known[number].label_config != config):
+            parse_label_config(config)
+            store.save_project(number, label_config=config)
+            known[number] = store.project(number)
+        parameters = project_parameters(settings, known[number]) if number in known else settings.parameters()
         self.set("model_version", model_version(parameters))
+
+    def set_extra_params(self, given: Any) -> None:
+        """Called by label-studio-ml at `/setup`, after the model was made: the project's parameters."""
+        settings, store, _ = self._parts
+        store.set_extra_params(project_number(self.project_id), extra_params(settings, given))
+        self.set("extra_params", given if isinstance(given, str) else json.dumps(given))
+        self.setup()
 
     def predict(self, tasks: list[dict[str, Any]], **_: Any) -> list[list[dict[str, Any]]]:
         """The predictions of each task, in order."""
@@ -50,6 +67,6 @@ class WeakHAR(_Base):
         return predictions(store, settings, project_number(self.project_id), tasks)
 
     def fit(self, event: str, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """An event of Label Studio."""
+        """An event of Label Studio; deletions, which label-studio-ml does not pass on, come by reconciliation."""
         _settings, store, jobs = self._parts
         return take_event(store, jobs, store.project(project_number(self.project_id)), event, data)

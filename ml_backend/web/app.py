@@ -148,7 +148,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         for annotation in annotations:
             bodies.checked(bodies.Annotation if event.action == DELETED else bodies.Answered, annotation)
         try:
-            return jsonify(take_event(store, jobs, project, event.action, payload)), 201
+            return _done(take_event(store, jobs, project, event.action, payload))
         except LockedError:
             jobs.request_sync(project.id)  # Label Studio does not send it again
             raise
@@ -156,7 +156,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     @app.post("/train")
     def train() -> tuple[Response, int]:
         project = store.project(_named(bodies.body_as(bodies.Project)))
-        return jsonify(take_event(store, jobs, project, START_TRAINING, {})), 201
+        return _done(take_event(store, jobs, project, START_TRAINING, {}))
 
     @app.route("/versions", methods=["GET", "POST"])
     def versions() -> Response:
@@ -286,6 +286,12 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         return redirect(PAGE)
 
     return app
+
+
+def _done(result: dict[str, Any]) -> tuple[Response, int]:
+    """The answer to an event, in the shape of other ML backends: a job of that name Label Studio would ask for again
+    and again."""
+    return jsonify(result=result, status="ok"), 201
 
 
 def _wish(name: str) -> str | None:

@@ -62,9 +62,9 @@ def predictions(
 
 
 def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """An event of Label Studio: START_TRAINING queues the job, annotation events change one row."""
+    """An event of Label Studio: START_TRAINING queues the job, annotation events change one row; what was done."""
     if event == "START_TRAINING":
-        return {"job": "queued" if jobs.start(project.id) else "running already"}
+        return {"message": "the job is queued" if jobs.start(project.id) else "the job is running already"}
     if event == "PROJECT_DELETED":
         jobs.request_forget(project.id)
     elif event == "PROJECT_UPDATED":
@@ -76,7 +76,7 @@ def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: 
         payload = {**payload, "action": event}
         if apply_webhook(store, project.id, payload) and _asks_for_sync(project, payload):
             jobs.request_sync(project.id)
-    return {"status": "ok"}
+    return {"message": "noted"}
 
 
 def _asks_for_sync(project: Project, payload: dict[str, Any]) -> bool:
