@@ -5,7 +5,8 @@ Every option can also stand in one YAML file (`--config`); what is given on the 
 
 import csv
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out, err = Console(), Console(stderr=True)
+LINE_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
 
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="An export of weakhar, or a folder of WEAR-style CSV")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that train wrote")]
@@ -347,7 +350,10 @@ def _seeds(given: dict[str, Any]) -> list[int]:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Any]:
-    """A callable `(done, text)` that moves a bar on a terminal; silent elsewhere."""
+    """A callable `(done, text)` that moves a bar on a terminal; elsewhere it prints a line now and then."""
+    if not err.is_terminal:
+        yield _lines(total)
+        return
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -355,9 +361,24 @@ def _bar(total: int) -> Iterator[Any]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+    with Progress(*columns, console=err) as bars:
         bar = bars.add_task("", total=total)
         yield lambda done, text: bars.update(bar, completed=done, description=text)
+
+
+def _lines(total: int) -> Callable[[int, str], None]:
+    """Progress for a log file: at most a line every LINE_SECONDS, and one at the end."""
+    began = said = time.monotonic()
+
+    def say(done: int, text: str) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS or done == total:
+            said = now
+            line = f"{done} of {total} after {now - began:.0f} s, {text}"
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return say
 
 
 @contextmanager

@@ -59,7 +59,8 @@ class Job:
 @dataclass(frozen=True)
 class Score:
     """One row of the table, in percent: (mean, std) over seeds; by class `(classes,)`; subjects: macro recall of each
-    held-out group, mean over seeds; confusion `(classes, classes)`: counts over all seeds, the truth in rows.
+    held-out group, mean over seeds; confusion `(classes, classes)`: counts over all seeds, the truth in rows; seeds:
+    how many there were.
 
     macro_recall and macro_f1 are of all folds together; subject_f1 is the mean over participants of the macro F1 of
     each alone, in which a class that the participant lacks counts 0: so does the authors' averaging, and so their
@@ -76,6 +77,7 @@ class Score:
     f1_of_class: tuple[float, ...]
     subjects: dict[str, float]
     confusion: Ints
+    seeds: int = 1
 
 
 def make_jobs(
@@ -176,6 +178,7 @@ def _merged(rows: tuple[Score, ...]) -> Score:
         f1_of_class=tuple(np.mean([row.f1_of_class for row in rows], axis=0).tolist()),
         subjects={name: float(np.mean([row.subjects[name] for row in rows])) for name in rows[0].subjects},
         confusion=np.sum([row.confusion for row in rows], axis=0),
+        seeds=len(rows),
     )
 
 
@@ -289,6 +292,7 @@ def _score(dataset: Dataset, model: str, approach: Approach, jobs: list[Job], fo
         f1_of_class=tuple(map(float, per_class[f1_score])),
         subjects={name: float(np.mean(values)) for name, values in subjects.items()},
         confusion=sum(confusion_matrix(truth, predicted, labels=classes) for truth, predicted in whole),
+        seeds=len(whole),
     )
 
 

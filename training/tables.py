@@ -62,10 +62,16 @@ def terminal_table(dataset: Dataset, scores: list[Score], components: str = "100
     shown = [header.index(name) for name in SHOWN] + list(range(len(COLUMNS), len(header)))
     names = [name.replace("macro ", "").replace("paper's", "paper") for name in (header[index] for index in shown)]
     columns = [Column(name, no_wrap=number < 2) for number, name in enumerate(("model", "approach", *names))]
-    table = Table(*columns, title=f"{dataset.title}: percent, mean ± std over seeds", box=None, pad_edge=False)
+    table = Table(*columns, title=f"{dataset.title}: percent, {_over(scores)}", box=None, pad_edge=False)
     for row in rows:
         table.add_row(SHORT_MODELS.get(row[0], row[0]), row[1], *(row[index] for index in shown))
     return table
+
+
+def _over(scores: list[Score]) -> str:
+    """Of how many seeds the numbers are."""
+    seeds = max((score.seeds for score in scores), default=1)
+    return f"mean ± std over {seeds} seeds" if seeds > 1 else "one seed; take three or more to compare"
 
 
 def table_rows(dataset: Dataset, scores: list[Score], components: str = "100") -> tuple[list[str], list[list[str]]]:
@@ -76,12 +82,17 @@ def table_rows(dataset: Dataset, scores: list[Score], components: str = "100") -
     for score in scores:
         subjects = list(score.subjects.values())
         row = [score.model, str(score.approach)]
-        row += [f"{mean:.2f} ± {std:.2f}" for mean, std in _averages(score)]
-        row.append(f"{np.mean(subjects):.2f} ± {np.std(subjects):.2f}")
+        row += [_spread(mean, std, score.seeds) for mean, std in _averages(score)]
+        row.append(_spread(float(np.mean(subjects)), float(np.std(subjects)), len(subjects)))
         if paper:
             row += _paper_cells(paper, score, components)
         rows.append(row)
     return header, rows
+
+
+def _spread(mean: float, std: float, count: int) -> str:
+    """A mean with its standard deviation, of one value without: ± 0.00 would say that it is always the same."""
+    return f"{mean:.2f} ± {std:.2f}" if count > 1 else f"{mean:.2f}"
 
 
 def _averages(score: Score) -> tuple[tuple[float, float], ...]:

@@ -1,6 +1,7 @@
 """What the commands share: options, consoles, progress, and the settings and store that they open."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ml_backend.settings import Parameters, Settings
 
 out, err = Console(), Console(stderr=True)
+LINE_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
 
 Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
 ProjectNumber = Annotated[int, typer.Option("--project", "-p", help="Number of the Label Studio project")]
@@ -109,7 +112,8 @@ def say_unused(store: "Store", settings: "Settings", project: int) -> None:
 
 @contextmanager
 def bars() -> Iterator[Any]:
-    """A callable `(step, done, total)` that keeps one bar a step; silent where stderr is no terminal."""
+    """A callable `(step, done, total)` that keeps one bar a step; where stderr is no terminal, it prints a line now
+    and then."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
@@ -117,8 +121,13 @@ def bars() -> Iterator[Any]:
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, disable=not err.is_terminal
     ) as bars:
         steps: dict[str, Any] = {}
+        said = time.monotonic()
 
         def progress(step: str, done: float, total: float) -> None:
+            nonlocal said
+            if not err.is_terminal and time.monotonic() - said >= LINE_SECONDS:
+                said = time.monotonic()
+                err.print(f"{step}: {done:.0f} of {total:.0f}", markup=False, highlight=False, soft_wrap=True)
             if step not in steps:
                 steps[step] = bars.add_task(step, total=total or 1)
             bars.update(steps[step], completed=done if total else 1, total=total or 1)

@@ -34,7 +34,7 @@ from training.loop import Settings, _training_windows, predict, predicted_classe
 from training.losses import LOSSES, class_weights
 from training.models import build_model
 from training.saved import export_onnx, load_model, save_model
-from training.tables import table_rows, write_tables
+from training.tables import table_rows, terminal_table, write_tables
 
 RATE = 50
 LABELS = ["null", "walking", "jümping jacks"]
@@ -808,3 +808,23 @@ def test_training_imports_nothing_of_the_backend() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_seed_has_no_spread_and_several_say_how_many(dataset: Dataset, tmp_path: Path) -> None:
+    for seeds in ([1], [1, 2]):
+        jobs = make_jobs(dataset, ["tinyhar"], [Approach("few-shot-ce")], seeds, [])
+        run_grid(dataset, jobs, QUICK, tmp_path / str(len(seeds)), lambda *_: None)
+        found = scores(dataset, jobs, tmp_path / str(len(seeds)))
+        _, (row,) = table_rows(dataset, found)
+        assert all(("±" in cell) is (len(seeds) > 1) for cell in row[2:6])
+        assert ("one seed" in str(terminal_table(dataset, found).title)) is (len(seeds) == 1)
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.cli.LINE_SECONDS", 0.0)
+    arguments = ["train", str(export), "--out", str(tmp_path / "model"), "--set", "epochs=2", "--approach", "weak-ce"]
+    told = CliRunner().invoke(cli, arguments, catch_exceptions=False).stderr
+    assert re.search(r"^1 of 2 after \d+ s, tinyhar, weak-ce: loss [\d.]+$", told, re.MULTILINE)
+    assert "2 of 2" in told
