@@ -141,7 +141,10 @@ def _forget_tasks(
     uploads = {address.rpartition("/")[2]: number for address, number in client.uploads(project_id).items()}
     files = [file for file in uploads if file in shown or is_upload_of(file, names)]
     client.delete_uploads(project_id, [uploads[file] for file in files])
-    found = ((count, "tasks with their answers in Label Studio"), (len(files), "uploaded clips in Label Studio"))
+    found = (
+        (count, "tasks with their answers in Label Studio"),
+        (len(files), "uploaded clips and pictures in Label Studio"),
+    )
     return files, [f"{number} {what}" for number, what in found if number]
 
 
@@ -159,7 +162,7 @@ def _forget_clips(folder: Path | None, names: Collection[str], files: Collection
     found = [path for path in clips if path.name in files or is_upload_of(path.name, names)]
     for path in found:
         path.unlink()
-    return [f"{len(found)} files of clips in {folder}"] if found else []
+    return [f"{len(found)} files of clips and pictures in {folder}"] if found else []
 
 
 def _upload_names(folder: Path, participant: str) -> set[str]:

@@ -127,10 +127,10 @@ def test_a_participant_who_withdraws_is_gone_everywhere_and_a_backup_brings_a_pr
     done = weakhar(backend, *forget)
     assert done.returncode == 0, done.stderr
     assert "5 tasks with their answers in Label Studio" in done.stdout
-    assert "5 uploaded clips in Label Studio" in done.stdout
+    assert "10 uploaded clips and pictures in Label Studio" in done.stdout
     assert {participant for participant, _ in clips(label_studio, project)} == {"p02"}
     assert len(uploads(label_studio, project)) == 10
-    assert len(list((media / "upload" / str(project)).iterdir())) == 5
+    assert len(list((media / "upload" / str(project)).iterdir())) == 10
     assert backend.status(project)["annotations"] == 5
     assert set(json.loads((target / "dataset.json").read_text())["participants"]) == {"p02"}
     assert not list((target / "samples").glob("p01*"))
