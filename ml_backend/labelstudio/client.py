@@ -195,6 +195,10 @@ class Client:
         other._check = check
         return other
 
+    def check(self) -> None:
+        """Raise what a fenced client raises before it changes anything, where that is no longer allowed."""
+        self._check()
+
     def _request(self, method: str, path: str, **body: Any) -> Any:
         """What Label Studio answers. A request that may be repeated without harm is, for a patient client."""
         waits = iter(WAITS if self._waiting is not None else ())

@@ -87,7 +87,11 @@ class Media:
         address = _address(self.uploads, name)
         if address is None:
             file = self.folder / name
-            make(file)
+            try:
+                make(file)
+            except OSError:
+                self.client.check()  # who took over the job has removed our folder
+                raise
             address = _uploaded(self.client, self.project_id, file, name)
             file.unlink()
         return address

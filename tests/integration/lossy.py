@@ -1,4 +1,4 @@
-"""A proxy in front of Label Studio that loses answers: of every third import or upload the answer, after it was done;
+"""A proxy in front of Label Studio that loses answers: of every fourth import or upload the one that says it is done;
 and that is busy for every seventh other request. Ports: its own, Label Studio's."""
 
 import sys
@@ -25,7 +25,7 @@ class Lossy(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         url = f"http://127.0.0.1:{target}{self.path}"
         found = httpx.request(self.command, url, content=body, headers=headers, timeout=60)
-        if self.command == "POST" and "/import" in self.path and next(posts) % 3 == 0:
+        if self.command == "POST" and "/import" in self.path and next(posts) % 4 == 0:
             self.send(502, b"<html>bad gateway of an inner server</html>", {"Content-Type": "text/html"})
             return
         self.send(found.status_code, found.content, {"Content-Type": found.headers.get("content-type", "")})
