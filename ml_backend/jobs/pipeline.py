@@ -5,6 +5,7 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -259,8 +260,10 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
 def _media(settings: Settings, client: Client, project_id: int) -> Iterator[Media]:
     """What makes and uploads the files of a project's tasks."""
     prefix = f"clips-{project_id}-"
-    for left in settings.model_dir.glob(f"{prefix}*"):  # of a job that was killed: nobody else has the lease
-        rmtree(left, ignore_errors=True)
+    for left in settings.model_dir.glob("clips-*"):
+        # Of a job that was killed: nobody else has the lease; older versions did not name the project.
+        if left.name.startswith(prefix) or not re.match(r"clips-\d+-", left.name):
+            rmtree(left, ignore_errors=True)
     with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix=prefix) as folder:
         yield Media(client, project_id, Path(folder))
 
