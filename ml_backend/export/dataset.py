@@ -6,24 +6,22 @@ also as documents that ELAN opens.
 
 import csv
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 from slugify import slugify
 
-from ml_backend.clusters import Clustering
-from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.errors import ConfigError
 from ml_backend.export.intervals import write_elan, write_intervals
 from ml_backend.export.readme import readme
-from ml_backend.files import content_key, written_atomically
+from ml_backend.export.samples import Ints, RecordingSamples, SamplesFile, drop_column, samples_of
+from ml_backend.files import written_atomically
 from ml_backend.labels import (
     UNLABELLED,
     LabelledStretch,
@@ -33,18 +31,10 @@ from ml_backend.labels import (
     macro_recall,
     parse_threshold,
 )
-from ml_backend.recordings import (
-    Imu,
-    Recording,
-    clip_of_samples,
-    clip_of_samples_by_borders,
-    nearest_clip_of_samples,
-    read_imus,
-)
+from ml_backend.recordings import Recording
 from training.contract import (
     ANNOTATED,
     CLIPS_FILE,
-    COLUMNS,
     ELAN_FOLDER,
     INTERVALS_FILE,
     OMITTED,
@@ -56,27 +46,10 @@ from training.contract import (
     SCHEMA_VERSION,
 )
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-# Arrow's other allocators keep what was freed, which in a long export is 100 MB.
-pa.set_memory_pool(pa.system_memory_pool())
-
 FORMATS = ("parquet", "wear", "elan")
 Annotators = Mapping[tuple[str, str, float], Sequence[int]]
 """Who answered, as numbers of Label Studio's users, by participant, recording and start of the clip in seconds."""
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
-
-
-@dataclass(frozen=True)
-class RecordingSamples:
-    """One recording's samples with the clip that labels each: `clip (n_samples,)`, -1 outside all clips; and watched
-    `(n_samples,)`, the class that a person gave a clip in which the sample lies, else -1."""
-
-    name: str
-    imu: Imu
-    clip: npt.NDArray[np.int64]
-    watched: npt.NDArray[np.int64]
 
 
 def write_export(
@@ -101,8 +74,6 @@ def write_export(
         raise ConfigError(f"{target}: is not empty and no export of weakhar; choose another folder")
     with written_atomically(target) as temporary:
         (temporary / SAMPLES_FOLDER).mkdir(parents=True)
-        if file_format == "elan":
-            (temporary / ELAN_FOLDER).mkdir()
         participants: dict[str, Any] = {}
         warnings: list[str] = []
         signals: dict[str, Any] = {}
@@ -115,26 +86,25 @@ def write_export(
             name = labels.clustering.participant
             file = f"{SAMPLES_FOLDER}/{names[name]}.{'csv' if file_format == 'wear' else 'parquet'}"
             kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
-            with _SamplesFile(temporary / file, file_format, number) as out:
+            with SamplesFile(temporary / file, file_format, number) as out:
                 for recording in range(len(labels.clustering.recordings)):
                     out.add(labels, samples_of(labels, recordings, recording, exact), classes, kept)
             participants[name] = {"file": file, **_counts(labels, out.sources)}
             clips.append(_clips_table(labels, classes, kept, annotators or {}))
             stretches[name] = list(labelled_stretches(labels, kept, exact))
             if file_format == "elan":
-                own = {key.partition("/")[2]: one for key, one in recordings.items() if key.startswith(f"{name}/")}
-                files = file_names(own)
-                participants[name]["elan"] = [f"{ELAN_FOLDER}/{names[name]}-{file}.eaf" for file in files.values()]
-                for (key, one), file in zip(own.items(), participants[name]["elan"], strict=True):
-                    marked = [stretch for stretch in stretches[name] if stretch.recording == key]
-                    write_elan(name, one, marked, classes, temporary / file, target / ELAN_FOLDER)
+                documents = _documents(names[name], labels.clustering.recordings)
+                participants[name]["elan"] = list(documents.values())
+                for key, document in documents.items():
+                    of = recordings[f"{name}/{key}"], (one for one in stretches[name] if one.recording == key)
+                    write_elan(name, *of, classes, temporary / document, (target / document).parent)
             has_truth |= out.has_truth
             signals.setdefault("channels", list(out.channels))
             signals.setdefault("sampling_rate", float(np.median(out.rates)))
             warnings += _differences(name, out, signals)
         if not has_truth and file_format != "wear":  # every file has the same columns
             for counts in participants.values():
-                _drop_column(temporary / counts["file"], "ground_truth")
+                drop_column(temporary / counts["file"], "ground_truth")
         description = {
             "schema_version": SCHEMA_VERSION,
             "format": "wear" if file_format == "wear" else "parquet",
@@ -166,7 +136,12 @@ def file_names(participants: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _differences(name: str, out: "_SamplesFile", signals: Mapping[str, Any]) -> list[str]:
+def _documents(participant_file: str, recordings: Iterable[str]) -> dict[str, str]:
+    """ELAN's document of each of a participant's recordings."""
+    return {name: f"{ELAN_FOLDER}/{participant_file}/{file}.eaf" for name, file in file_names(recordings).items()}
+
+
+def _differences(name: str, out: "SamplesFile", signals: Mapping[str, Any]) -> list[str]:
     """What keeps a participant's samples from being one table with the others'."""
     found = []
     if list(out.channels) != signals["channels"]:
@@ -245,146 +220,6 @@ def threshold_table(
     ]
 
 
-class _SamplesFile:
-    """A participant's file, written recording by recording: of long ones only one is in memory at a time. Knows
-    afterwards how many samples come from where, the rate of each recording, the channels, and whether the truth is
-    known of any."""
-
-    def __init__(self, path: Path, file_format: str, number: int) -> None:
-        self._path, self._wear, self._number = path, file_format == "wear", number
-        self._writer: Any = None
-        self.has_truth = False
-        self.channels: tuple[str, ...] = ()
-        self.rates: list[float] = []
-        self.sources = Counter[str]()
-
-    def add(
-        self, labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
-    ) -> None:
-        """Append a recording's samples; RecordingError if it has other channels than the first."""
-        self.channels = self.channels or part.imu.channels
-        if part.imu.channels != self.channels:
-            raise RecordingError(
-                f"recording {part.name}: has other channels than the participant's first one; name imu_columns"
-            )
-        self.rates.append(part.imu.sampling_rate)
-        self.has_truth |= part.imu.labels is not None
-        for piece in _pieces(part):
-            table = _table(labels, piece, classes, clip_classes)
-            counts = table["source"].value_counts().to_pylist()
-            self.sources.update({row["values"]: row["counts"] for row in counts})
-            self._write(_wear_table(table, self._number) if self._wear else table)
-
-    def _write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            make = pa.csv.CSVWriter if self._wear else pa.parquet.ParquetWriter
-            self._writer = make(self._path, table.schema)
-        self._writer.write_table(table)
-
-    def __enter__(self) -> "_SamplesFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-def _drop_column(path: Path, name: str) -> None:
-    """Write a Parquet file again without a column, a row group at a time."""
-    with pa.parquet.ParquetFile(path) as file, written_atomically(path) as temporary:
-        schema = file.schema_arrow
-        kept = [other for other in schema.names if other != name]
-        with pa.parquet.ParquetWriter(temporary, schema.remove(schema.get_field_index(name))) as writer:
-            for number in range(file.num_row_groups):
-                writer.write_table(file.read_row_group(number, columns=kept))
-
-
-def samples_of(
-    labels: ParticipantLabels, recordings: Mapping[str, Recording], number: int, paper_exact: bool
-) -> RecordingSamples:
-    """Read the IMU of a participant's recording and find each sample's clip: the one within whose borders it lies, or
-    with `paper_exact` the one in whose first stride."""
-    clustering = labels.clustering
-    name = clustering.recordings[number]
-    recording = recordings.get(f"{clustering.participant}/{name}")
-    if recording is None:
-        raise RecordingError(f"recording {clustering.participant}/{name} is gone; restore it or run again")
-    if clustering.videos and clustering.videos[number] != content_key(recording.video):
-        raise RecordingError(
-            f"{recording.video}: is another video than the one that was clustered; run the job, which asks what it "
-            "shows"
-        )
-    imu = read_imus(recording.imus, recording.span)
-    own = np.flatnonzero(clustering.recording_of_clip == number)
-    end = float(clustering.durations[number])
-    starts = clustering.starts[own]
-    if paper_exact:
-        local = clip_of_samples(imu.times, starts, clustering.stride_seconds, end)
-    else:
-        local = clip_of_samples_by_borders(imu.times, labels.borders[own], end)
-    clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
-    said = labels.said[own]
-    watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
-    return RecordingSamples(name, imu, clip, watched)
-
-
-def _pieces(part: RecordingSamples, samples: int = 20_000) -> Iterator[RecordingSamples]:
-    """A recording in pieces, since its table is as large again as its samples."""
-    for first in range(0, len(part.clip), samples):
-        own = slice(first, first + samples)
-        truth = part.imu.labels[own] if part.imu.labels is not None else None
-        imu = replace(part.imu, times=part.imu.times[own], values=part.imu.values[own], labels=truth)
-        yield RecordingSamples(part.name, imu, part.clip[own], part.watched[own])
-
-
-def _watched(times: Floats, starts: Floats, clustering: Clustering, said: Ints) -> Ints:
-    """What a person said of a clip in which each sample lies, of the nearest where several were watched; else -1."""
-    watched = np.full(len(times), UNLABELLED, dtype=np.int64)
-    answered = np.flatnonzero(said != UNLABELLED)
-    if len(answered) == 0:
-        return watched
-    nearest = answered[nearest_clip_of_samples(times, starts[answered], clustering.clip_seconds, np.inf)]
-    since = times - starts[nearest]
-    inside = (since > -1e-6) & (since < clustering.clip_seconds - 1e-6)
-    return np.where(inside, said[nearest], watched)
-
-
-def _paper_watched(clip: Ints, said: Ints) -> Ints:
-    """The paper's code takes the first stride of an answered clip for annotated."""
-    return np.where(clip >= 0, said[np.maximum(clip, 0)], UNLABELLED) if len(said) else np.full(len(clip), UNLABELLED)
-
-
-def _table(
-    labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
-) -> pa.Table:
-    """One recording's samples, in the columns of the contract, the channels behind the time; clip_classes:
-    `(n_clips,)` with the threshold."""
-    clustering = labels.clustering
-    names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
-    clip, outside = np.maximum(part.clip, 0), part.clip < 0
-    label = np.where(outside, UNLABELLED, clip_classes[clip])
-    source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
-    confidence = labels.confidence[clip]
-    truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
-    return pa.table(
-        {
-            # No dictionaries, which `datasets` does not read; in the file they are ones.
-            "participant": pa.array([clustering.participant] * len(clip), pa.string()),
-            "recording": pa.array([part.name] * len(clip), pa.string()),
-            "time": part.imu.times,
-            **{name: part.imu.values[:, number] for number, name in enumerate(part.imu.channels)},
-            "label": pa.array(names[label], pa.string()),
-            "source": pa.array(np.where(label == UNLABELLED, OMITTED, source), pa.string()),
-            "confidence": pa.array(confidence, pa.float64(), mask=outside | np.isnan(confidence)),
-            "clip": pa.array(clip, pa.int32(), mask=outside),
-            "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=outside),
-            "distance": pa.array(clustering.distances[clip], pa.float64(), mask=outside),
-            PROPAGATED_LABEL: pa.array(names[np.where(outside, UNLABELLED, labels.propagated[clip])], pa.string()),
-            "ground_truth": pa.array(truth, pa.string()),
-        }
-    )
-
-
 def _clips_table(
     labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints, annotators: Annotators
 ) -> pa.Table:
@@ -419,17 +254,6 @@ def _answered_by(labels: ParticipantLabels, annotators: Annotators) -> list[list
         who = annotators.get((clustering.participant, recording, round(float(clustering.starts[clip]), 3)), ())
         found.append(sorted(set(who)) if said != UNLABELLED else [])
     return found
-
-
-def _wear_table(table: pa.Table, number: int) -> pa.Table:
-    """WEAR's columns: sbj_id, channels…, label; samples of omitted clips are dropped, as the paper does."""
-    kept = table.filter(pa.compute.is_valid(table["label"]))
-    ours = set(COLUMNS)
-    channels = [name for name in kept.column_names if name not in ours]
-    subject = pa.array(np.full(kept.num_rows, number), pa.int64())
-    return pa.table(
-        [subject, *[kept[name] for name in channels], kept["label"]], names=["sbj_id", *channels, "label"]
-    )
 
 
 def _counts(labels: ParticipantLabels, sources: Mapping[str, int]) -> dict[str, Any]:

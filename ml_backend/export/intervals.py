@@ -79,6 +79,7 @@ def write_elan(
         root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID="default-lt", TIME_ALIGNABLE="true"
     )
     indent(root)
+    target.parent.mkdir(parents=True, exist_ok=True)
     ElementTree(root).write(target, encoding="UTF-8", xml_declaration=True)
 
 

@@ -187,7 +187,7 @@ def test_intervals_and_elans_documents_hold_what_the_samples_hold(sample_root: P
         start, end = float(row["start_seconds"]), float(row["end_seconds"])
         inside = {one["label"] for one in table if start < one["time"] < end}
         assert inside == {row["label"]}
-    root = ElementTree.parse(out / "elan" / "p01-session.eaf").getroot()
+    root = ElementTree.parse(out / "elan" / "p01" / "session.eaf").getroot()
     slots = {slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE", "")) / 1000 for slot in root.iter("TIME_SLOT")}
     for tier in ("label", "confidence"):
         own = root.find(f"TIER[@TIER_ID='{tier}']")
@@ -197,10 +197,12 @@ def test_intervals_and_elans_documents_hold_what_the_samples_hold(sample_root: P
             for one in own.iter("ALIGNABLE_ANNOTATION")
         ] == [(float(row["start_seconds"]), float(row["end_seconds"]), row[tier]) for row in rows]
     (media,) = root.iter("MEDIA_DESCRIPTOR")
-    assert (out / "elan" / media.get("RELATIVE_MEDIA_URL", "")).resolve() == recordings["p01/session"].video.resolve()
+    assert (out / "elan" / "p01" / media.get("RELATIVE_MEDIA_URL", "")).resolve() == recordings[
+        "p01/session"
+    ].video.resolve()
     assert read_dataset(out).participants[0].name == "p01"
     assert forget_in_export(out, "p01")
-    assert not list((out / "elan").iterdir())
+    assert not list((out / "elan").rglob("*.eaf"))
     assert (out / "intervals.csv").read_text().strip().count("\n") == 0
 
 
