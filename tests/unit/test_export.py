@@ -11,6 +11,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from ml_backend.clusters import Clustering
@@ -158,6 +159,7 @@ def test_every_file_of_samples_has_the_same_plain_columns(sample_root: Path, tmp
         assert {part.name for part in read_dataset(tmp_path / "out").participants} == {"p01", "Tåg 01"}
 
 
+@effort(deadline=None)
 @given(st.lists(st.text(max_size=80), unique=True, max_size=12))
 def test_file_names_are_readable_and_unique_also_where_a_file_system_ignores_case(names: list[str]) -> None:
     found = file_names(names)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -34,6 +35,7 @@ def test_a_clip_says_where_it_stands_what_it_stands_for_and_how_much_is_done_wit
     ]
 
 
+@effort(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 500), st.booleans())))
 def test_every_clip_of_the_order_is_numbered_once(clusters: list[tuple[int, bool]]) -> None:
     offers = [offer(size, float(size), next_best) for size, next_best in clusters]
