@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 # A process a core, each with a Label Studio of its own.
-SIDE_BY_SIDE := -n auto --maxprocesses 4
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
 LABEL_STUDIO_VENV := .venv-label-studio
 DOCS_VENV := .venv-docs
 

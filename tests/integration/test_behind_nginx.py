@@ -130,13 +130,11 @@ def test_a_sub_path_a_private_authority_small_bodies_and_cloud_storage(
         assert "4 tasks created" in done.stdout, done.stderr
         assert f"{public}/projects/{project}" in done.stdout.replace("\n", "")
         before = label_studio.tasks(project)
-        (address,) = re.findall('src="(/ls/data/upload/[^"]+)"', before[0]["data"]["html"])
-        clip = httpx.get(
-            public.removesuffix("/ls") + address,
-            headers={"Authorization": f"Token {label_studio.token}"},
-            verify=False,
-        )
+        shown = re.findall('src="(/ls/data/upload/[^"]+)"', before[0]["data"]["html"])
+        headers = {"Authorization": f"Token {label_studio.token}"}
+        clip, strip = (httpx.get(public.removesuffix("/ls") + one, headers=headers, verify=False) for one in shown)
         assert clip.content[4:8] == b"ftyp"
+        assert strip.content[:2] == b"\xff\xd8"
         assert "0 tasks created" in run().stdout
         assert [task["data"] for task in label_studio.tasks(project)] == [task["data"] for task in before]
     finally:
