@@ -54,9 +54,10 @@ from training.models import TinyHAR
 
 open_store("sqlite:///store.db", Path("."))
 page = files("ml_backend.web") / "templates" / "status.html"
+script = files("ml_backend.web") / "static" / "fresh.js"
 tables = files("ml_backend.paper") / "paper_tables.json"
 config = (CONFIGS / "looping_clip.xml").read_text()
-print(json.dumps([ml_backend.__file__, config, page.is_file(), tables.is_file()]))
+print(json.dumps([ml_backend.__file__, config, page.is_file() and script.is_file(), tables.is_file()]))
 """
     done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
