@@ -61,7 +61,7 @@ class Offer:
     @property
     def strip_name(self) -> str:
         """The name of the strip's file, another where the cluster is another; empty where there is none."""
-        made_of = [(str(video), round(seconds, 3)) for video, seconds in self.alike]
+        made_of = [(video.parts[-2:], round(seconds, 3)) for video, seconds in self.alike]  # wherever it lies
         digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:6]
         return f"{Path(self.upload_name).stem}-{digest}.jpg" if self.alike else ""
 
