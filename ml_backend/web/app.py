@@ -6,7 +6,6 @@ Who is let in is in `doors.py`, what a request may hold in `bodies.py`.
 import logging
 import shutil
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ from ml_backend.jobs import (
     reconcile,
     webhook_secret,
 )
-from ml_backend.labelstudio import ANNOTATED, DELETED, annotations_of, parse_label_config, plain
+from ml_backend.labelstudio import ANNOTATED, DELETED, Client, annotations_of, parse_label_config, plain
 from ml_backend.settings import Settings
 from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
@@ -167,13 +166,14 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         return jsonify(versions=[version])
 
     def made(project: Project, standalone: bool = False) -> str:
-        report = project_report(store, settings, project)
+        client = _label_studio(settings, project)
         return render_template(
             "project.html",
             project=project,
-            report=report,
+            report=project_report(store, settings, project),
             standalone=standalone,
-            task_page=_task_pages(settings, project),
+            project_page=client.project_page(project.id) if client else "#",
+            task_page=partial(client.task_page, project.id) if client else lambda _task: "#",
         )
 
     def made_aside(project: Project) -> str:
@@ -200,7 +200,6 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
                 refresh=busy,
                 table=None,
                 disk=_disk(settings),
-                project_page=partial(_project_page, settings),
                 refused=refusals.listed(),
             )
 
@@ -220,7 +219,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
     def retry(project_id: int) -> AnyResponse:
         """Start the job again; a form of the status page."""
         _from_own_page()
-        take_event(store, jobs, store.project(project_id), START_TRAINING, {})
+        jobs.start(store.project(project_id).id)
         return redirect(PAGE)
 
     @app.post("/cancel/<int:project_id>")
@@ -333,20 +332,12 @@ def _file(path: Path, project_id: int) -> Response:
     return send_file(path, mimetype="application/zip", as_attachment=True, download_name=name)
 
 
-def _task_pages(settings: Settings, project: Project) -> Callable[[int], str]:
-    """The address of a task's page, as far as Label Studio's is known."""
+def _label_studio(settings: Settings, project: Project) -> Client | None:
+    """A project's Label Studio, as far as it is known: for the addresses of its pages."""
     try:
-        return partial(client_for(settings, project).task_page, project.id)
+        return client_for(settings, project)
     except WeakHARError:
-        return lambda _task: "#"
-
-
-def _project_page(settings: Settings, project: Project) -> str:
-    """The address at which people label a project, as far as Label Studio's is known."""
-    try:
-        return client_for(settings, project).project_page(project.id)
-    except WeakHARError:
-        return "#"
+        return None
 
 
 def clock(seconds: float) -> str:

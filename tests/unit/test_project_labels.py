@@ -138,3 +138,18 @@ def test_the_page_says_how_many_labels_should_be_right(
     for one in project[:12]:  # three answers are too few to calibrate by
         store.upsert_annotation(1, replace(one, given=(), skipped=True, updated_at=2.0))
     assert not project_report(store, settings, store.project(1)).participants[0].calibrated
+
+
+def test_the_page_says_minutes_by_class_and_how_long_the_rest_will_take(
+    store: Store, settings: Settings, project: list[TaskAnswer]
+) -> None:
+    report = project_report(store, settings, store.project(1))
+    strips = [strip for participant in report.participants for strip in participant.strips]
+    drawn = sum(width * strip.seconds / 100 for strip in strips for _, width, *_ in strip.stretches)
+    assert sum(report.minutes.values()) == pytest.approx(drawn / 60)
+    assert report.left == ""  # nobody's pace is known
+    for number, one in enumerate(project):
+        store.upsert_annotation(1, replace(one, seconds=6.0 if number else 3600.0, updated_at=2.0))
+    missing = report.counts["tasks"] - report.counts["tasks_annotated"]
+    store.add_tasks(1, [(10_000 + number, "p1", f"s|{number}.000|{number}.500") for number in range(30 - missing)])
+    assert project_report(store, settings, store.project(1)).left == "about 3 min left, at 6.0 s an answer"
