@@ -7,7 +7,7 @@ also as documents that ELAN opens.
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,6 @@ from training.contract import (
 )
 
 FORMATS = ("parquet", "wear", "elan")
-Annotators = Mapping[tuple[str, str, float], Sequence[int]]
-"""Who answered, as numbers of Label Studio's users, by participant, recording and start of the clip in seconds."""
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
 
@@ -61,12 +59,11 @@ def write_export(
     target: Path,
     file_format: str = "parquet",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-    annotators: Annotators | None = None,
 ) -> dict[str, Any]:
     """Write the dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
     `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are; `progress`
-    gets how many participants of how many are done; `annotators` who answered.
+    gets how many participants of how many are done.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format: '{file_format}' is not known; known are {', '.join(FORMATS)}")
@@ -90,7 +87,7 @@ def write_export(
                 for recording in range(len(labels.clustering.recordings)):
                     out.add(labels, samples_of(labels, recordings, recording, exact), classes, kept)
             participants[name] = {"file": file, **_counts(labels, out.sources)}
-            clips.append(_clips_table(labels, classes, kept, annotators or {}))
+            clips.append(_clips_table(labels, classes, kept))
             stretches[name] = list(labelled_stretches(labels, kept, exact))
             if file_format == "elan":
                 documents = _documents(names[name], labels.clustering.recordings)
@@ -220,9 +217,7 @@ def threshold_table(
     ]
 
 
-def _clips_table(
-    labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints, annotators: Annotators
-) -> pa.Table:
+def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> pa.Table:
     """A row a clip: where it lies, its cluster, what people said of it, and its label."""
     clustering = labels.clustering
     names = np.array([*classes, None], dtype=object)
@@ -238,22 +233,14 @@ def _clips_table(
             "centroid_clip": np.isin(np.arange(count), clustering.centroids),
             "distance": clustering.distances,
             "answer": pa.array(names[labels.said], pa.string()),
-            "answered_by": pa.array(_answered_by(labels, annotators), pa.list_(pa.int64())),
+            "answered_by": pa.array(
+                [labels.answered_by.get(clip, ()) for clip in range(count)], pa.list_(pa.int64())
+            ),
             "label": pa.array(names[clip_classes], pa.string()),
             PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
             "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
         }
     )
-
-
-def _answered_by(labels: ParticipantLabels, annotators: Annotators) -> list[list[int]]:
-    """Who gave each clip the class that it has by people's answers."""
-    clustering, found = labels.clustering, []
-    for clip, said in enumerate(labels.said):
-        recording = clustering.recordings[clustering.recording_of_clip[clip]]
-        who = annotators.get((clustering.participant, recording, round(float(clustering.starts[clip]), 3)), ())
-        found.append(sorted(set(who)) if said != UNLABELLED else [])
-    return found
 
 
 def _counts(labels: ParticipantLabels, sources: Mapping[str, int]) -> dict[str, Any]:

@@ -89,7 +89,9 @@ class SamplesFile:
 
 
 def drop_column(path: Path, name: str) -> None:
-    """Write a Parquet file again without a column, a row group at a time."""
+    """Write a Parquet file, if there is one, again without a column, a row group at a time."""
+    if not path.is_file():  # of recordings without a sample
+        return
     with pa.parquet.ParquetFile(path) as file, written_atomically(path) as temporary:
         schema = file.schema_arrow
         kept = [other for other in schema.names if other != name]

@@ -245,7 +245,6 @@ def export_project(
         target,
         file_format,
         progress,
-        _annotators(given.answers),
     )
     if listed:
         _note_export(settings, project_id, target)
@@ -355,15 +354,6 @@ def news_of_classes(store: Store, project: Project, everything: list[Participant
 
 def _as_dict(unused: Unused) -> dict[str, Any]:
     return {"task": unused.task, "where": f"{unused.participant}/{unused.stretch}", "reason": unused.reason}
-
-
-def _annotators(answers: list[Answer]) -> dict[tuple[str, str, float], list[int]]:
-    """Who said something of the clip that begins there."""
-    found: dict[tuple[str, str, float], list[int]] = defaultdict(list)
-    for answer in answers:
-        if answer.annotator is not None:
-            found[answer.participant, answer.recording, round(answer.start_seconds, 3)].append(answer.annotator)
-    return found
 
 
 def _by_participant(answers: list[Answer]) -> dict[str, list[Answer]]:

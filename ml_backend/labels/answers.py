@@ -47,9 +47,9 @@ class Answer:
     task: int | None = None
 
 
-def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[int, list[str | None]]:
-    """Clip → what was said of it, by every answer of the participant that covers more than MOSTLY of the clip."""
-    found: dict[int, list[str | None]] = {}
+def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[int, list[Answer]]:
+    """Clip → what was said of it: every answer of the participant that covers more than MOSTLY of the clip."""
+    found: dict[int, list[Answer]] = {}
     clips_of = {
         name: np.flatnonzero(clustering.recording_of_clip == i) for i, name in enumerate(clustering.recordings)
     }
@@ -62,7 +62,7 @@ def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[i
         first = answer.start_seconds - (1 - MOSTLY) * length
         last = answer.end_seconds - MOSTLY * length
         for clip in own[np.searchsorted(starts, first + 1e-6) : np.searchsorted(starts, last - 1e-6)]:
-            found.setdefault(int(clip), []).append(answer.choice)
+            found.setdefault(int(clip), []).append(answer)
     return found
 
 

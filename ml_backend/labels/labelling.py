@@ -31,7 +31,8 @@ PROPAGATIONS = ("cluster", "discriminant", "temporal")
 @dataclass(frozen=True)
 class ParticipantLabels:
     """cluster_labels `(C,)` class indices or -1; wanted: (cluster, clip) that should have a task, answered ones
-    included; said: `(n_clips,)` the class that people gave the clip itself, else -1; ties: clips without majority;
+    included; said: `(n_clips,)` the class that people gave the clip itself, else -1; answered_by: who gave it, as
+    numbers of Label Studio's users, by clip; ties: clips without majority;
     propagated: `(n_clips,)` class indices or -1 before any threshold; borders: `(n_clips,)` seconds from which on
     each clip labels samples.
 
@@ -43,6 +44,7 @@ class ParticipantLabels:
     cluster_labels: Ints
     wanted: list[tuple[int, int]]
     said: Ints
+    answered_by: Mapping[int, tuple[int, ...]]
     ties: list[str]
     propagated: Ints
     confidence: Floats
@@ -90,7 +92,8 @@ def participant_labels(
     other clips, given before another clustering say, count for the clips that they cover. With `others` the model of
     time also heeds what they say.
     """
-    given, said = _given(clustering, answers, classes)
+    by_clip = answers_by_clip(clustering, answers)
+    given, said = _given(clustering, by_clip, classes)
     wanted: list[tuple[int, int]] = []
     found: list[tuple[int, int]] = []
     for cluster in map(int, np.argsort(-clustering.sizes, kind="stable")):
@@ -111,6 +114,7 @@ def participant_labels(
         cluster_labels=of_clusters,
         wanted=wanted,
         said=said,
+        answered_by={clip: _annotators(own) for clip, own in by_clip.items() if said[clip] != UNLABELLED},
         ties=[clustering.key(clip) for clip, what in sorted(given.items()) if what == TIE],
         propagated=spread,
         confidence=unknown,
@@ -148,7 +152,7 @@ def others_of(
         own = answers.get(clustering.participant, [])
         if values is None or not own:
             continue
-        _, said = _given(clustering, own, classes)
+        _, said = _given(clustering, answers_by_clip(clustering, own), classes)
         if (answered := np.flatnonzero(said != UNLABELLED)).size:
             posterior = _reached(clustering, answered)[:, None] * _posterior(
                 clustering, said, len(classes.names), None
@@ -157,10 +161,17 @@ def others_of(
     return Others(basis, known)
 
 
-def _given(clustering: Clustering, answers: Iterable[Answer], classes: Classes) -> tuple[dict[int, str | None], Ints]:
+def _annotators(answers: Iterable[Answer]) -> tuple[int, ...]:
+    """Who gave these answers, each once."""
+    return tuple(sorted({one.annotator for one in answers if one.annotator is not None}))
+
+
+def _given(
+    clustering: Clustering, answers: Mapping[int, Sequence[Answer]], classes: Classes
+) -> tuple[dict[int, str | None], Ints]:
     """The verdict on each clip that was answered; and the class that people gave each clip itself, `(n_clips,)`, else
     -1."""
-    given = {clip: verdict(choices, classes) for clip, choices in answers_by_clip(clustering, answers).items()}
+    given = {clip: verdict([one.choice for one in own], classes) for clip, own in answers.items()}
     index = {name: number for number, name in enumerate(classes.names)}
     said = np.full(len(clustering.clusters), UNLABELLED, dtype=np.int64)
     for clip, what in given.items():

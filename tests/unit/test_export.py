@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,7 +30,7 @@ CLASSES = Classes(("null", "walking", "jogging"))
 ANSWERS = [Answer("p01", "session", 4.0, 8.0, "walking"), Answer("p01", "session", 25.0, 29.0, "jogging")]
 
 
-def labelled(propagation: str, participant: str = "p01") -> ParticipantLabels:
+def labelled(propagation: str, participant: str = "p01", answers: Sequence[Answer] = ANSWERS) -> ParticipantLabels:
     """37 clips of 40 s: cluster 0 until the clip at 17 s, cluster 1 from then on."""
     clips = np.arange(37)
     clusters = (clips >= 18).astype(np.int64)
@@ -47,8 +48,8 @@ def labelled(propagation: str, participant: str = "p01") -> ParticipantLabels:
         stride_seconds=1.0,
         principal_components=np.stack([6.0 * clusters + 0.1 * np.sin(clips), np.cos(clips)], axis=1),
     )
-    answers = [replace(answer, participant=participant) for answer in ANSWERS]
-    return participant_labels(clustering, answers, CLASSES, propagation)
+    own = [replace(answer, participant=participant) for answer in answers]
+    return participant_labels(clustering, own, CLASSES, propagation)
 
 
 def recording_of(sample_root: Path, participant: str) -> Recording:
@@ -211,9 +212,10 @@ def test_intervals_and_elans_documents_hold_what_the_samples_hold(sample_root: P
 def test_clips_say_who_answered_them(sample_root: Path, tmp_path: Path) -> None:
     recordings = {"p01/session": recording_of(sample_root, "p01")}
     parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
-    who = {("p01", "session", 4.0): [7, 3, 7], ("p01", "session", 5.0): [3]}
-    everything, wanted = [labelled("temporal")], parse_threshold("none")
-    write_export(everything, recordings, CLASSES.names, parameters, wanted, tmp_path, annotators=who)
+    by_three = [replace(ANSWERS[0], annotator=who) for who in (7, 3, 7)]
+    skipped = replace(ANSWERS[0], start_seconds=5.0, end_seconds=9.0, choice=None, annotator=3)
+    everything, wanted = [labelled("temporal", answers=[*by_three, skipped])], parse_threshold("none")
+    write_export(everything, recordings, CLASSES.names, parameters, wanted, tmp_path)
     clips = pyarrow.parquet.read_table(tmp_path / "clips.parquet")
     assert clips.column_names == list(CLIP_COLUMNS)
     by_start = dict(zip(clips["start_seconds"].to_pylist(), clips["answered_by"].to_pylist(), strict=True))
@@ -221,3 +223,23 @@ def test_clips_say_who_answered_them(sample_root: Path, tmp_path: Path) -> None:
     assert by_start[5.0] == []  # nobody's answer labels it
     said = (tmp_path / "README.md").read_text()
     assert all(f"`{name}`" in said for name in (*COLUMNS, *CLIP_COLUMNS))
+
+
+def test_participants_who_are_not_one_table_with_the_others_are_warned_of(sample_root: Path, tmp_path: Path) -> None:
+    whole = recording_of(sample_root, "p01")
+    header, *rows = (sample_root / "p01" / "session.csv").read_text().splitlines()
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("\n".join(",".join(line.split(",")[:4]) for line in [header, *rows[::2]]) + "\n")
+    other = replace(whole, imus=(ImuFile(fewer, ImuFormat()),))
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False, "warnings": ["read this"]}
+    everything = [labelled("temporal"), labelled("temporal", "p02", ANSWERS[:1])]
+    found = {"p01/session": whole, "p02/session": other}
+    said = write_export(everything, found, CLASSES.names, parameters, parse_threshold("none"), tmp_path / "out")
+    before, channels, rate = said["warnings"]
+    assert before == "read this"
+    assert channels.startswith("p02: has channels right_wrist_acc_x, right_wrist_acc_y, right_wrist_acc_z, not those")
+    assert rate == "p02: has 25 samples a second, dataset.json names 50"
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"- {warning}" in readme for warning in (before, channels, rate))
+    assert "- p02: 1 of 2 clusters have no answer yet" in readme
+    assert "- p01: " not in readme
