@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from ml_backend.clusters import Clustering
 from ml_backend.files import safe_name
 from ml_backend.labels import ParticipantLabels
 from ml_backend.recordings import Stretch, clip_key, stretch_of_key
@@ -15,6 +17,7 @@ from ml_backend.recordings import Stretch, clip_key, stretch_of_key
 log = logging.getLogger(__name__)
 
 STRIP_PICTURES = 7
+Ints = npt.NDArray[np.int64]
 Place = tuple[str, float, float]
 """A part of a video: the file's content key (where an older version did not know it, whose recording it is), start
 and end in seconds. Whatever participants and recordings are called, equal places show the same pictures."""
@@ -76,6 +79,7 @@ def offers_of(
     `likely` names the classes that a clip most probably shows, to be read beside it.
     """
     clustering, offers = labels.clustering, []
+    members = _by_distance(clustering)
     for cluster, clip in labels.wanted:
         name = clustering.recordings[clustering.recording_of_clip[clip]]
         video = videos.get(f"{clustering.participant}/{name}")
@@ -94,7 +98,7 @@ def offers_of(
                 cluster_clips=size,
                 key=clustering.key(clip),
                 likely=likely(clip),
-                alike=_alike(labels, cluster, clip, videos),
+                alike=_alike(clustering, members[cluster], clip, videos),
                 next_best=clip != clustering.centroids[cluster],
                 cluster_seconds=size * clustering.stride_seconds,
             )
@@ -102,11 +106,16 @@ def offers_of(
     return offers
 
 
-def _alike(labels: ParticipantLabels, cluster: int, clip: int, videos: Mapping[str, Path]) -> tuple[Moment, ...]:
-    """Moments of a cluster beside a clip of it: evenly by rank of distance, so that a mixed cluster shows."""
-    clustering = labels.clustering
-    members = np.flatnonzero((clustering.clusters == cluster) & (np.arange(len(clustering.clusters)) != clip))
-    members = members[np.argsort(clustering.distances[members], kind="stable")]
+def _by_distance(clustering: Clustering) -> list[Ints]:
+    """The clips of each cluster, those nearest to its centroid clip first."""
+    order = np.lexsort((clustering.distances, clustering.clusters))
+    return np.split(order, np.searchsorted(clustering.clusters[order], np.arange(1, len(clustering.centroids))))
+
+
+def _alike(clustering: Clustering, members: Ints, clip: int, videos: Mapping[str, Path]) -> tuple[Moment, ...]:
+    """Moments of a cluster beside a clip of it: evenly by rank of distance, so that a mixed cluster shows. members:
+    the cluster's clips in that order."""
+    members = members[members != clip]
     ranks = np.unique(np.linspace(0, len(members) - 1, STRIP_PICTURES).round().astype(int)) if len(members) else ()
     found = []
     for other in members[list(ranks)]:
