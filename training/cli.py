@@ -352,7 +352,10 @@ def _seeds(given: dict[str, Any]) -> list[int]:
 def _bar(total: int) -> Iterator[Any]:
     """A callable `(done, text)` that moves a bar on a terminal; elsewhere it prints a line now and then."""
     if not err.is_terminal:
-        yield _lines(total)
+        say, began = lines_of_progress(), time.monotonic()
+        yield lambda done, text: say(
+            f"{done} of {total} after {time.monotonic() - began:.0f} s, {text}", done == total
+        )
         return
     columns = (
         BarColumn(),
@@ -366,17 +369,17 @@ def _bar(total: int) -> Iterator[Any]:
         yield lambda done, text: bars.update(bar, completed=done, description=text)
 
 
-def _lines(total: int) -> Callable[[int, str], None]:
-    """Progress for a log file: at most a line every LINE_SECONDS, and one at the end."""
-    began = said = time.monotonic()
+def lines_of_progress() -> Callable[..., None]:
+    """A callable `(text, last=False)` for where there is no terminal: of the lines it is given it prints one every
+    LINE_SECONDS, and the last."""
+    said = time.monotonic()
 
-    def say(done: int, text: str) -> None:
+    def say(text: str, last: bool = False) -> None:
         nonlocal said
         now = time.monotonic()
-        if now - said >= LINE_SECONDS or done == total:
+        if now - said >= LINE_SECONDS or last:
             said = now
-            line = f"{done} of {total} after {now - began:.0f} s, {text}"
-            err.print(line, markup=False, highlight=False, soft_wrap=True)
+            err.print(text, markup=False, highlight=False, soft_wrap=True)
 
     return say
 

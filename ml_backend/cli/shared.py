@@ -1,7 +1,6 @@
 """What the commands share: options, consoles, progress, and the settings and store that they open."""
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ml_backend.errors import ConfigError
+from training.cli import lines_of_progress
 
 if TYPE_CHECKING:
     from ml_backend.jobs import Store
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ml_backend.settings import Parameters, Settings
 
 out, err = Console(), Console(stderr=True)
-LINE_SECONDS = 10.0
-"""Between two lines of progress where there is no terminal."""
 
 Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
 ProjectNumber = Annotated[int, typer.Option("--project", "-p", help="Number of the Label Studio project")]
@@ -116,18 +114,15 @@ def bars() -> Iterator[Any]:
     and then."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    if not err.is_terminal:
+        say = lines_of_progress()
+        yield lambda step, done, total: say(f"{step}: {done:.0f} of {total:.0f}")
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, disable=not err.is_terminal
-    ) as bars:
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
         steps: dict[str, Any] = {}
-        said = time.monotonic()
 
         def progress(step: str, done: float, total: float) -> None:
-            nonlocal said
-            if not err.is_terminal and time.monotonic() - said >= LINE_SECONDS:
-                said = time.monotonic()
-                err.print(f"{step}: {done:.0f} of {total:.0f}", markup=False, highlight=False, soft_wrap=True)
             if step not in steps:
                 steps[step] = bars.add_task(step, total=total or 1)
             bars.update(steps[step], completed=done if total else 1, total=total or 1)
