@@ -1,6 +1,5 @@
 """An annotator in headless Chromium: opens a task, sees the clip play and loop, presses a key, submits."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,24 +9,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ml_backend.sample import USER, BackendServer, LabelStudioServer, wait_for
-
-SWITCHES = (
-    *("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"),
-    *("disable-component-update", "disable-sync", "no-first-run"),
-)
+from benchmarks.pictures import chromium, log_in
+from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or "chromium"
-    for switch in SWITCHES:
-        options.add_argument(f"--{switch}")
-    options.add_argument("--window-size=1366,768")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 def test_a_clip_loops_and_one_key_labels_its_cluster(
@@ -41,10 +30,7 @@ def test_a_clip_loops_and_one_key_labels_its_cluster(
         backend.wait_for_job(project)
         task = label_studio.tasks(project)[0]
 
-        browser.get(f"{label_studio.url}/user/login")
-        browser.find_element(By.NAME, "email").send_keys(USER)
-        browser.find_element(By.NAME, "password").send_keys(label_studio.password, Keys.ENTER)
-        WebDriverWait(browser, 30).until(lambda page: "login" not in page.current_url)
+        log_in(browser, label_studio)
         browser.get(f"{label_studio.url}/projects/{project}/data?task={task['id']}")
         WebDriverWait(browser, 60).until(lambda page: page.find_element(By.CSS_SELECTOR, "video"))
 
