@@ -28,6 +28,7 @@ from ml_backend.clusters import (
     write_features,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
+from ml_backend.errors import LabelStudioError
 from ml_backend.files import content_key, disk_errors
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.checks import usable_recordings
@@ -109,7 +110,7 @@ def run_project(
         wanted = {offer.place: offer for offer in offers}
         existing = {place: task for task in tasks if (place := _place(task, kept))}
         if not tasks:
-            arrange_columns(client, project_id)
+            _arrange(client, project_id)
         offers = [offer for offer in offers if offer.participant not in kept]
         with _media(settings, client, project_id) as media:
             drop_stale(client, existing, wanted, media)
@@ -254,6 +255,14 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
     clips = sum(len(labels.clustering.clusters) for labels in everything)
     offers = with_order(sorted(offers, key=lambda offer: -offer.cluster_clips), clips)
     return [offer for offer in offers if offer.next_best or not next_best_only]
+
+
+def _arrange(client: Client, project_id: int) -> None:
+    """Arrange the Data Manager's columns, which are worth no job's failing."""
+    try:
+        arrange_columns(client, project_id)
+    except LabelStudioError as error:
+        log.warning("project %s: the Data Manager's columns stay as they are: %s", project_id, error)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ml_backend.errors import WeakHARError
 from ml_backend.files import private_file
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import run_project, sync_project
-from ml_backend.jobs.projects import client_for
+from ml_backend.jobs.projects import client_for, project_parameters
 from ml_backend.jobs.store import (
     CANCELLED,
     DONE,
@@ -140,13 +140,15 @@ class Jobs:
             self.describe(project_id)
 
     def describe(self, project_id: int) -> None:
-        """Write how a job stands into the model's description in Label Studio, which shows nothing else of it."""
+        """Write how a job stands into the model's description in Label Studio, which shows nothing else of it;
+        without the message where participants are not to be named there."""
         project, job = self.store.project(project_id), self.store.job(project_id)
         if job is None or not project.backend_url:
             return
-        text = f"{job.state}{f': {job.message}' if job.message else ''} · {project.backend_url}"
         user, password = self.settings.basic_auth_user, self.settings.basic_auth_pass
         try:
+            named = project_parameters(self.settings, project).show_participant
+            text = f"{job.state}{f': {job.message}' if job.message and named else ''} · {project.backend_url}"
             describe_model(client_for(self.settings, project), project_id, project.backend_url, text, user, password)
         except WeakHARError as error:
             log.warning("project %s: Label Studio does not show how the job stands: %s", project_id, error)

@@ -275,6 +275,18 @@ def test_names_that_are_not_to_be_shown_are_nowhere_in_label_studio(
     told()
     assert 4 <= len(label_studio.tasks(project)) <= 5
 
+    (dataset / "p03").mkdir()
+    (dataset / "p03" / "session.mp4").write_bytes(b"no video" * 100)
+    (dataset / "p03" / "session.csv").write_bytes((dataset / "p02" / "session.csv").read_bytes())
+    quiet = run_job(backend, "quiet", components=2, show_participant=False)
+    assert "left out: " in backend.status(quiet)["message"]
+
+    def description() -> str:
+        (model,) = label_studio.api("GET", "api/ml", params={"project": quiet})
+        return str(model["description"])
+
+    wait_for(lambda: description() == f"done · {backend.url}", 30, "the model's description, without names")
+
 
 def test_two_projects_at_once_keep_apart(
     label_studio: LabelStudioServer, start_backend: StartBackend, answer_all: AnswerAll
