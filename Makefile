@@ -13,9 +13,10 @@ help: ## this list
 
 setup: $(VENV)/.ready $(LABEL_STUDIO_VENV)/.ready ## both virtual environments: weakhar's and Label Studio's
 
-$(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+$(VENV)/.ready: requirements.txt requirements-dev.txt requirements-faces.txt constraints.txt pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --no-deps -r requirements-faces.txt
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

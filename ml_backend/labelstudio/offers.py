@@ -17,6 +17,7 @@ from ml_backend.recordings import Stretch, clip_key, stretch_of_key
 log = logging.getLogger(__name__)
 
 STRIP_PICTURES = 7
+BLURRED = "|blurred"
 Ints = npt.NDArray[np.int64]
 Place = tuple[str, float, float]
 """A part of a video: the file's content key (where an older version did not know it, whose recording it is), start
@@ -29,7 +30,8 @@ Moment = tuple[Path, float]
 class Offer:
     """A clip that an annotator should label, and what its cluster stands for. alike: other moments of the cluster,
     from those that are most to those that are least like its centre; next_best: it stands in for a skipped or mixed
-    centroid clip; about: where it stands among all, in words; named: whether Label Studio may know whose it is."""
+    centroid clip; about: where it stands among all, in words; named: whether Label Studio may know whose it is;
+    blurred: whether faces in it are hidden."""
 
     participant: str
     recording: str
@@ -45,6 +47,7 @@ class Offer:
     next_best: bool = False
     about: str = ""
     named: bool = True
+    blurred: bool = False
 
     @property
     def place(self) -> Place:
@@ -59,7 +62,7 @@ class Offer:
     @property
     def upload_name(self) -> str:
         """The uploaded file's name; the same clip has the same name, so that an interrupted job finds it again."""
-        return upload_name(*self.shown_as)
+        return upload_name(*self.shown_as, self.blurred)
 
     @property
     def strip_name(self) -> str:
@@ -162,9 +165,15 @@ def without_names(key: str) -> tuple[str, str]:
     return "", clip_key(stretch_of_key(key)._replace(recording=""))
 
 
-def upload_name(participant: str, key: str) -> str:
-    """What the file of a participant's clip is called in Label Studio."""
-    return f"{safe_name(f'{participant}|{key}')}.mp4"
+def upload_name(participant: str, key: str, blurred: bool = False) -> str:
+    """What the file of a participant's clip, perhaps one without faces, is called in Label Studio."""
+    return f"{safe_name(f'{participant}|{key}' + BLURRED * blurred)}.mp4"
+
+
+def upload_names(participant: str, key: str) -> set[str]:
+    """All that the file of a participant's clip may be called: with names and without, with faces and without."""
+    shown = (participant, key), without_names(key)
+    return {upload_name(*one, blurred) for one in shown for blurred in (False, True)}
 
 
 def is_upload_of(file: str, names: Iterable[str]) -> bool:

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from ml_backend.errors import RecordingError
 from ml_backend.labelstudio.client import WAITS, AwayError, Client
-from ml_backend.labelstudio.offers import Offer, Place, place_of
-from ml_backend.recordings import cut_clip, stretch_of_key, write_strip
+from ml_backend.labelstudio.offers import Offer, Place, place_of, upload_name
+from ml_backend.recordings import cut_clip, stretch_of_key, without_faces, write_strip
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,7 +64,10 @@ class Media:
     def clip(self, offer: Offer) -> str:
         """The address of a clip."""
         return self._served(
-            offer.upload_name, lambda file: cut_clip(offer.video, offer.start_seconds, offer.end_seconds, file)
+            offer.upload_name,
+            lambda file: cut_clip(
+                offer.video, offer.start_seconds, offer.end_seconds, file, without_faces if offer.blurred else iter
+            ),
         )
 
     def strip(self, offer: Offer) -> str:
@@ -72,7 +75,7 @@ class Media:
         if not offer.alike:
             return ""
         try:
-            return self._served(offer.strip_name, lambda file: write_strip(offer.alike, file))
+            return self._served(offer.strip_name, lambda file: write_strip(offer.alike, file, offer.blurred))
         except RecordingError as error:
             log.warning("task without the pictures beside it: %s", error)
             return ""
@@ -186,8 +189,9 @@ def shown_by(data: dict[str, Any]) -> tuple[str, str]:
 
 def _right_ones(offer: Offer, clip: str, strip: str, media: Media) -> tuple[str, str]:
     """Addresses of a task's clip and strip, made anew where they are not right; a clip that an older version uploaded
-    under another name stays, unless that tells what is to be hidden."""
-    if not offer.named and not clip.endswith(f"-{offer.upload_name}"):
+    under another name stays, unless that tells, or shows, what is to be hidden."""
+    hidden = f"-{upload_name(*offer.shown_as, blurred=True)}"
+    if not clip.endswith(f"-{offer.upload_name}") and (not offer.named or offer.blurred or clip.endswith(hidden)):
         clip = media.clip(offer)
     return clip, strip if strip.endswith(f"-{offer.strip_name}") else media.strip(offer)
 

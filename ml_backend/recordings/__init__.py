@@ -29,6 +29,7 @@ from ml_backend.recordings.clips import (
     stretch_of_key,
 )
 from ml_backend.recordings.clocks import UNITS as TIME_UNITS
+from ml_backend.recordings.faces import check_blur_faces, without_faces
 from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
 from ml_backend.recordings.sensors import ImuFile, read_imus
@@ -69,6 +70,7 @@ __all__ = [
     "recording_clips",
     "sample_frames",
     "stretch_of_key",
+    "without_faces",
     "write_strip",
 ]
 
@@ -94,5 +96,6 @@ CHECKS: dict[str, Callable[[Any], object]] = {
     "missing_values": _check_missing_values,
     "duplicate_stamps": _check_duplicate_stamps,
     "stride_seconds": _check_stride,
+    "blur_faces": check_blur_faces,
 }
 """Parameter → what raises ValueError for a value that is not allowed."""

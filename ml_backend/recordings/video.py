@@ -8,7 +8,7 @@ it shows, turned and mirrored as the metadata says.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +32,8 @@ from ml_backend.files import check_present
 from ml_backend.recordings.gopro import gps_started
 
 Image = npt.NDArray[np.uint8]
+Retouch = Callable[[Iterator[tuple[float, Image]]], Iterator[tuple[float, Image]]]
+"""What is done to the pictures of a clip, `(time, picture)` in order of time, before they are written."""
 
 TIME_BASE = Fraction(1, 90_000)
 CLOCK_TOLERANCE = 1e-4
@@ -164,17 +166,18 @@ def sample_frames(path: Path, per_second: float | None, after: float = -1.0) -> 
             yield time, _upright(frame)
 
 
-def cut_clip(path: Path, start: float, end: float, target: Path) -> None:
+def cut_clip(path: Path, start: float, end: float, target: Path, retouch: Retouch = iter) -> None:
     """Re-encode `[start, end)` to an H.264 MP4 that starts with the clip's first frame and streams at once.
 
     At most 640 pixels wide, square pixels, no sound. Where no new frame comes, the one before stands, from the clip's
-    start to its end.
+    start to its end. retouch: what is done to the pictures before.
     """
     rate = _frame_rate(path)
     writer, image, last = None, None, 0.0
+    shown = _shown_between(path, start, end, 1.5 / rate)
     try:
-        for time, frame in _shown_between(path, start, end, 1.5 / rate):
-            image, last = _upright(frame, CLIP_MAX_WIDTH), time - start
+        for time, image in retouch((time - start, _upright(frame, CLIP_MAX_WIDTH)) for time, frame in shown):
+            last = time
             if writer is None:
                 writer = VideoWriter(target, image.shape[1], image.shape[0], rate)
             writer.write(image, last)
