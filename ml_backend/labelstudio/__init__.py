@@ -24,6 +24,7 @@ from ml_backend.labelstudio.answers import (
     seconds_of,
 )
 from ml_backend.labelstudio.client import Client, GoneError
+from ml_backend.labelstudio.colours import class_colours
 from ml_backend.labelstudio.config import (
     CONFIGS,
     NO_CLASS,
@@ -78,6 +79,7 @@ __all__ = [
     "answers_of_event",
     "arrange_columns",
     "asks_for_sync",
+    "class_colours",
     "clip_of_task",
     "connect",
     "create_task",

@@ -11,6 +11,7 @@ from defusedxml.ElementTree import fromstring
 
 from ml_backend.errors import ConfigError
 from ml_backend.labels import Classes
+from ml_backend.labelstudio.colours import choice_style, class_colours
 
 MEDIA_KEYS = ("$html", "$video")
 MIXED = ("mixed / can't tell", "mixed", "can't tell")
@@ -132,14 +133,17 @@ def labelling_config(classes: Sequence[str]) -> str:
             raise ConfigError(f"classes: '{name}' says that a clip shows none, and is always there; leave it out")
         if names.count(name) > 1:
             raise ConfigError(f"classes: '{name}' is named twice; name each class once")
-    root = fromstring((CONFIGS / "looping_clip.xml").read_text(encoding="utf-8"))
+    template = (CONFIGS / "looping_clip.xml").read_text(encoding="utf-8")
+    comments = template[: template.index("<View>")]  # Label Studio takes what its preview shows from one of them
+    root = fromstring(template)
     control = next(root.iter("Choices"))
     for choice in list(control):
         control.remove(choice)
-    for name, key in (*zip(names, KEYS, strict=False), (MIXED[0], "0")):
-        SubElement(control, "Choice", value=name, hotkey=key)
+    for (name, colour), key in zip(class_colours(tuple(names)).items(), KEYS, strict=False):
+        SubElement(control, "Choice", value=name, hotkey=key, style=choice_style(colour))
+    SubElement(control, "Choice", value=MIXED[0], hotkey="0", style="padding-left: 12px")
     indent(root)
-    return tostring(root, encoding="unicode")
+    return comments + tostring(root, encoding="unicode")
 
 
 def plain(text: str) -> str:

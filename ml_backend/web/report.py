@@ -28,17 +28,10 @@ from ml_backend.labels import (
     labelled_stretches,
     parse_threshold,
 )
+from ml_backend.labelstudio import class_colours
 from ml_backend.settings import Settings
-from training.contract import NULL_CLASS
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#332288")
-HATCHINGS = (
-    "COLOUR",
-    "repeating-linear-gradient(45deg, COLOUR 0 4px, #fff 4px 6px)",
-    "repeating-linear-gradient(-45deg, COLOUR 0 4px, #222 4px 6px)",
-    "repeating-linear-gradient(90deg, COLOUR 0 3px, #fff 3px 5px)",
-)
 
 
 @dataclass(frozen=True)
@@ -128,17 +121,6 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         minutes=_minutes(participants, classes),
         left=_left(store, project.id, counts),
     )
-
-
-def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
-    """What each class is painted with in CSS: the eight colours that people who see few colours tell apart (Okabe and
-    Ito), from the ninth class on hatched; grey for the null class."""
-    colours = {}
-    others = [name for name in classes if name.lower() != NULL_CLASS]
-    for number, name in enumerate(others):
-        colour, hatching = PALETTE[number % len(PALETTE)], HATCHINGS[number // len(PALETTE) % len(HATCHINGS)]
-        colours[name] = hatching.replace("COLOUR", colour)
-    return {name: colours.get(name, "#aab") for name in classes}
 
 
 def _minutes(participants: list[ParticipantReport], classes: tuple[str, ...]) -> dict[str, float]:

@@ -33,7 +33,15 @@ from ml_backend.jobs import (
 )
 from ml_backend.jobs.pipeline import adopt_tasks
 from ml_backend.jobs.reconciliation import note_classes
-from ml_backend.labelstudio import NO_CLASS, Offer, clip_of_task, labelling_config, parse_label_config, refresh
+from ml_backend.labelstudio import (
+    CONFIGS,
+    NO_CLASS,
+    Offer,
+    clip_of_task,
+    labelling_config,
+    parse_label_config,
+    refresh,
+)
 from ml_backend.labelstudio.answers import answer_of
 from ml_backend.labelstudio.tasks import rename_clip, task_data, task_meta
 from ml_backend.recordings import Stretch, clip_key, stretch_of_key
@@ -402,6 +410,22 @@ def test_a_config_for_classes_of_any_name_is_read_back_with_a_key_for_each() -> 
     keys = re.findall(r'hotkey="(.)"', xml)
     assert len(set(keys)) == len(keys) == len(names) + 1
     assert "$participant" in xml
+    styles = re.findall(r'style="(background[^"]*)"', xml)
+    assert len(set(styles)) == len(styles) == len(names)  # a class is known by its colour
+
+
+@pytest.mark.parametrize("name", ["looping_clip.xml", "video_player.xml"])
+def test_the_preview_of_a_config_shows_no_field_undefined(name: str) -> None:
+    xml = (CONFIGS / name).read_text(encoding="utf-8")
+    sample = json.loads(xml[xml.index("<!-- {") + 5 : xml.index("} -->") + 1])["data"]
+    fields = set(re.findall(r"\$(\w+)", xml)) - {"video"}  # for which Label Studio has a sample of its own
+    assert fields == set(sample)
+    assert all(sample.values())
+
+
+def test_the_preview_is_the_same_whatever_the_classes() -> None:
+    template = (CONFIGS / "looping_clip.xml").read_text(encoding="utf-8")
+    assert labelling_config(["a", "b"]).split("<View>")[0] == template.split("<View>")[0]
 
 
 @pytest.mark.parametrize(
