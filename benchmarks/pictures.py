@@ -54,11 +54,11 @@ def resize(driver: webdriver.Chrome, width: int, height: int) -> None:
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def log_in(driver: webdriver.Chrome, label_studio: LabelStudioServer) -> None:
-    """As the user that the server was started with."""
+def log_in(driver: webdriver.Chrome, label_studio: LabelStudioServer, user: str = USER, password: str = "") -> None:
+    """As the user that the server was started with, or another."""
     driver.get(f"{label_studio.url}/user/login")
-    driver.find_element(By.NAME, "email").send_keys(USER)
-    driver.find_element(By.NAME, "password").send_keys(label_studio.password, Keys.ENTER)
+    driver.find_element(By.NAME, "email").send_keys(user)
+    driver.find_element(By.NAME, "password").send_keys(password or label_studio.password, Keys.ENTER)
     WebDriverWait(driver, 30).until(lambda page: "login" not in page.current_url)
 
 

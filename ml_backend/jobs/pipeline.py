@@ -47,6 +47,7 @@ from ml_backend.labelstudio import (
     drop_stale,
     offers_of,
     parse_label_config,
+    place_of,
     place_of_task,
     refresh,
     rename_clip,
@@ -120,7 +121,8 @@ def run_project(
 
 
 def sync_project(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
-    """Reconcile annotations, then offer the next-best clips of skipped or mixed ones; returns the tasks created.
+    """Reconcile annotations, then offer the next-best clips of skipped or mixed ones, and those on which annotators
+    disagree to one more; returns the tasks created.
 
     A centroid task that somebody deleted comes back only with the job, not behind their back.
     """
@@ -131,6 +133,7 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
         if project_parameters(settings, store.project(project_id)).suggest:
             open_tasks = {place: task for task in tasks if not task.get("annotations") and (place := _place(task))}
             refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
+        _offer_ties_again(store, settings, client, project_id, tasks)
         offers = _offers(store, settings, project_id, next_best_only=True)
         with _media(settings, client, project_id) as media:
             return _create_missing(store, media, offers, progress)
@@ -255,6 +258,21 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
     clips = sum(len(labels.clustering.clusters) for labels in everything)
     offers = with_order(sorted(offers, key=lambda offer: -offer.cluster_clips), clips)
     return [offer for offer in offers if offer.next_best or not next_best_only]
+
+
+def _offer_ties_again(
+    store: Store, settings: Settings, client: Client, project_id: int, tasks: Iterable[dict[str, Any]]
+) -> None:
+    """Offer clips on which annotators disagree to one who has not answered: for Label Studio they are done."""
+    tied = {
+        place_of(labels.clustering.participant, stretch_of_key(key))
+        for labels in project_labels(store, settings, project_id)
+        for key in labels.ties
+    }
+    for task in tasks:
+        answers = sum(not annotation.get("was_cancelled") for annotation in task.get("annotations", ()))
+        if _place(task) in tied and task.get("overlap", 1) <= answers:
+            client.offer_again(task["id"], answers + 1)
 
 
 def _arrange(client: Client, project_id: int) -> None:

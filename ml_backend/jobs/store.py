@@ -525,6 +525,13 @@ class Store:
         with Session(self.engine, expire_on_commit=False) as session:
             return [(task, annotation) for task, annotation in session.execute(query)]
 
+    def disagreed(self, project_id: int, task_id: int) -> bool:
+        """True where annotators gave a task different answers."""
+        own = (Annotation.project_id == project_id, Annotation.task_id == task_id)
+        with Session(self.engine) as session:
+            given = select(Annotation.given).where(*own, ~Annotation.deleted, ~Annotation.skipped).distinct()
+            return len(session.scalars(given).all()) > 1
+
     def stamp(self, project_id: int) -> tuple[Any, ...]:
         """Changes when a project's tasks or annotations do."""
         own = Annotation.project_id == project_id

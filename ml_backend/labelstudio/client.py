@@ -137,6 +137,10 @@ class Client:
         """Replace a task's data and meta."""
         self._request("PATCH", f"api/tasks/{task_id}/", json={"data": data, "meta": meta})
 
+    def offer_again(self, task_id: int, annotators: int) -> None:
+        """Offer a task that counts as done to people who have not answered it, until so many have."""
+        self._request("PATCH", f"api/tasks/{task_id}/", json={"overlap": annotators, "is_labeled": False})
+
     def delete_task(self, task_id: int) -> None:
         """Remove a task."""
         self._request("DELETE", f"api/tasks/{task_id}/")

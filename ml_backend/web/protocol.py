@@ -21,7 +21,7 @@ from ml_backend.jobs import (
     project_parameters,
 )
 from ml_backend.labels import likely_classes
-from ml_backend.labelstudio import asks_for_sync, place_of, place_of_task
+from ml_backend.labelstudio import answers_of_event, asks_for_sync, place_of, place_of_task
 from ml_backend.settings import Parameters, Settings
 
 Prediction = dict[str, Any]
@@ -74,14 +74,17 @@ def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: 
             store.save_project(project.id, label_config=config)
     else:
         payload = {**payload, "action": event}
-        if apply_webhook(store, project.id, payload) and _asks_for_sync(project, payload):
+        if apply_webhook(store, project.id, payload) and _asks_for_sync(store, project, payload):
             jobs.request_sync(project.id)
     return {"message": "noted"}
 
 
-def _asks_for_sync(project: Project, payload: dict[str, Any]) -> bool:
+def _asks_for_sync(store: Store, project: Project, payload: dict[str, Any]) -> bool:
+    """True where an answer makes another clip due, or shows that annotators disagree."""
     try:
-        return asks_for_sync(payload, project_config(project))
+        return asks_for_sync(payload, project_config(project)) or any(
+            store.disagreed(project.id, answer.task_id) for answer in answers_of_event(payload)
+        )
     except ConfigError:  # with a labelling config that is no good nothing can be asked
         return False
 
