@@ -29,7 +29,7 @@ class DiskError(WeakHARError):
 def check_present(path: Path) -> None:
     """RecordingError if a user's file is not there, or empty."""
     if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
+        raise RecordingError(f"{path}: {'is a folder; name a file in it' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
 

@@ -100,7 +100,8 @@ def predict(
     else:
         if time_unit is not None and time_unit not in TIME_UNITS:
             raise ConfigError(f"--time-unit '{time_unit}' is not known; known are {', '.join(TIME_UNITS)}")
-        how = ImuFormat(sampling_rate, time_column=time_column, time_unit=time_unit, columns=trained.channels)
+        channels, why = trained.channels, "a channel that the model was trained with"
+        how = ImuFormat(sampling_rate, time_column=time_column, time_unit=time_unit, columns=channels, columns_of=why)
         imu = read_imu(recording, how)
         check_rate(recording, imu.sampling_rate, trained.sampling_rate)
         segment = np.searchsorted(imu.gaps[:, 1], imu.times, side="right")

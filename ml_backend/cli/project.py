@@ -65,7 +65,7 @@ def connect(
     for line in (f"{len(checked)} recordings can be used", *result.done, "the job was started"):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     out.print(f"label at {client.project_page(result.project)}", highlight=False, soft_wrap=True)
-    out.print(f"watch it at {backend.rstrip('/')}/", highlight=False, soft_wrap=True)
+    out.print(f"watch it at {backend.rstrip('/')}/?project={result.project}", highlight=False, soft_wrap=True)
 
 
 def _named(option: list[str] | None) -> set[str]:

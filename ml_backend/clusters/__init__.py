@@ -6,8 +6,9 @@ Other rooms use `cluster` (the paper's Gaussian mixture, Ward, or segments in ti
 `participants_work`, `cluster_participant`, `write_features`, `side_by_side` and `list_participants` to make them;
 `participants_of`, `load_clustering` and `load_vectors` to read them back, from `participant_folder` as of
 `clustering_stamp`; `videos_clustered`, `places_of_videos` and `parameters_clustered`, what they were made of;
-`capped_components` for `check`; `principal` and `reduced` for principal components, `frames_in_directions_of_clips`
-for `FramesOfRecording`. The Gram matrix is in `mixture.py`."""
+`write_truth` and `truth_of` keep what files say themselves, for a look; `capped_components` for `check`;
+`principal` and `reduced` for principal components, `frames_in_directions_of_clips` for `FramesOfRecording`.
+The Gram matrix is in `mixture.py`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,8 +39,10 @@ from ml_backend.clusters.participants import (
     participants_work,
     places_of_videos,
     side_by_side,
+    truth_of,
     videos_clustered,
     write_features,
+    write_truth,
 )
 
 __all__ = [
@@ -69,8 +72,10 @@ __all__ = [
     "principal",
     "reduced",
     "side_by_side",
+    "truth_of",
     "videos_clustered",
     "write_features",
+    "write_truth",
 ]
 
 CHECKS: dict[str, Callable[[Any], object]] = {"components": check_components, "clustering": check_method}

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from ml_backend.clusters.clustering import Clustering, cluster, components_for
 from ml_backend.clusters.features import Frames, FramesOfRecording, frames_in_directions_of_clips, principal
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
-from ml_backend.recordings import CheckedRecording, Problem, recording_clips
+from ml_backend.recordings import CheckedRecording, Interval, Problem, ground_truth, recording_clips
 from ml_backend.settings import Parameters
 
 Floats = npt.NDArray[np.float64]
@@ -44,6 +44,7 @@ MADE_OF = (
 )
 """Parameters on which clusters depend."""
 FEATURES = "features.npz"
+TRUTH = "truth.json"
 SAVED = tuple(
     field.name
     for field in fields(Clustering)
@@ -114,6 +115,22 @@ def write_features(work: ParticipantWork, frames: list[FramesOfRecording] | None
         }
     with written_atomically(work.folder / FEATURES) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
+
+
+def write_truth(work: ParticipantWork) -> None:
+    """Keep beside the clusters what the participant's own files say was done when: to be looked at, nothing else."""
+    truth = {result.recording.name: ground_truth(result.imu) for result in work.results if result.imu is not None}
+    if truth != truth_of(work.folder):
+        with written_atomically(work.folder / TRUTH) as temporary:
+            temporary.write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
+
+
+def truth_of(own: Path) -> dict[str, list[Interval]]:
+    """Recording → what its own files say was done when, from a participant's folder."""
+    if not (own / TRUTH).is_file():
+        return {}
+    known = json.loads((own / TRUTH).read_text(encoding="utf-8"))
+    return {name: [(start, end, label) for start, end, label in intervals] for name, intervals in known.items()}
 
 
 def list_participants(folder: Path, names: Iterable[str]) -> None:

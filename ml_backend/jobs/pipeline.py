@@ -26,6 +26,7 @@ from ml_backend.clusters import (
     places_of_videos,
     side_by_side,
     write_features,
+    write_truth,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
 from ml_backend.errors import LabelStudioError
@@ -171,6 +172,8 @@ def embed_and_cluster(
     with side_by_side() as run:
         for number, _ in enumerate(run(partial(_cluster, parameters, parts), missing), start=1):
             progress("clustering participants", number, len(missing))
+    for work in works:
+        write_truth(work)
     list_participants(folder, {*kept, *(result.recording.participant for result in checked)})
 
 

@@ -30,7 +30,7 @@ from ml_backend.recordings.clips import (
 )
 from ml_backend.recordings.clocks import UNITS as TIME_UNITS
 from ml_backend.recordings.faces import check_blur_faces, without_faces
-from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
+from ml_backend.recordings.imu import Imu, ImuFormat, Interval, ground_truth, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
 from ml_backend.recordings.sensors import ImuFile, read_imus
 from ml_backend.recordings.strips import write_strip
@@ -45,6 +45,7 @@ __all__ = [
     "Imu",
     "ImuFile",
     "ImuFormat",
+    "Interval",
     "Problem",
     "Recording",
     "Stretch",
@@ -60,6 +61,7 @@ __all__ = [
     "described",
     "find_recordings",
     "frames_of_clips",
+    "ground_truth",
     "last_sample_of_clips",
     "missing_folder",
     "mostly_in_clips",

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_backend.errors import RecordingError
+from ml_backend.files import check_present
 from ml_backend.recordings.clocks import (
     UNIT_NAMES,
     Clock,
@@ -57,7 +58,8 @@ SENSOR_NAMES = re.compile(
 class ImuFormat:
     """How to read an IMU file. A sample taken t seconds after the file's first lies at
     `offset_seconds + t·(1 + drift_ppm/10⁶)` on the video's clock; with video_created, seconds since 1970 (UTC), the
-    offset is by the file's own absolute times. sampling_rate is for files without a clock."""
+    offset is by the file's own absolute times. sampling_rate is for files without a clock; columns_of: who asks for
+    those columns, for messages."""
 
     sampling_rate: float | None = None
     offset_seconds: float = 0.0
@@ -66,10 +68,15 @@ class ImuFormat:
     time_column: str | None = None
     time_unit: str | None = None
     columns: tuple[str, ...] | None = None
+    columns_of: str = "imu_columns"
     label_column: str | None = None
     missing_values: str = "error"
     duplicate_stamps: str = "error"
     steps_back: str = "error"
+
+
+Interval = tuple[float, float, str]
+"""Start and end in seconds on the video's clock, and a label."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,20 @@ class Imu:
     def end(self) -> float:
         """Time at which the last sample's period ends."""
         return float(self.times[-1]) + 1 / self.sampling_rate
+
+
+def ground_truth(imu: Imu) -> list[Interval]:
+    """The stretches of time in which all samples have one label in the file itself; none without labels."""
+    if imu.labels is None or len(imu.times) == 0:
+        return []
+    names = np.array(["" if label is None else str(label) for label in imu.labels])
+    begins = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+    edges = [*imu.times[begins].tolist(), float(imu.times[-1])]
+    return [
+        (round(start, 3), round(end, 3), str(names[first]))
+        for first, start, end in zip(begins, edges[:-1], edges[1:], strict=True)
+        if names[first]
+    ]
 
 
 def read_imu(path: Path, how: ImuFormat) -> Imu:
@@ -175,8 +196,7 @@ def _offset(path: Path, clock: Clock, how: ImuFormat) -> float:
 
 
 def _camera_imu(path: Path, how: ImuFormat) -> Imu:
-    if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
+    check_present(path)
     seconds, values = camera_motion(path)
     wanted = how.columns or CHANNELS
     for name in wanted:
@@ -222,7 +242,7 @@ def _channels(
     """The channels, and the columns that are none: second clocks, counters, numbers of activities."""
     if how.columns is not None:
         for name in how.columns:
-            _named(path, table, name, (), "imu_columns")
+            _named(path, table, name, (), how.columns_of)
         if len(set(how.columns)) < len(how.columns):
             raise RecordingError(f"{path}: imu_columns names a column twice; name each once")
         return _refuse_export_names(path, list(how.columns)), []

@@ -27,6 +27,7 @@ from ml_backend.jobs import (
     decide_meaning,
     extra_params,
     job_status,
+    project_counts,
     project_parameters,
     project_stamp,
     project_status,
@@ -47,8 +48,6 @@ log = logging.getLogger(__name__)
 START_TRAINING = "START_TRAINING"
 LEAST_FREE = 64 * 2**20
 """Bytes; a job that writes vectors and clips needs more."""
-PAGE = "../"
-"""The status page, as seen from a form's address, also under a proxy's sub-path."""
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
     "script-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -180,6 +179,9 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         with app.app_context():
             return made(project)
 
+    def summary(project: Project) -> tuple[str, bool]:
+        return render_template("summary.html", project=project, counts=project_counts(store, project.id)), True
+
     pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
     one_at_a_time = threading.Lock()
 
@@ -188,7 +190,12 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         if request.accept_mimetypes.best_match(("text/html", "application/json")) == "application/json":
             return health()  # as other ML backends answer here
         with one_at_a_time:  # eight browsers that look at once must not keep a webhook waiting
-            shown = [(project, job_status(store, project), pages.page(project)) for project in store.projects()]
+            projects = store.projects()
+            several = "project" not in request.args and len(projects) > 1
+            if "project" in request.args:
+                projects = [store.project(_number(request.args["project"]))]
+            summed = summary if several else pages.page
+            shown = [(project, job_status(store, project), summed(project)) for project in projects]
             sections = [
                 (project, _with_next_step(settings, project, status), page) for project, status, (page, _) in shown
             ]
@@ -196,6 +203,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             return render_template(
                 "status.html",
                 sections=sections,
+                several=several,
+                one="project" in request.args,
                 standalone=False,
                 refresh=busy,
                 table=None,
@@ -220,7 +229,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         """Start the job again; a form of the status page."""
         _from_own_page()
         jobs.start(store.project(project_id).id)
-        return redirect(PAGE)
+        return redirect(_page_of(project_id))
 
     @app.post("/cancel/<int:project_id>")
     def cancel(project_id: int) -> AnyResponse:
@@ -228,7 +237,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         _from_own_page()
         store.project(project_id)
         store.cancel_job(project_id)
-        return redirect(PAGE)
+        return redirect(_page_of(project_id))
 
     @app.post("/meanings/<int:project_id>")
     def meanings(project_id: int) -> AnyResponse:
@@ -238,7 +247,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         if not choice or not all(map(bodies.is_plain_text, (choice, means))):
             raise ConfigError(f'{request.path}: field "choice" is missing')
         decide_meaning(store, project_id, choice, means)
-        return redirect(PAGE)
+        return redirect(_page_of(project_id))
 
     @app.get("/thresholds/<int:project_id>")
     def thresholds(project_id: int) -> Response:
@@ -282,7 +291,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         """The news of new classes were read; a form of the status page."""
         _from_own_page()
         store.classes_are_known(project_id)
-        return redirect(PAGE)
+        return redirect(_page_of(project_id))
 
     return app
 
@@ -291,6 +300,17 @@ def _done(result: dict[str, Any]) -> tuple[Response, int]:
     """The answer to an event, in the shape of other ML backends: a job of that name Label Studio would ask for again
     and again."""
     return jsonify(result=result, status="ok"), 201
+
+
+def _number(text: str) -> int:
+    if not (text.isdecimal() and len(text) < 19):
+        raise ConfigError(f"{request.path}: no project has the number '{text}'")
+    return int(text)
+
+
+def _page_of(project_id: int) -> str:
+    """A project's page, as seen from a form's address, also under a proxy's sub-path."""
+    return f"../?project={project_id}"
 
 
 def _wish(name: str) -> str | None:

@@ -1,5 +1,6 @@
 """What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.clusters import participant_folder, truth_of
 from ml_backend.errors import WeakHARError
 from ml_backend.jobs import (
     Project,
     Store,
     Unused,
+    clusters_folder,
     news_of_classes,
     parameters_in_force,
     project_answers,
@@ -29,18 +32,24 @@ from ml_backend.labels import (
     parse_threshold,
 )
 from ml_backend.labelstudio import class_colours
+from ml_backend.recordings import Interval
 from ml_backend.settings import Settings
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
 
 
+Stretch = tuple[float, float, str, float, float]
+
+
 @dataclass(frozen=True)
 class Strip:
-    """One recording's timeline: (start, width in percent, class, seconds from, seconds to) of each stretch."""
+    """One recording's timeline: (start, width in percent, class, seconds from, seconds to) of each stretch;
+    truth: the same of what its own files say, where they do."""
 
     name: str
     seconds: float
-    stretches: list[tuple[float, float, str, float, float]]
+    stretches: list[Stretch]
+    truth: list[Stretch]
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,17 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         classes = project_config(project).classes.names
         everything = project_labels(store, settings, project.id)
         exact = parameters.paper_exact
-        participants = [_participant(labels, labels.clip_labels(threshold), classes, exact) for labels in everything]
+        folder = clusters_folder(settings, project.id)
+        participants = [
+            _participant(
+                labels,
+                labels.clip_labels(threshold),
+                classes,
+                exact,
+                truth_of(participant_folder(folder, labels.clustering.participant)),
+            )
+            for labels in everything
+        ]
         given = project_answers(store, settings, project.id)
         in_force = parameters_in_force(settings, project)
         undecided = tuple(name for name, meant in project_config(project).meanings.items() if meant is None)
@@ -143,7 +162,11 @@ def _left(store: Store, project_id: int, counts: Mapping[str, int]) -> str:
 
 
 def _participant(
-    labels: ParticipantLabels, clip_classes: npt.NDArray[np.int64], classes: tuple[str, ...], paper_exact: bool
+    labels: ParticipantLabels,
+    clip_classes: npt.NDArray[np.int64],
+    classes: tuple[str, ...],
+    paper_exact: bool,
+    truth: Mapping[str, list[Interval]],
 ) -> ParticipantReport:
     clustering = labels.clustering
     sure = labels.confidence[~np.isnan(labels.confidence)]
@@ -165,7 +188,7 @@ def _participant(
         calibrated=labels.temperature is not None,
         from_others=labels.from_others,
         max_distance=largest,
-        strips=_strips(labels, labelled_stretches(labels, clip_classes, paper_exact), classes),
+        strips=_strips(labels, labelled_stretches(labels, clip_classes, paper_exact), classes, truth),
     )
 
 
@@ -195,12 +218,25 @@ def _thinned(points: list[tuple[float, float]], most: int = 200) -> list[tuple[f
     return points[::step] + points[-1:]
 
 
-def _strips(labels: ParticipantLabels, stretches: Iterable[LabelledStretch], classes: tuple[str, ...]) -> list[Strip]:
+def _strips(
+    labels: ParticipantLabels,
+    stretches: Iterable[LabelledStretch],
+    classes: tuple[str, ...],
+    truth: Mapping[str, list[Interval]],
+) -> list[Strip]:
     """The timelines of a participant's recordings."""
-    lengths = zip(labels.clustering.recordings, map(float, labels.clustering.durations), strict=True)
-    strips = {name: Strip(name, seconds, []) for name, seconds in lengths}
+    found = defaultdict(list)
     for one in stretches:
-        share = 100 / strips[one.recording].seconds
-        start, width = share * one.start_seconds, share * (one.end_seconds - one.start_seconds)
-        strips[one.recording].stretches.append((start, width, classes[one.label], one.start_seconds, one.end_seconds))
-    return list(strips.values())
+        found[one.recording].append((one.start_seconds, one.end_seconds, classes[one.label]))
+    lengths = zip(labels.clustering.recordings, map(float, labels.clustering.durations), strict=True)
+    return [
+        Strip(name, seconds, _drawn(found[name], seconds), _drawn(truth.get(name, ()), seconds))
+        for name, seconds in lengths
+    ]
+
+
+def _drawn(intervals: Iterable[Interval], seconds: float) -> list[Stretch]:
+    """Where intervals are on a timeline of so many seconds; what lies outside of it is not drawn."""
+    within = ((max(0.0, start), min(seconds, end), name) for start, end, name in intervals)
+    share = 100 / seconds
+    return [(share * start, share * (end - start), name, start, end) for start, end, name in within if end > start]

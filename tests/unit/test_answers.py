@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from ml_backend.clusters import load_clustering
+from ml_backend.clusters import load_clustering, participant_folder, truth_of
 from ml_backend.embeddings import embedders
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import content_key
@@ -44,9 +44,10 @@ from ml_backend.labelstudio import (
 )
 from ml_backend.labelstudio.answers import answer_of
 from ml_backend.labelstudio.tasks import rename_clip, task_data, task_meta
-from ml_backend.recordings import Stretch, clip_key, stretch_of_key
+from ml_backend.recordings import ImuFormat, Stretch, clip_key, read_imu, stretch_of_key
 from ml_backend.settings import Settings
 from ml_backend.web import create_app
+from ml_backend.web.report import project_report
 
 CLASSES = ("standing", "walking", "jogging")
 
@@ -377,6 +378,18 @@ def test_a_class_that_comes_later_is_announced_with_the_answers_worth_giving_aga
     assert "tasks 7" in news
     store.classes_are_known(1)
     assert news_of_classes(store, store.project(1), []) == ()
+
+
+def test_the_page_shows_what_the_files_themselves_say_beneath_the_labels(
+    store: Store, settings: Settings, answered: Path
+) -> None:
+    truth = truth_of(participant_folder(clusters_folder(settings, 1), answered.name))
+    imu = read_imu(answered / "session.csv", ImuFormat())
+    for time, label in zip(imu.times[::37], imu.labels[::37], strict=True):  # type: ignore[index]
+        assert label in [name for start, end, name in truth["session"] if start <= time <= end]
+    (page,) = project_report(store, settings, store.project(1)).participants[:1]
+    assert [(start, end, name) for _, _, name, start, end in page.strips[0].truth] == truth["session"]
+    assert 'class="strip truth"' in create_app(settings, store, Jobs(settings, store)).test_client().get("/").text
 
 
 def test_an_export_that_takes_long_is_made_beside_requests(

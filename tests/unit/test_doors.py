@@ -491,3 +491,18 @@ def test_no_two_of_thirty_classes_are_painted_alike_and_null_is_grey() -> None:
     assert list(colours) == list(classes)
     assert len(set(colours.values())) == 31
     assert colours["null"] == "#aab"
+
+
+def test_each_of_several_projects_has_a_page_of_its_own(settings: Settings) -> None:
+    web, store, _ = client_of(settings)
+    store.save_project(1, title="Gait")
+    assert "?project=1" not in web.get("/").text  # the only one is shown in full
+    store.save_project(2, title="Sports")
+    both, one = web.get("/").text, web.get("/?project=2").text
+    assert '<a href="?project=1">Gait</a>' in both
+    assert '<a href="?project=2">Sports</a>' in both
+    assert "Sports" in one
+    assert "Gait" not in one
+    for wrong in ("3", "x", "-1", str(2**70), "", "²"):
+        answer = web.get("/", query_string={"project": wrong})
+        assert (answer.status_code, wrong in answer.get_json()["error"]) in [(400, True), (404, True)]

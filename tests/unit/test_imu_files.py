@@ -236,8 +236,11 @@ def test_predict_reads_what_check_and_export_read(tmp_path: Path) -> None:
     given = ("predict", tmp_path / "model", without, "--sampling-rate", 100, "--out", tmp_path / "labels.csv")
     assert "samples labelled" in weakhar(*given)
     assert (tmp_path / "labels.csv").read_text() == found[0]
+    assert "is a folder; name a file in it" in weakhar("predict", tmp_path / "model", tmp_path)
     other = write(tmp_path / "other.csv", {"time": times, "gyr": values["ax"]})
-    assert "has no column 'ax' (imu_columns)" in weakhar("predict", tmp_path / "model", other)
+    assert "has no column 'ax' (a channel that the model was trained with)" in weakhar(
+        "predict", tmp_path / "model", other
+    )
 
 
 @pytest.mark.parametrize(
