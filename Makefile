@@ -40,6 +40,7 @@ unit: $(VENV)/.ready ## the fast tests
 
 bench: $(VENV)/.ready ## the benchmarks behind the figures in README and docs
 	$(VENV)/bin/python -m benchmarks
+	$(VENV)/bin/python -m benchmarks.figures
 
 pictures: setup ## the pictures of README and docs, from a real Label Studio in Chromium
 	$(VENV)/bin/python -m benchmarks.pictures

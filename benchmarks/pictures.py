@@ -8,7 +8,7 @@ import io
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -108,9 +108,10 @@ def main() -> None:
         for _ in write_sample(root, 2, 2):
             pass
         label_studio = LabelStudioServer(str(ROOT / ".venv-label-studio" / "bin" / "label-studio"), folder / "ls")
-        backend = BackendServer(folder / "model", folder / "data", label_studio)
-        with label_studio, backend, chromium() as driver:
+        with label_studio, chromium() as driver, ExitStack() as stack:
             label_studio.wait_until_up()
+            backend = BackendServer(folder / "model", folder / "data", label_studio)
+            stack.enter_context(backend)
             backend.wait_until_up()
             project = label_studio.create_project("Fitness study")
             model = label_studio.connect(project, backend, {"dataset": "study", "components": 12})

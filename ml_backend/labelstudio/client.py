@@ -20,6 +20,7 @@ PAGE = 100
 WAITS = (1, 2, 4, 8, 15, 30, *[60] * 60)
 """Seconds between one try and the next while Label Studio is away: an hour in all."""
 TIMEOUT_SECONDS = 60
+IS_IT_THERE = "is LABEL_STUDIO_URL its address, and no login or proxy between?"
 TOKEN_REMEDY = "set LABEL_STUDIO_API_KEY to an access token of a user of the project (Account & Settings)"
 
 
@@ -55,9 +56,15 @@ class Client:
         self._check: Callable[[], None] = lambda: None
         self.public = (public or url).rstrip("/")
         self._media = urlsplit(self.public).path.rstrip("/")
-        connection = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=True, verify=_trusted(authority))
+        connection = httpx.Client(
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=True,
+            verify=_trusted(authority),
+            event_hooks={"response": [self._refuse_exchange]},
+        )
         try:
-            self._sdk = LabelStudio(base_url=self.url, api_key=token, httpx_client=connection)
+            # Without the slash the SDK exchanges a personal access token at the root, whatever path comes behind it.
+            self._sdk = LabelStudio(base_url=f"{self.url}/", api_key=token, httpx_client=connection)
         except ApiError:  # an access token that says itself that it is no good
             raise LabelStudioError(f"LABEL_STUDIO_API_KEY: has expired or is damaged; {TOKEN_REMEDY}") from None
 
@@ -233,6 +240,10 @@ class Client:
             )
         except ApiError as error:  # from the exchange of a personal access token
             raise LabelStudioError(f"Label Studio at {self.url} refuses the access token; {TOKEN_REMEDY}") from error
+        except ValueError:  # the same, where a page came for an answer
+            raise LabelStudioError(
+                f"Label Studio at {self.url} answers the exchange of the access token with no JSON; {IS_IT_THERE}"
+            ) from None
         except httpx.HTTPError as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise AwayError(
@@ -240,6 +251,22 @@ class Client:
                 "Nothing is lost: run again"
             ) from None
         return self._understood(method, path, response)
+
+    def _refuse_exchange(self, response: httpx.Response) -> None:
+        """The SDK exchanges a personal access token for one of a few minutes: it tells no busy server from a wrong
+        token."""
+        if response.request.url.path.endswith("api/token/refresh/"):
+            response.read()
+            self._refuse_away("the exchange of the access token", response)
+
+    def _refuse_away(self, what: str, response: httpx.Response) -> None:
+        if response.status_code in (408, 429) or response.status_code >= 500:
+            after = response.headers.get("retry-after", "")
+            raise AwayError(
+                f"Label Studio at {self.url}: {what} failed ({response.status_code}): {_detail(response)}; nothing "
+                "is lost: run again",
+                float(after) if after.isdecimal() else 0.0,
+            )
 
     def _understood(self, method: str, path: str, response: httpx.Response) -> Any:
         status, what = response.status_code, f"Label Studio at {self.url}"
@@ -259,26 +286,23 @@ class Client:
                 f"{what}: {method} {path} is too large for a proxy in front of it (413); raise the proxy's limit "
                 "(nginx: client_max_body_size 50m)"
             )
-        detail = " ".join(response.text.split())[:300]
-        if _is_page(response):
-            detail = "a web page"  # of a proxy or a login: nothing of it is passed on
-        if status in (408, 429) or status >= 500:
-            after = response.headers.get("retry-after", "")
-            raise AwayError(
-                f"{what}: {method} {path} failed ({status}): {detail}; nothing is lost: run again",
-                float(after) if after.isdecimal() else 0.0,
-            )
+        self._refuse_away(f"{method} {path}", response)
         if status >= 400:
-            raise LabelStudioError(f"{what}: {method} {path} failed ({status}): {detail}")
+            raise LabelStudioError(f"{what}: {method} {path} failed ({status}): {_detail(response)}")
         if not response.content:
             return None
         try:
             return response.json()
         except ValueError:
             raise LabelStudioError(
-                f"{what} answers {method} {path} with {'a web page' if _is_page(response) else 'no JSON'}; is "
-                "LABEL_STUDIO_URL its address, and no login or proxy between?"
+                f"{what} answers {method} {path} with {'a web page' if _is_page(response) else 'no JSON'}; "
+                f"{IS_IT_THERE}"
             ) from None
+
+
+def _detail(response: httpx.Response) -> str:
+    """What an answer says; of a page, of a proxy or a login, nothing is passed on."""
+    return "a web page" if _is_page(response) else " ".join(response.text.split())[:300]
 
 
 def _trusted(authority: Path | None) -> ssl.SSLContext:

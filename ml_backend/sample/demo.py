@@ -27,14 +27,14 @@ def run_demo(
         path = folder / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     server = LabelStudioServer(label_studio, folder / "label-studio")
-    backend = BackendServer(folder / "model", folder, server, auth=True)
     with ExitStack() as stack:
         with _step(console, "Label Studio and the backend start; the sample recordings are rendered"):
             stack.enter_context(server)
-            stack.enter_context(backend)
             for _ in write_sample(folder / "recordings", participants, minutes):
                 pass
             server.wait_until_up()
+            backend = BackendServer(folder / "model", folder, server, auth=True)
+            stack.enter_context(backend)
             backend.wait_until_up()
         with _step(console, "a project is created, the backend connected, Start Training pressed"):
             project = server.create_project("weakhar demo")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,8 @@ from ml_backend.labelstudio import CONFIGS
 
 USER = "admin@example.com"
 START_SECONDS = 180
+ACCESS_SECONDS = 120
+"""After which what a personal access token was exchanged for is asked for anew; it is good for five minutes."""
 DATABASE = "label_studio.sqlite3"
 
 
@@ -72,7 +75,8 @@ class _Server:
 
 
 class LabelStudioServer(_Server):
-    """A real Label Studio with its data in `folder`, on a free local port, with an API token.
+    """A real Label Studio with its data in `folder`, on a free local port. Its user's token is a personal access
+    token, as a new installation has no other.
 
     Its database begins as the empty one that `make setup` left beside the program: to make one takes a minute.
     """
@@ -85,14 +89,13 @@ class LabelStudioServer(_Server):
         if empty.is_file() and not database.exists():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(empty, database)
-        self.token, self.password = secrets.token_hex(20), secrets.token_urlsafe(9)
+        self.password = secrets.token_urlsafe(9)
+        self._access = "", 0.0
         port = free_port()
         environment = {
             "LABEL_STUDIO_BASE_DATA_DIR": str(folder.absolute()),
             "LABEL_STUDIO_USERNAME": USER,
             "LABEL_STUDIO_PASSWORD": self.password,
-            "LABEL_STUDIO_USER_TOKEN": self.token,
-            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
             "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
             # Label Studio refuses backends and webhooks at local addresses unless told otherwise.
             **dict.fromkeys(("ML_BLOCK_LOCAL_IP", "SSRF_PROTECTION_ENABLED"), "false"),
@@ -102,10 +105,32 @@ class LabelStudioServer(_Server):
         command = [program, "start", "--no-browser", "--port", str(port), "--internal-host", "127.0.0.1"]
         super().__init__(command, environment, folder / "label-studio.log", port)
 
+    @cached_property
+    def token(self) -> str:
+        """A personal access token, made as its user does under Account & Settings; the server must be up."""
+        with httpx.Client(base_url=self.url, timeout=60) as session:
+            session.get("/user/login/")
+            sent = {"email": USER, "password": self.password, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
+            session.post("/user/login/", data=sent, headers={"Referer": self.url})  # leads on to a page
+            headers = {"X-CSRFToken": session.cookies["csrftoken"], "Referer": self.url}
+            answer = session.post("/api/token/", headers=headers)
+            answer.raise_for_status()
+            return str(answer.json()["token"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What lets its user in, for some minutes."""
+        access, since = self._access
+        if time.monotonic() - since > ACCESS_SECONDS or not access:
+            answer = httpx.post(f"{self.url}/api/token/refresh/", json={"refresh": self.token}, timeout=60)
+            answer.raise_for_status()
+            access = str(answer.json()["access"])
+            self._access = access, time.monotonic()
+        return {"Authorization": f"Bearer {access}"}
+
     def api(self, method: str, path: str, **body: Any) -> Any:
         """A request as a user of Label Studio makes it."""
-        headers = {"Authorization": f"Token {self.token}"}
-        answer = httpx.request(method, f"{self.url}/{path}", headers=headers, timeout=120, **body)
+        answer = httpx.request(method, f"{self.url}/{path}", headers=self.headers, timeout=120, **body)
         if answer.status_code >= 400:
             raise LabelStudioError(f"{method} {path} failed ({answer.status_code}): {answer.text[:300]}")
         return answer.json() if answer.content else None
@@ -145,7 +170,7 @@ class LabelStudioServer(_Server):
 
 
 class BackendServer(_Server):
-    """`weakhar serve` with its files in `folder`, on a free local port."""
+    """`weakhar serve` with its files in `folder`, on a free local port, for a Label Studio that is up."""
 
     def __init__(self, folder: Path, data_dir: Path, label_studio: LabelStudioServer, auth: bool = False) -> None:
         port = free_port()

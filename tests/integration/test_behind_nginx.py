@@ -131,7 +131,7 @@ def test_a_sub_path_a_private_authority_small_bodies_and_cloud_storage(
         assert f"{public}/projects/{project}" in done.stdout.replace("\n", "")
         before = label_studio.tasks(project)
         shown = re.findall('src="(/ls/data/upload/[^"]+)"', before[0]["data"]["html"])
-        headers = {"Authorization": f"Token {label_studio.token}"}
+        headers = label_studio.headers
         clip, strip = (httpx.get(public.removesuffix("/ls") + one, headers=headers, verify=False) for one in shown)
         assert clip.content[4:8] == b"ftyp"
         assert strip.content[:2] == b"\xff\xd8"

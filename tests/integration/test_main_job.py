@@ -44,14 +44,12 @@ def test_the_round_trip_from_start_training_to_the_exported_dataset(
     assert sizes == sorted(sizes, reverse=True)
     assert sum(sizes) == 74
 
-    clip = httpx.get(
-        label_studio.url + tasks[0]["data"]["video"], headers={"Authorization": f"Token {label_studio.token}"}
-    )
+    clip = httpx.get(label_studio.url + tasks[0]["data"]["video"], headers=label_studio.headers)
     assert clip.content[4:8] == b"ftyp"
     assert tasks[0]["data"]["about"].startswith("Clip 1 of 10 · stands for ")
     assert tasks[-1]["data"]["about"].endswith("with it 100% of the recordings")
     _, strip = re.findall('src="([^"]+)"', tasks[0]["data"]["html"])
-    pictures = httpx.get(label_studio.url + strip, headers={"Authorization": f"Token {label_studio.token}"})
+    pictures = httpx.get(label_studio.url + strip, headers=label_studio.headers)
     assert pictures.content[:2] == b"\xff\xd8"
     (model,) = label_studio.api("GET", "api/ml", params={"project": project})
     assert model["description"].startswith("done: 10 tasks created · http://")

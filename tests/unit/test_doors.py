@@ -18,6 +18,7 @@ from typing import Any
 
 import av
 import httpx
+import jwt
 import psutil
 import pytest
 import yaml
@@ -33,13 +34,13 @@ from ml_backend.errors import ConfigError, LabelStudioError, RecordingError, Wea
 from ml_backend.files import private_file, private_folder
 from ml_backend.jobs import Jobs, Store, checked_parameters, open_store
 from ml_backend.jobs.queue import webhook_secret
-from ml_backend.labelstudio import Client
+from ml_backend.labelstudio import Client, class_colours
+from ml_backend.labelstudio.client import AwayError
 from ml_backend.recordings import find_recordings, probe
 from ml_backend.sample import free_port, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
 from ml_backend.web import create_app
 from ml_backend.web.app import clock
-from ml_backend.web.report import class_colours
 
 ELSEWHERE = {"REMOTE_ADDR": "10.0.0.7"}
 
@@ -190,6 +191,49 @@ def test_a_web_page_in_place_of_an_answer_is_named_and_not_passed_on() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Exchange(Page):
+    """Where a personal access token is exchanged: answers as it is told to, and notes what was asked."""
+
+    answer: tuple[int, str, bytes]
+    asked: list[str]
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        status, kind, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "told"),
+    [
+        ((401, "application/json", b'{"detail": "Token is invalid"}'), LabelStudioError, "refuses the access token"),
+        ((502, "text/html", b"<html>secret"), AwayError, "exchange of the access token failed .502.: a web page"),
+        ((503, "application/json", b'{"detail": "busy"}'), AwayError, "exchange of the access token failed .503."),
+        ((404, "text/html", b"<html>secret"), LabelStudioError, "no JSON; is LABEL_STUDIO_URL its address"),
+    ],
+)
+def test_a_personal_access_token_is_exchanged_below_a_sub_path_and_a_busy_server_is_no_wrong_token(
+    answer: tuple[int, str, bytes], error: type[LabelStudioError], told: str
+) -> None:
+    token = jwt.encode({"token_type": "refresh", "exp": 2**33}, "k" * 32)
+    handler = type("Handler", (Exchange,), {"answer": answer, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(error, match=told) as raised:
+            Client(f"http://127.0.0.1:{server.server_port}/ls", token).project(1)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert handler.asked == ["/ls/api/token/refresh/"]  # type: ignore[attr-defined]
+    assert isinstance(raised.value, AwayError) == (error is AwayError)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

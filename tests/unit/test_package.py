@@ -1,10 +1,12 @@
 """What is installed: the pinned set, the constraints and the dependencies agree; so do settings, docs and Docker."""
 
+import json
 import re
 
 import pytest
 from installed import PROJECT, REPOSITORY, name_of
 
+from benchmarks.figures import RESULTS, corrected
 from ml_backend.settings import Parameters, Settings
 
 
@@ -58,3 +60,18 @@ def test_every_link_of_readme_and_docs_leads_somewhere(file: str) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_figures_of_readme_and_docs_are_those_of_the_benchmarks() -> None:
+    for document, (says, should_say) in corrected(json.loads(RESULTS.read_text(encoding="utf-8"))).items():
+        assert says == should_say, f"{document}: run python -m benchmarks.figures"
+
+
+def test_another_result_makes_another_document() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    people = [row for row in results["temporal"]["rows"] if row["data"] == "UTD-MHAD" and row["answers"] == 54]
+    people[0]["temporal"] = "12.3 (+4.5 ± 6.7)"
+    found = corrected(results)
+    assert "| 54 | 4.5 | 75.6 % | 12.3 % |" in found["README.md"][1]
+    assert "79.7, 12.3, 97.5 % by the model of time" in found["docs/results.md"][1]
+    assert "12.3 (+4.5 ± 6.7)" in found["docs/clustering.md"][1]
