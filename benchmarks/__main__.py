@@ -21,12 +21,13 @@ NAMES = (
     "sampling",
     "labelling_accuracy",
     "temporal",
+    "audit",
     "project_labels",
     "load",
     "exporting",
     "training",
 )
-NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "training")
+NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "training")
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -1,8 +1,8 @@
-"""Commands on a Label Studio project: `connect`, `run`, `sync`, `export`."""
+"""Commands on a Label Studio project: `connect`, `run`, `sync`, `audit`, `export`."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -145,6 +145,48 @@ def sync(project: ProjectNumber) -> None:
         f"{status['annotations']} annotations on {status['tasks']} tasks; {created} tasks created", highlight=False
     )
     say_unused(store, settings, project)
+
+
+def audit(
+    project: ProjectNumber,
+    clips: Annotated[
+        int | None, typer.Option(min=1, max=5000, help="Draw until so many clips are to be answered; 60 is usual")
+    ] = None,
+    close: Annotated[bool, typer.Option("--close", help="End it: its answers then count as any")] = False,
+) -> None:
+    """How right are the labels? Draw clips at random for annotators, and say what their answers show."""
+    from ml_backend.jobs import begin_audit, client_for, end_audit, project_answers, project_audit, sync_project
+
+    settings, store = opened()
+    client = client_for(settings, store.project(project))
+    with bars() as progress:
+        sync_project(store, settings, client, project, progress)
+        if clips is not None:
+            begin_audit(store, settings, project, clips)
+            sync_project(store, settings, client, project, progress)
+    found = project_audit(store, settings, project, project_answers(store, settings, project))
+    if found is None:
+        raise ConfigError(f"project {project}: no audit yet; begin one with --clips 60")
+    out.print(str(found), highlight=False, soft_wrap=True)
+    if found.estimate is not None:
+        out.print(_audit_table(found.as_dict()))
+    open_ones = len(found.draw.drawn) - found.answered - found.no_class
+    if close:
+        end_audit(store, settings, project)
+        out.print("the audit is closed; its answers count as any from now on", highlight=False)
+    elif found.draw.closed is None and open_ones:
+        where = client.project_page(project)
+        out.print(f"{open_ones} audit clips wait for an answer at {where}", highlight=False, soft_wrap=True)
+
+
+def _audit_table(found: dict[str, Any]) -> Table:
+    """Parts of the labels, with the share that is right."""
+    table = Table("labels", "right", "95 % interval", "audit clips")
+    thirds = zip(("least certain third", "middle third", "most certain third"), found["by_confidence"], strict=True)
+    for what, one in (*thirds, *found["by_participant"].items(), *found["by_class"].items()):
+        interval = f"{one['low']:.0%} to {one['high']:.0%}"
+        table.add_row(what, f"{one['value']:.0%}" if one["answers"] else "-", interval, str(one["answers"]))
+    return table
 
 
 def export(

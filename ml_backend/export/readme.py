@@ -42,6 +42,15 @@ def readme(description: dict[str, Any]) -> str:
             confidence = "none"
         lines.append(f"| {name} | {counts['samples']} | {share} | {counts['clips']} | {clusters} | {confidence} |")
     lines += ["", f"Written by {description.get('written_by', 'weakhar')}, {description.get('date', '')}."]
+    if "share" in (audit := description.get("audit", {})):
+        share, recall = audit["share"], audit["macro_recall"]
+        lines += [
+            "",
+            f"People looked at {audit['answered']} clips drawn at random: {share['value']:.0%} of the labels are "
+            f"right (95 % interval {share['low']:.0%} to {share['high']:.0%}), macro recall {recall['value']:.2f} "
+            f"({recall['low']:.2f} to {recall['high']:.2f}); {audit['changed_since']:.0%} of these labels have "
+            "changed since.",
+        ]
     if warnings := _warnings(description):
         lines += ["", "What to know before using it:", "", *(f"- {warning}" for warning in warnings)]
     return "\n".join(lines) + "\n"

@@ -6,22 +6,27 @@ Other rooms use `runtime` (settings, store and queue of this process), `Jobs` (t
 and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
 `project_status`, `export_project`, `project_thresholds`, `unused_answers`, `project_parameters`, `client_for` for one
-project; `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
+project; `begin_audit`, `end_audit` and `project_audit` with `AuditFound`, how right its labels are;
+`apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
 `check_study` and `usable_recordings` for what a user gives; `forget_participant`, `forget_project`, `back_up` and
 `restore` for all that is kept."""
 
 from ml_backend.jobs.answers import GivenAnswers, Unused, decide_meaning, project_config
+from ml_backend.jobs.audits import CLIPS, AuditFound
 from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
 from ml_backend.jobs.projects import (
+    begin_audit,
     client_for,
     clusters_folder,
+    end_audit,
     export_project,
     job_status,
     news_of_classes,
     parameters_in_force,
     project_answers,
+    project_audit,
     project_counts,
     project_labels,
     project_parameters,
@@ -50,6 +55,7 @@ from ml_backend.jobs.store import (
 from ml_backend.jobs.upkeep import back_up, forget_participant, forget_project, restore
 
 __all__ = [
+    "CLIPS",
     "DONE",
     "FAILED",
     "PATIENCE",
@@ -57,6 +63,7 @@ __all__ = [
     "RUNNING",
     "SECRET_HEADER",
     "WEB_PATIENCE",
+    "AuditFound",
     "BusyError",
     "Export",
     "GivenAnswers",
@@ -67,12 +74,14 @@ __all__ = [
     "Unused",
     "apply_webhook",
     "back_up",
+    "begin_audit",
     "check_study",
     "checked_parameters",
     "client_for",
     "clusters_folder",
     "decide_meaning",
     "embed_and_cluster",
+    "end_audit",
     "export_project",
     "extra_params",
     "forget_participant",
@@ -82,6 +91,7 @@ __all__ = [
     "open_store",
     "parameters_in_force",
     "project_answers",
+    "project_audit",
     "project_config",
     "project_counts",
     "project_labels",

@@ -3,12 +3,13 @@ used: not understood, or about pictures that are gone. None is ever thrown away.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_backend.clusters import participants_of, places_of_videos, videos_clustered
 from ml_backend.errors import ConfigError
 from ml_backend.files import written_atomically
+from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.store import Annotation, Project, Store, Task
 from ml_backend.labels import Answer
 from ml_backend.labelstudio import NO_CLASS, Given, LabelConfig, parse_label_config
@@ -35,12 +36,13 @@ class Unused:
 
 @dataclass(frozen=True)
 class GivenAnswers:
-    """Answers in terms of the participants and recordings that show the pictures now; those `not_understood`; and
-    those whose pictures are `gone`."""
+    """Answers in terms of the participants and recordings that show the pictures now; those `not_understood`; those
+    whose pictures are `gone`; and what was said of the clips of an open audit, which counts for nothing else."""
 
     answers: list[Answer]
     not_understood: list[Unused]
     gone: list[Unused]
+    held: dict[tuple[str, str], list[str | None]] = field(default_factory=dict)
 
 
 def project_config(project: Project) -> LabelConfig:
@@ -59,7 +61,8 @@ def decide_meaning(store: Store, project_id: int, choice: str, means: str) -> No
 def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
     """All that was answered in a project whose clusters lie in `folder`."""
     config, found = project_config(project), GivenAnswers([], [], [])
-    places, old = places_of_videos(folder), videos_of_old_tasks(folder)
+    places, old, audit = places_of_videos(folder), videos_of_old_tasks(folder), load_audit(folder)
+    drawn = audit.places if audit is not None else {}
     for task, annotation in store.annotations(project.id):
         stretch = with_video(stretch_of_key(task.clip), old.get(task.participant, {}))
         choice, problem = (None, "") if annotation.skipped else config.understood(_given(annotation))
@@ -67,10 +70,15 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
             named = config.named_alone(_given(annotation))
             found.not_understood.append(Unused(task.id, task.participant, stretch, problem, named))
             continue
+        pair = drawn.get(task.place)
+        if audit is not None and pair is not None and audit.closed is None:
+            found.held.setdefault(pair, []).append(choice)
+            continue
         own = places.get(stretch.video) if stretch.video else [(task.participant, stretch.recording)]
         if not own:
             found.gone.append(Unused(task.id, task.participant, stretch, GONE))
-        found.answers.extend(_answer(task, annotation, stretch, place, choice) for place in own or ())
+        source = "clip" if pair is None else "audit"
+        found.answers.extend(_answer(task, annotation, stretch, place, choice, source) for place in own or ())
     return found
 
 
@@ -101,7 +109,7 @@ def _given(annotation: Annotation) -> Given:
 
 
 def _answer(
-    task: Task, annotation: Annotation, stretch: Stretch, place: tuple[str, str], choice: str | None
+    task: Task, annotation: Annotation, stretch: Stretch, place: tuple[str, str], choice: str | None, source: str
 ) -> Answer:
     return Answer(
         participant=place[0],
@@ -111,6 +119,7 @@ def _answer(
         choice=choice,
         annotator=annotation.annotator,
         seconds=annotation.seconds,
+        source=source,
         at=annotation.updated_at,
         task=task.id,
     )

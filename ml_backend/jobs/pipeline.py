@@ -32,6 +32,7 @@ from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, part
 from ml_backend.errors import LabelStudioError
 from ml_backend.files import content_key, disk_errors
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
+from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.checks import usable_recordings
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
 from ml_backend.jobs.reconciliation import reconcile
@@ -43,6 +44,7 @@ from ml_backend.labelstudio import (
     Offer,
     Place,
     arrange_columns,
+    audit_offer,
     clip_of_task,
     create_task,
     drop_stale,
@@ -108,7 +110,7 @@ def run_project(
         embed_and_cluster(settings, folder, parameters, checked, progress, kept)
         tasks = reconcile(store, client, project_id).tasks
         adopted = adopt_tasks(store, settings, client, project_id, parameters, checked, tasks)
-        offers = _offers(store, settings, project_id)
+        offers = [*_offers(store, settings, project_id), *_audit_offers(store, settings, project_id)]
         wanted = {offer.place: offer for offer in offers}
         existing = {place: task for task in tasks if (place := _place(task, kept))}
         if not tasks:
@@ -136,6 +138,7 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
             refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
         _offer_ties_again(store, settings, client, project_id, tasks)
         offers = _offers(store, settings, project_id, next_best_only=True)
+        offers += _audit_offers(store, settings, project_id)
         with _media(settings, client, project_id) as media:
             return _create_missing(store, media, offers, progress)
 
@@ -261,6 +264,21 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
     clips = sum(len(labels.clustering.clusters) for labels in everything)
     offers = with_order(sorted(offers, key=lambda offer: -offer.cluster_clips), clips)
     return [offer for offer in offers if offer.next_best or not next_best_only]
+
+
+def _audit_offers(store: Store, settings: Settings, project_id: int) -> list[Offer]:
+    """The clips of an open audit, in the order in which they were drawn."""
+    draw = load_audit(clusters_folder(settings, project_id))
+    if draw is None or draw.closed is not None:
+        return []
+    videos = {name: found.video for name, found in project_recordings(store, settings, project_id).items()}
+    parameters = project_parameters(settings, store.project(project_id))
+    offers = []
+    for number, (participant, key) in enumerate(draw.drawn, start=1):
+        if (video := videos.get(f"{participant}/{stretch_of_key(key).recording}")) is not None:
+            offer = audit_offer(participant, key, video, number, len(draw.drawn))
+            offers.append(replace(offer, named=parameters.show_participant, blurred=parameters.blur_faces))
+    return offers
 
 
 def _offer_ties_again(

@@ -28,6 +28,7 @@ from ml_backend.errors import ConfigError
 from ml_backend.export import threshold_table, write_export
 from ml_backend.files import written_atomically
 from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project_config
+from ml_backend.jobs.audits import AuditDraw, AuditFound, audit_found, close_audit, draw_audit, load_audit
 from ml_backend.jobs.checks import checked_parameters
 from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand
 from ml_backend.labels import Answer, Classes, ParticipantLabels, others_of, parse_threshold, participant_labels
@@ -205,6 +206,29 @@ def unused_answers(
     )
 
 
+def project_audit(store: Store, settings: Settings, project_id: int, given: GivenAnswers) -> AuditFound | None:
+    """What the project's last audit says, with the answers that were given."""
+    folder = clusters_folder(settings, project_id)
+    if load_audit(folder) is None:
+        return None
+    classes = project_config(store.project(project_id)).classes
+    return audit_found(folder, given.held, classes, project_labels(store, settings, project_id))
+
+
+def begin_audit(store: Store, settings: Settings, project_id: int, clips: int) -> AuditDraw:
+    """Draw clips from the labels as they are; a reconciliation then makes their tasks."""
+    project = store.project(project_id)
+    threshold = parse_threshold(project_parameters(settings, project).threshold)
+    classes, everything = project_config(project).classes, project_labels(store, settings, project_id)
+    return draw_audit(clusters_folder(settings, project_id), everything, classes, threshold, clips)
+
+
+def end_audit(store: Store, settings: Settings, project_id: int) -> AuditDraw:
+    """Close the project's audit: its answers count as any from now on."""
+    given, classes = project_answers(store, settings, project_id), project_config(store.project(project_id)).classes
+    return close_audit(clusters_folder(settings, project_id), given.held, classes)
+
+
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:
     """The recordings that lie in the project's dataset folder now, by participant/name."""
     project = store.project(project_id)
@@ -236,6 +260,8 @@ def export_project(
     described["answers_not_understood"] = [str(one) for one in given.not_understood]
     described["answers_to_pictures_that_are_gone"] = [str(one) for one in given.gone]
     described["warnings"] = warnings
+    audit = project_audit(store, settings, project_id, given)
+    described |= {"audit": audit.as_dict()} if audit is not None else {}
     description = write_export(
         _labels_to_export(store, settings, project_id),
         project_recordings(store, settings, project_id),
@@ -283,9 +309,11 @@ def project_status(store: Store, settings: Settings, project: Project) -> dict[s
     """Job and counts of a project, as `/status/<project>` answers."""
     try:
         given = project_answers(store, settings, project.id)
+        audit = project_audit(store, settings, project.id, given)
     except ConfigError:  # a labelling config that is no good yet
-        given = GivenAnswers([], [], [])
+        given, audit = GivenAnswers([], [], []), None
     return {
+        **({"audit": audit.as_dict()} if audit is not None else {}),
         **job_status(store, project),
         **project_counts(store, project.id),
         "answers_not_understood": [_as_dict(one) for one in given.not_understood],
@@ -326,7 +354,7 @@ def project_stamp(store: Store, settings: Settings, project: Project) -> str:
     folder = clusters_folder(settings, project.id)
     stamps = [clustering_stamp(folder, name) for name in participants_of(folder)]
     columns = {name: value for name, value in vars(project).items() if not name.startswith(("_", "sync"))}
-    made_of = (columns, store.stamp(project.id), stamps, settings.defaults, __version__)
+    made_of = (columns, store.stamp(project.id), stamps, load_audit(folder), settings.defaults, __version__)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
 
 

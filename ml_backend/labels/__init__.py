@@ -3,6 +3,7 @@ of every clip, and the clips still to ask for. Arrays in, arrays out: no file, n
 
 Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `others_of` with
 `Others` (what a project's other participants say), `likely_classes` of a clip, `labelled_stretches` of time,
+`audited` with `Population`, how right labels are, `verdict` of several answers to a clip,
 `Answer` and `Classes`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`,
 `macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`, `cluster_labels`,
 `thresholded`, `discriminant_labels`, `UNLABELLED`. `Temperatures` is how a caller may remember what calibration
@@ -13,7 +14,8 @@ from typing import Any
 
 from ml_backend.labels.accuracy import macro_f1, macro_recall
 from ml_backend.labels.across import Others
-from ml_backend.labels.answers import UNLABELLED, Answer, Classes, majority
+from ml_backend.labels.answers import UNLABELLED, Answer, Classes, majority, verdict
+from ml_backend.labels.audit import Audit, Estimate, Population, audited
 from ml_backend.labels.discriminant import discriminant_labels
 from ml_backend.labels.labelling import (
     PROPAGATIONS,
@@ -37,12 +39,16 @@ __all__ = [
     "PROPAGATIONS",
     "UNLABELLED",
     "Answer",
+    "Audit",
     "Classes",
+    "Estimate",
     "LabelledStretch",
     "Others",
     "ParticipantLabels",
+    "Population",
     "Temperatures",
     "Threshold",
+    "audited",
     "clip_posterior",
     "cluster_labels",
     "discriminant_labels",
@@ -55,6 +61,7 @@ __all__ = [
     "parse_threshold",
     "participant_labels",
     "thresholded",
+    "verdict",
 ]
 
 CHECKS: dict[str, Callable[[Any], object]] = {"propagation": check_propagation, "threshold": contract.parse_threshold}

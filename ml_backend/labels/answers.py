@@ -32,8 +32,9 @@ class Classes:
 @dataclass(frozen=True)
 class Answer:
     """What somebody said of `[start_seconds, end_seconds)` of a recording's video: `choice` is None where it was
-    skipped or nothing was chosen; `seconds` is how long it took; source is `clip` for an answer to a clip; `at` is
-    when it was given, in seconds since 1970; task: where, None outside Label Studio."""
+    skipped or nothing was chosen; `seconds` is how long it took; source is `clip`, or `audit` for a clip that was
+    drawn to audit the labels; `at` is when it was given, in seconds since 1970; task: where, None outside Label
+    Studio."""
 
     participant: str
     recording: str

@@ -38,6 +38,7 @@ from ml_backend.labelstudio.connecting import Connected, arrange_columns, connec
 from ml_backend.labelstudio.offers import (
     Offer,
     Place,
+    audit_offer,
     is_upload_of,
     offers_of,
     place_of,
@@ -79,6 +80,7 @@ __all__ = [
     "answers_of_event",
     "arrange_columns",
     "asks_for_sync",
+    "audit_offer",
     "class_colours",
     "clip_of_task",
     "connect",

@@ -144,6 +144,23 @@ def with_order(offers: list[Offer], clips: int) -> list[Offer]:
     return said
 
 
+def audit_offer(participant: str, key: str, video: Path, number: int, of: int) -> Offer:
+    """A clip that was drawn to see whether its label is right: nothing beside it says what that is."""
+    stretch = stretch_of_key(key)
+    return Offer(
+        participant=participant,
+        recording=stretch.recording,
+        video=video,
+        start_seconds=stretch.start_seconds,
+        end_seconds=stretch.end_seconds,
+        cluster=-1,
+        cluster_clips=1,
+        cluster_seconds=0.0,
+        key=key,
+        about=f"Audit clip {number} of {of} · tells how right the labels are, and spreads to no others meanwhile",
+    )
+
+
 def _duration(seconds: float) -> str:
     """Such as 48 s, 1 min 22 s, 2 h 5 min."""
     whole = round(seconds)

@@ -18,13 +18,16 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.jobs import (
+    CLIPS,
     Export,
     Jobs,
     LockedError,
     Project,
     Store,
+    begin_audit,
     client_for,
     decide_meaning,
+    end_audit,
     extra_params,
     job_status,
     project_counts,
@@ -47,6 +50,7 @@ log = logging.getLogger(__name__)
 
 START_TRAINING = "START_TRAINING"
 LEAST_FREE = 64 * 2**20
+MOST_AUDITED = 5000
 """Bytes; a job that writes vectors and clips needs more."""
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
@@ -249,6 +253,24 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         decide_meaning(store, project_id, choice, means)
         return redirect(_page_of(project_id))
 
+    @app.post("/audit/<int:project_id>")
+    def audit(project_id: int) -> AnyResponse:
+        """Draw clips to see how right the labels are; a form of the status page."""
+        _from_own_page()
+        clips = _number(_wish("clips") or str(CLIPS), "clips")
+        if not 0 < clips <= MOST_AUDITED:
+            raise ConfigError(f"{request.path}: clips: {clips} are not 1 to {MOST_AUDITED}")
+        begin_audit(store, settings, project_id, clips)
+        jobs.request_sync(project_id)
+        return redirect(_page_of(project_id))
+
+    @app.post("/audit/<int:project_id>/close")
+    def close_audit(project_id: int) -> AnyResponse:
+        """End the audit; a form of the status page."""
+        _from_own_page()
+        end_audit(store, settings, project_id)
+        return redirect(f"../{_page_of(project_id)}")
+
     @app.get("/thresholds/<int:project_id>")
     def thresholds(project_id: int) -> Response:
         return jsonify(project_thresholds(store, settings, project_id))
@@ -302,9 +324,9 @@ def _done(result: dict[str, Any]) -> tuple[Response, int]:
     return jsonify(result=result, status="ok"), 201
 
 
-def _number(text: str) -> int:
+def _number(text: str, what: str = "project") -> int:
     if not (text.isdecimal() and len(text) < 19):
-        raise ConfigError(f"{request.path}: no project has the number '{text}'")
+        raise ConfigError(f"{request.path}: {what}: '{text}' is no number of one")
     return int(text)
 
 

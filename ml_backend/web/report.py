@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ml_backend.clusters import participant_folder, truth_of
 from ml_backend.errors import WeakHARError
 from ml_backend.jobs import (
+    AuditFound,
     Project,
     Store,
     Unused,
@@ -18,6 +19,7 @@ from ml_backend.jobs import (
     news_of_classes,
     parameters_in_force,
     project_answers,
+    project_audit,
     project_config,
     project_counts,
     project_labels,
@@ -79,7 +81,7 @@ class ProjectReport:
     (what, lines with the number of their task) of answers that do nothing; unknown_choices: what answers name that is
     no class, and of choices `undecided`, which may be one; parameters: (name, value, where it comes from) of those
     that are not the defaults; minutes: how much of the recordings each class has; left: how long the rest will take,
-    in words."""
+    in words; audit: how right the labels are, where somebody asked."""
 
     threshold: str
     colours: Mapping[str, str]
@@ -95,6 +97,7 @@ class ProjectReport:
     news: tuple[str, ...] = ()
     minutes: Mapping[str, float] = field(default_factory=dict)
     left: str = ""
+    audit: AuditFound | None = None
 
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
@@ -139,6 +142,7 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         news=news_of_classes(store, project, everything),
         minutes=_minutes(participants, classes),
         left=_left(store, project.id, counts),
+        audit=project_audit(store, settings, project.id, given),
     )
 
 

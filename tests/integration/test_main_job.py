@@ -221,6 +221,47 @@ def test_an_edited_and_a_deleted_annotation_change_the_export(
     assert labels[deleted["data"]["cluster"]] is None
 
 
+def test_an_audit_asks_for_clips_drawn_at_random_and_says_how_right_the_labels_are(
+    start_backend: StartBackend,
+    run_job: RunJob,
+    answer_all: AnswerAll,
+    label_studio: LabelStudioServer,
+    dataset: Path,
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "audited", components=4)
+    answered = answer_all(project)
+    wait_for(lambda: backend.status(project)["annotations"] == len(answered), 20, "the answers")
+    form = httpx.post(f"{backend.url}/audit/{project}", data={"clips": 12})
+    assert form.status_code == 302
+    wait_for(lambda: len(label_studio.tasks(project)) == len(answered) + 12, 60, "the audit's tasks")
+    drawn = [task for task in label_studio.tasks(project) if task["id"] not in answered]
+    assert all(task["data"]["about"].startswith("Audit clip") for task in drawn)
+    assert not any(task["data"]["others"].strip() or task["data"]["likely"].strip() for task in drawn)
+    before = exported(backend, project)[0]
+    assert before["audit"]["answered"] == 0
+    again = weakhar(backend, "run", str(dataset), "--project", str(project))
+    assert "0 tasks created" in again.stdout  # and none of them is dropped
+    for task, label in list(zip(drawn, true_labels(dataset, drawn), strict=True))[:11]:
+        label_studio.annotate(task["id"], label)
+    label_studio.annotate(drawn[11]["id"], None)
+    told = weakhar(backend, "audit", "--project", str(project))
+    assert "labels are" in told.stdout, told.stderr
+    assert "from 11 audit clips, 1 more showed no class" in told.stdout
+    description, files = exported(backend, project)
+    held, share = description["audit"], description["audit"]["share"]
+    assert (held["answered"], held["changed_since"], held["closed"]) == (11, 0.0, False)
+    truth = pyarrow.parquet.read_table(io.BytesIO(files["samples/p01.parquet"])).to_pandas()
+    assert share["low"] - 0.05 <= (truth["label"] == truth["ground_truth"]).mean() <= share["high"] + 0.05
+    assert "People looked at 11 clips" in files["README.md"].decode()
+    closed = weakhar(backend, "audit", "--project", str(project), "--close")
+    assert "its answers count as any from now on" in closed.stdout
+    description, _ = exported(backend, project)
+    assert description["audit"]["closed"]
+    assert description["audit"]["share"] == share
+    assert sum(one["clusters_labelled"] for one in description["participants"].values()) == 8
+
+
 def test_a_skipped_and_a_mixed_clip_are_replaced_by_the_next_best(
     label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob
 ) -> None:
