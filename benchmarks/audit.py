@@ -1,7 +1,8 @@
 """Does an audit's interval hold? Clips are drawn, and answered by the truth, on labels as the product makes them.
 
 `share`: of clips with the right label, `macro recall`: mean over classes; `holds`: how often the true one lies in the
-interval at every one of five looks, after 20, 30, 40, 50 and 60 answers; `width`: after 60, half of the runs have less.
+interval at every one of five looks, after 20, 30, 40, 50 and 60 answers; `width`: after 60, half of the runs have
+less.
 `erring`: the same where annotators name a random class at 5 % of clips, which the upper end allows for. `limit`: how
 much narrower than plain random draws any draws could be that know class and tenth of confidence, and how often labels
 of each are right, beforehand (the standard deviation of the best allocation, as a ratio).
