@@ -2,16 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from installed import built_wheel
 from published_data import write_published
 
+from ml_backend.embeddings import embed_all, embedders
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
-from ml_backend.jobs import Store, open_store
-from ml_backend.sample import LabelStudioServer, write_sample
+from ml_backend.jobs import Store, open_store, usable_recordings
+from ml_backend.sample import BackendServer, LabelStudioServer, write_sample
 from ml_backend.settings import Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
@@ -80,3 +82,33 @@ def settings(tmp_path: Path) -> Settings:
 def store(settings: Settings) -> Store:
     """An empty store on SQLite."""
     return open_store(settings.database, settings.model_dir)
+
+
+@pytest.fixture(scope="session")
+def embedded(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MODEL_DIR in which the sample recordings are embedded."""
+    settings = Settings(model_dir=tmp_path_factory.mktemp("embedded"), data_dir=sample_root)
+    parameters = settings.parameters()
+    checked, _ = usable_recordings(sample_root, parameters)
+    embed_all(embedders(settings, parameters), checked, lambda *_: None)
+    return settings.model_dir
+
+
+@pytest.fixture
+def start_backend(
+    dataset: Path, tmp_path: Path, label_studio: LabelStudioServer, embedded: Path
+) -> Iterator[Callable[..., BackendServer]]:
+    """Starts `weakhar serve` on the test's copy of the sample recordings, which are embedded already unless it is
+    `new`; stopped after the test."""
+    with ExitStack() as stack:
+
+        def start(auth: bool = False, new: bool = False, **environment: str) -> BackendServer:
+            if not new:
+                shutil.copytree(embedded, tmp_path / "model", dirs_exist_ok=True)
+            backend = BackendServer(tmp_path / "model", dataset.parent, label_studio, auth)
+            backend.environment.update(environment)
+            stack.enter_context(backend)
+            backend.wait_until_up()
+            return backend
+
+        yield start

@@ -1,6 +1,6 @@
 """Two annotators in a browser each: they disagree on a clip, which a third is then offered."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,34 +43,36 @@ def submit(driver: webdriver.Chrome, label_studio: LabelStudioServer, project: i
 
 
 def test_a_clip_on_which_two_disagree_is_offered_to_a_third(
-    browsers: list[webdriver.Chrome], label_studio: LabelStudioServer, dataset: Path, tmp_path: Path
+    browsers: list[webdriver.Chrome],
+    label_studio: LabelStudioServer,
+    start_backend: Callable[..., BackendServer],
+    tmp_path: Path,
 ) -> None:
-    with BackendServer(tmp_path / "model", dataset.parent, label_studio) as backend:
-        backend.wait_until_up()
-        project = label_studio.create_project("two annotators")
-        label_studio.api("PATCH", f"api/projects/{project}/", json={"maximum_annotations": 2})
-        model = label_studio.connect(project, backend, {"dataset": "study", "components": 2})
-        label_studio.start_training(model)
-        backend.wait_for_job(project)
-        (first, second), name = browsers, tmp_path.name
-        for driver, who in ((first, "anna"), (second, "ben")):
-            sign_up(driver, label_studio, f"{who}-{name}@example.com")
-        said = submit(first, label_studio, project, "1")
-        wait_for(lambda: backend.status(project)["annotations"] == 1, 30, "the first answer")
-        assert submit(second, label_studio, project, "2") == said
+    backend = start_backend()
+    project = label_studio.create_project("two annotators")
+    label_studio.api("PATCH", f"api/projects/{project}/", json={"maximum_annotations": 2})
+    model = label_studio.connect(project, backend, {"dataset": "study", "components": 2})
+    label_studio.start_training(model)
+    backend.wait_for_job(project)
+    (first, second), name = browsers, tmp_path.name
+    for driver, who in ((first, "anna"), (second, "ben")):
+        sign_up(driver, label_studio, f"{who}-{name}@example.com")
+    said = submit(first, label_studio, project, "1")
+    wait_for(lambda: backend.status(project)["annotations"] == 1, 30, "the first answer")
+    assert submit(second, label_studio, project, "2") == said
 
-        def offered_to(people: int) -> bool:
-            return [task["overlap"] for task in label_studio.tasks(project)].count(people) == 1
+    def offered_to(people: int) -> bool:
+        return [task["overlap"] for task in label_studio.tasks(project)].count(people) == 1
 
-        wait_for(lambda: offered_to(3), 60, "the clip to be offered to a third")
-        second.get(backend.url)  # which brings itself up to date
-        wait_for(lambda: "annotators disagree" in second.page_source, 30, "the page to name the tie")
+    wait_for(lambda: offered_to(3), 60, "the clip to be offered to a third")
+    second.get(backend.url)  # which brings itself up to date
+    wait_for(lambda: "annotators disagree" in second.page_source, 30, "the page to name the tie")
 
-        second.delete_all_cookies()
-        sign_up(second, label_studio, f"eva-{name}@example.com")
-        assert submit(second, label_studio, project, "2") == said
-        wait_for(lambda: backend.status(project)["annotations"] == 3, 30, "the third answer")
-        assert offered_to(3)
-        second.get(backend.url)
-        wait_for(lambda: "annotators disagree" not in second.page_source, 30, "the page to name no tie")
-        assert second.find_element(By.CSS_SELECTOR, ".strip i").get_attribute("title").startswith("jogging")
+    second.delete_all_cookies()
+    sign_up(second, label_studio, f"eva-{name}@example.com")
+    assert submit(second, label_studio, project, "2") == said
+    wait_for(lambda: backend.status(project)["annotations"] == 3, 30, "the third answer")
+    assert offered_to(3)
+    second.get(backend.url)
+    wait_for(lambda: "annotators disagree" not in second.page_source, 30, "the page to name no tie")
+    assert second.find_element(By.CSS_SELECTOR, ".strip:not(.truth) i").get_attribute("title").startswith("jogging")
