@@ -87,10 +87,10 @@ class AuditFound:
 
     def __str__(self) -> str:
         if self.estimate is None:
-            return f"audit: {len(self.draw.drawn)} clips drawn, none answered yet"
+            return f"Audit: {len(self.draw.drawn)} clips drawn, none answered yet"
         share, recall = self.estimate.share, self.estimate.macro_recall
         text = (
-            f"labels are {share.value:.0%} right (95 % interval {share.low:.0%} to {share.high:.0%}; macro recall "
+            f"Labels are {share.value:.0%} right (95 % interval {share.low:.0%} to {share.high:.0%}; macro recall "
             f"{recall.value:.2f}, {recall.low:.2f} to {recall.high:.2f}; from {self.answered} audit clips"
         )
         text += f", {self.no_class} more showed no class)" if self.no_class else ")"

@@ -246,7 +246,7 @@ def test_an_audit_asks_for_clips_drawn_at_random_and_says_how_right_the_labels_a
         label_studio.annotate(task["id"], label)
     label_studio.annotate(drawn[11]["id"], None)
     told = weakhar(backend, "audit", "--project", str(project))
-    assert "labels are" in told.stdout, told.stderr
+    assert "Labels are" in told.stdout, told.stderr
     assert "from 11 audit clips, 1 more showed no class" in told.stdout
     description, files = exported(backend, project)
     held, share = description["audit"], description["audit"]["share"]
