@@ -3,11 +3,11 @@ of every clip, and the clips still to ask for. Arrays in, arrays out: no file, n
 
 Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `others_of` with
 `Others` (what a project's other participants say), `likely_classes` of a clip, `labelled_stretches` of time,
-`audited` with `Population`, how right labels are, `verdict` of several answers to a clip,
-`Answer` and `Classes`, which are filled from what Label Studio holds, `parse_threshold` with `Threshold`,
-`macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`, `cluster_labels`,
-`thresholded`, `discriminant_labels`, `UNLABELLED`. `Temperatures` is how a caller may remember what calibration
-found."""
+`audited` with `Population`, how right labels are, `verdict` of several answers to a clip, `work_of` and
+`agreement_of` people, `Answer` and `Classes`, which are filled from what Label Studio holds, `parse_threshold` with
+`Threshold`, `macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`,
+`cluster_labels`, `thresholded`, `discriminant_labels`, `UNLABELLED`. `Temperatures` is how a
+caller may remember what calibration found."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +29,7 @@ from ml_backend.labels.labelling import (
     participant_labels,
     thresholded,
 )
+from ml_backend.labels.people import Agreement, Work, agreement_of, work_of
 from ml_backend.labels.stretches import LabelledStretch, labelled_stretches
 from ml_backend.labels.temporal import clip_posterior
 from training import contract
@@ -38,6 +39,7 @@ __all__ = [
     "CHECKS",
     "PROPAGATIONS",
     "UNLABELLED",
+    "Agreement",
     "Answer",
     "Audit",
     "Classes",
@@ -48,6 +50,8 @@ __all__ = [
     "Population",
     "Temperatures",
     "Threshold",
+    "Work",
+    "agreement_of",
     "audited",
     "clip_posterior",
     "cluster_labels",
@@ -62,6 +66,7 @@ __all__ = [
     "participant_labels",
     "thresholded",
     "verdict",
+    "work_of",
 ]
 
 CHECKS: dict[str, Callable[[Any], object]] = {"propagation": check_propagation, "threshold": contract.parse_threshold}

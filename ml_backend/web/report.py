@@ -1,7 +1,7 @@
 """What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,16 +28,21 @@ from ml_backend.jobs import (
 )
 from ml_backend.labels import (
     UNLABELLED,
+    Answer,
     LabelledStretch,
     ParticipantLabels,
+    agreement_of,
     labelled_stretches,
     parse_threshold,
+    work_of,
 )
 from ml_backend.labelstudio import class_colours
 from ml_backend.recordings import Interval
 from ml_backend.settings import Settings
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 120
+BY_HAND = "14 to 25"
+"""Minutes that it takes to label 10 minutes of recording by hand, on WEAR and Wetlab, as the paper has it."""
 
 
 Stretch = tuple[float, float, str, float, float]
@@ -81,7 +86,8 @@ class ProjectReport:
     (what, lines with the number of their task) of answers that do nothing; unknown_choices: what answers name that is
     no class, and of choices `undecided`, which may be one; parameters: (name, value, where it comes from) of those
     that are not the defaults; minutes: how much of the recordings each class has; left: how long the rest will take,
-    in words; audit: how right the labels are, where somebody asked."""
+    in words; audit: how right the labels are, where somebody asked;
+    people: what labelling cost them, and how far they agree."""
 
     threshold: str
     colours: Mapping[str, str]
@@ -98,6 +104,7 @@ class ProjectReport:
     minutes: Mapping[str, float] = field(default_factory=dict)
     left: str = ""
     audit: AuditFound | None = None
+    people: tuple[str, ...] = ()
 
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
@@ -142,6 +149,7 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         news=news_of_classes(store, project, everything),
         minutes=_minutes(participants, classes),
         left=_left(store, project.id, counts),
+        people=tuple(in_words(given.answers, sum(float(one.clustering.durations.sum()) for one in everything))),
         audit=project_audit(store, settings, project.id, given),
     )
 
@@ -153,6 +161,23 @@ def _minutes(participants: list[ParticipantReport], classes: tuple[str, ...]) ->
         for _, _, name, start, end in strip.stretches:
             minutes[name] += (end - start) / 60
     return minutes
+
+
+def in_words(answers: list[Answer], recorded: float) -> Iterator[str]:
+    """What labelling `recorded` seconds cost people so far, and how far they agree, in words."""
+    if (work := work_of(answers)) is not None and recorded:
+        each = work.seconds / recorded * 10
+        yield (
+            f"{work.answers} answers took {work.seconds / 60:.1f} min, {work.median:.1f} s each: {each:.1f} min for "
+            f"every 10 min of recording; labelling all of it by hand takes {BY_HAND} min"
+        )
+    if (agreement := agreement_of(answers)) is not None:
+        one, other, times = agreement.confused or ("", "", 0)
+        confused = f"; most often confused: {one} and {other}, {times} times" if times else ""
+        yield (
+            f"people agree with a kappa of {agreement.kappa:.2f} on {agreement.clips} clips that several answered"
+            f"{confused}"
+        )
 
 
 def _left(store: Store, project_id: int, counts: Mapping[str, int]) -> str:
