@@ -150,13 +150,23 @@ def sync(project: ProjectNumber) -> None:
 def audit(
     project: ProjectNumber,
     clips: Annotated[
-        int | None, typer.Option(min=1, max=5000, help="Draw until so many clips are to be answered; 60 is usual")
+        int | None, typer.Option(min=1, help="Draw until so many clips are to be answered; 60 is usual")
     ] = None,
     close: Annotated[bool, typer.Option("--close", help="End it: its answers then count as any")] = False,
 ) -> None:
     """How right are the labels? Draw clips at random for annotators, and say what their answers show."""
-    from ml_backend.jobs import begin_audit, client_for, end_audit, project_answers, project_audit, sync_project
+    from ml_backend.jobs import (
+        MOST_CLIPS,
+        begin_audit,
+        client_for,
+        end_audit,
+        project_answers,
+        project_audit,
+        sync_project,
+    )
 
+    if clips is not None and clips > MOST_CLIPS:
+        raise ConfigError(f"--clips {clips}: more than {MOST_CLIPS} are not drawn; name fewer")
     settings, store = opened()
     client = client_for(settings, store.project(project))
     with bars() as progress:

@@ -12,7 +12,7 @@ project; `begin_audit`, `end_audit` and `project_audit` with `AuditFound`, how r
 `restore` for all that is kept."""
 
 from ml_backend.jobs.answers import GivenAnswers, Unused, decide_meaning, project_config
-from ml_backend.jobs.audits import CLIPS, AuditFound
+from ml_backend.jobs.audits import CLIPS, MOST_CLIPS, AuditFound
 from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
@@ -58,6 +58,7 @@ __all__ = [
     "CLIPS",
     "DONE",
     "FAILED",
+    "MOST_CLIPS",
     "PATIENCE",
     "QUEUED",
     "RUNNING",

@@ -34,6 +34,7 @@ Held = Mapping[tuple[str, str], Sequence[str | None]]
 """What was answered to the clips (participant, key) of an open audit."""
 CLIPS = 60
 """Clips that are drawn where nobody says how many."""
+MOST_CLIPS = 5000
 
 
 @dataclass(frozen=True)

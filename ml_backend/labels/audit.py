@@ -95,32 +95,23 @@ def audited(population: Population, drawn: Ints, said: Ints) -> Audit | None:
     if len(drawn) == 0:
         return None
     right = population.labels[drawn] == said
-    classes, participants = population.labels[drawn], population.participants[drawn]
 
     def of(own: Bools, among: Bools) -> Estimate:
         return _share(
             right[own], int((among & ~population.by_people).sum()), float(population.by_people[among].mean())
         )
 
-    everything = np.ones(len(population.labels), dtype=bool)
-    sure, thirds = np.nan_to_num(population.confidence), np.zeros(len(population.labels), dtype=int)
-    thirds[np.argsort(sure, kind="stable")] = np.arange(len(sure)) * PARTS // len(sure)
+    def of_each(values: Ints, fewest: int) -> dict[int, Estimate]:
+        own = values[drawn]
+        found = np.unique(values)
+        return {int(one): of(own == one, values == one) for one in found if (own == one).sum() >= fewest}
+
     return Audit(
-        share=of(np.ones(len(drawn), dtype=bool), everything),
+        share=of(np.ones(len(drawn), dtype=bool), np.ones(len(population.labels), dtype=bool)),
         macro_recall=_quantiles(_recalls(population, drawn, said), len(drawn)),
-        by_class={
-            int(c): of(classes == c, population.labels == c)
-            for c in np.unique(classes)
-            if (classes == c).sum() >= FEWEST
-        },
-        by_participant={
-            int(p): of(participants == p, population.participants == p)
-            for p in np.unique(participants)
-            if (participants == p).sum() >= FEWEST
-        },
-        by_confidence=[
-            of(thirds[drawn] == third, thirds == third) for third in range(PARTS) if (thirds == third).any()
-        ],
+        by_class=of_each(population.labels, FEWEST),
+        by_participant=of_each(population.participants, FEWEST),
+        by_confidence=list(of_each(_parts(population.confidence), 0).values()),
     )
 
 
@@ -131,7 +122,12 @@ def _share(right: Bools, among: int, known: float) -> Estimate:
     mean = float(right.mean()) if len(right) else 0.5
     # What was seen lies in it, also the one time in twenty that the interval has lost it.
     value, low, high = (known + (1 - known) * share for share in (mean, min(low, mean), max(high, mean)))
-    return Estimate(float(value), float(low), min(1.0, float(high) / (1 - ERRING)), len(right))
+    return _estimate(value, low, high, len(right))
+
+
+def _estimate(value: float, low: float, high: float, answers: int) -> Estimate:
+    """With what annotators may be wrong at themselves allowed for."""
+    return Estimate(float(value), float(low), min(1.0, float(high) / (1 - ERRING)), answers)
 
 
 def betting_interval(right: Bools, among: int, level: float = LEVEL) -> tuple[float, float]:
@@ -160,13 +156,19 @@ def betting_interval(right: Bools, among: int, level: float = LEVEL) -> tuple[fl
 def _groups(population: Population) -> Ints:
     """The group of each clip: its class, and which part of that by confidence; `(N,)`."""
     groups = population.labels * PARTS
-    sure = np.nan_to_num(population.confidence)
     for number in np.unique(population.labels):
-        own = np.flatnonzero(population.labels == number)
-        rank = np.empty(len(own), dtype=np.int64)
-        rank[np.argsort(sure[own], kind="stable")] = np.arange(len(own))
-        groups[own] += rank * PARTS // len(own)
+        own = population.labels == number
+        groups[own] += _parts(population.confidence[own])
     return groups
+
+
+def _parts(confidence: Floats) -> Ints:
+    """Which of PARTS equal parts each clip is in, from the least to the most certain; `(n,)`."""
+    parts = np.empty(len(confidence), dtype=np.int64)
+    parts[np.argsort(np.nan_to_num(confidence), kind="stable")] = (
+        np.arange(len(confidence)) * PARTS // len(confidence)
+    )
+    return parts
 
 
 def _recalls(population: Population, drawn: Ints, said: Ints) -> Floats:
@@ -218,4 +220,4 @@ def _shares(size: Ints, confidence: Floats, hits: Ints, misses: Ints, random: np
 
 def _quantiles(values: Floats, answers: int) -> Estimate:
     low, high = np.quantile(values, [LOOKS / 2, 1 - LOOKS / 2])
-    return Estimate(float(values.mean()), float(low), min(1.0, float(high) / (1 - ERRING)), answers)
+    return _estimate(values.mean(), low, high, answers)

@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.jobs import (
     CLIPS,
+    MOST_CLIPS,
     Export,
     Jobs,
     LockedError,
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 
 START_TRAINING = "START_TRAINING"
 LEAST_FREE = 64 * 2**20
-MOST_AUDITED = 5000
 """Bytes; a job that writes vectors and clips needs more."""
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
@@ -258,8 +258,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         """Draw clips to see how right the labels are; a form of the status page."""
         _from_own_page()
         clips = _number(_wish("clips") or str(CLIPS), "clips")
-        if not 0 < clips <= MOST_AUDITED:
-            raise ConfigError(f"{request.path}: clips: {clips} are not 1 to {MOST_AUDITED}")
+        if not 0 < clips <= MOST_CLIPS:
+            raise ConfigError(f"{request.path}: clips: {clips} are not 1 to {MOST_CLIPS}")
         begin_audit(store, settings, project_id, clips)
         jobs.request_sync(project_id)
         return redirect(_page_of(project_id))
