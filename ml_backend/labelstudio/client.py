@@ -7,16 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.request_options import RequestOptions
 
 from ml_backend.errors import ConfigError, LabelStudioError
 
+T = TypeVar("T")
+
 PAGE = 100
+EXCHANGE = "api/token/refresh/"
+"""Where a personal access token becomes one that is good for some minutes."""
+WHOAMI = "api/current-user/whoami"
 WAITS = (1, 2, 4, 8, 15, 30, *[60] * 60)
 """Seconds between one try and the next while Label Studio is away: an hour in all."""
 TIMEOUT_SECONDS = 60
@@ -60,7 +66,7 @@ class Client:
             timeout=TIMEOUT_SECONDS,
             follow_redirects=True,
             verify=_trusted(authority),
-            event_hooks={"response": [self._refuse_exchange]},
+            event_hooks={"response": [self._understand]},
         )
         try:
             # Without the slash the SDK exchanges a personal access token at the root, whatever path comes behind it.
@@ -70,47 +76,48 @@ class Client:
 
     def whoami(self) -> str:
         """Whose token it is, and what Label Studio's version is, in words."""
-        user = self._request("GET", "api/current-user/whoami")
-        version = self._request("GET", "api/version")
-        return f"{version.get('release', 'unknown version')} at {self.url}, the token is {user['email']}'s"
+        user = self._read(self._sdk.users.whoami)
+        version = self._read(self._sdk.versions.get)
+        return f"{version.release or 'unknown version'} at {self.url}, the token is {user.email}'s"
 
     def project(self, project_id: int) -> dict[str, Any]:
-        """The project's title, label_config, created_at, …"""
-        project: dict[str, Any] = self._request("GET", f"api/projects/{project_id}/")
-        return project
+        """The project's title, label_config, …"""
+        return self._read(self._sdk.projects.get, project_id).model_dump()
 
     def projects(self, title: str) -> list[dict[str, Any]]:
         """The projects of exactly that title, which need not be one."""
         found: list[dict[str, Any]] = []
         for number in count(1):
-            page = self._request("GET", "api/projects/", params={"title": title, "page": number, "page_size": PAGE})
-            found += [project for project in page["results"] if project["title"] == title]
-            if not page.get("next"):
+            page: Any = self._read(self._sdk.projects.list, title=title, page=number, page_size=PAGE)
+            found += [project.model_dump() for project in page.items if project.title == title]
+            if not page.response.next:  # the SDK finds the last page by asking for one more, which fails
                 return found
         raise AssertionError("unreachable")
 
     def create_project(self, **fields: Any) -> int:
         """Make a project; returns its number."""
-        return int(self._request("POST", "api/projects/", json=fields)["id"])
+        made: Any = self._make(self._sdk.projects.create, **fields)
+        return int(made.id)
 
     def update_project(self, project_id: int, **fields: Any) -> None:
         """Change a project's title, label_config, maximum_annotations, …"""
-        self._request("PATCH", f"api/projects/{project_id}/", json=fields)
+        self._change(self._sdk.projects.update, project_id, **fields)
 
     def models(self, project_id: int) -> list[dict[str, Any]]:
         """The ML backends that are connected to a project."""
-        found: list[dict[str, Any]] = self._request("GET", "api/ml", params={"project": project_id})
-        return found
+        return [model.model_dump() for model in self._read(self._sdk.ml.list, project=project_id)]
 
     def save_model(self, model_id: int | None, **fields: Any) -> int:
         """Connect an ML backend, or change one that is; returns its number. Label Studio asks it for its health and
         sets it up meanwhile."""
-        method, path = ("POST", "api/ml") if model_id is None else ("PATCH", f"api/ml/{model_id}")
-        return int(self._request(method, path, json=fields)["id"])
+        if model_id is None:
+            return int(self._make(self._sdk.ml.create, **fields).id)
+        self._change(self._sdk.ml.update, model_id, **fields)
+        return model_id
 
     def start_training(self, model_id: int) -> None:
         """Press Start Training."""
-        self._request("POST", f"api/ml/{model_id}/train", json={})
+        self._make(self._sdk.ml.train, model_id)
 
     def project_page(self, project_id: int) -> str:
         """Where people label a project's tasks."""
@@ -126,73 +133,67 @@ class Client:
         last = 0
         while True:
             behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
-            query = {"filters": {"conjunction": "and", "items": [behind]}, "ordering": ["tasks:id"]}
-            params = {"project": project_id, "fields": "all", "page_size": PAGE, "query": json.dumps(query)}
-            page = self._request("GET", "api/tasks/", params=params)["tasks"]
-            yield from page
-            if len(page) < PAGE:
+            query = json.dumps({"filters": {"conjunction": "and", "items": [behind]}, "ordering": ["tasks:id"]})
+            page: Any = self._read(self._sdk.tasks.list, project=project_id, page_size=PAGE, query=query)
+            yield from (task.model_dump() for task in page.items)
+            if len(page.items) < PAGE:
                 return
-            last = max(task["id"] for task in page)
+            last = max(task.id for task in page.items)
 
     def create_tasks(self, project_id: int, tasks: list[dict[str, Any]]) -> list[int]:
         """Import tasks (data, meta); returns their ids in the same order."""
-        path = f"api/projects/{project_id}/import"
-        ids: list[int] = self._request("POST", path, params={"return_task_ids": "true"}, json=tasks)["task_ids"]
-        return ids
+        call = self._sdk.projects.import_tasks
+        made: Any = self._make(call, project_id, request=tasks, return_task_ids=True)
+        return list(made.task_ids)
 
     def update_task(self, task_id: int, data: dict[str, Any], meta: dict[str, Any]) -> None:
         """Replace a task's data and meta."""
-        self._request("PATCH", f"api/tasks/{task_id}/", json={"data": data, "meta": meta})
+        self._change(self._sdk.tasks.update, str(task_id), data=data, meta=meta)
 
     def offer_again(self, task_id: int, annotators: int) -> None:
         """Offer a task that counts as done to people who have not answered it, until so many have."""
-        self._request("PATCH", f"api/tasks/{task_id}/", json={"overlap": annotators, "is_labeled": False})
+        self._change(self._sdk.tasks.update, str(task_id), overlap=annotators, is_labeled=False)
 
     def delete_task(self, task_id: int) -> None:
         """Remove a task."""
-        self._request("DELETE", f"api/tasks/{task_id}/")
+        self._change(self._sdk.tasks.delete, str(task_id))
 
     def upload(self, project_id: int, file: Path, name: str) -> str:
         """Upload a file; returns the address, relative to Label Studio, at which logged-in users can read it."""
         with file.open("rb") as stream:
-            answer = self._request(
-                "POST",
-                f"api/projects/{project_id}/import",
-                params={"commit_to_project": "false"},
-                files={"file": (name, stream, "video/mp4")},
-            )
-        stored = self._request("GET", f"api/import/file-upload/{answer['file_upload_ids'][0]}")
-        return f"{self._media}/data/{stored['file']}"
+            sent = self._make(self._send_file, project_id, (name, stream, "video/mp4"))
+        stored = self._read(self._sdk.files.get, sent.json()["file_upload_ids"][0])
+        return f"{self._media}/data/{stored.file}"
 
     def uploads(self, project_id: int) -> dict[str, int]:
         """Addresses of all files uploaded to the project, with their numbers."""
-        answer = self._request("GET", f"api/projects/{project_id}/file-uploads", params={"all": "true"})
-        return {f"{self._media}/data/{entry['file']}": int(entry["id"]) for entry in answer}
+        files = self._read(self._sdk.files.list, project_id, all_=True)
+        return {f"{self._media}/data/{file.file}": int(file.id) for file in files}
 
     def delete_uploads(self, project_id: int, numbers: Sequence[int]) -> None:
         """Remove uploaded files."""
         for begin in range(0, len(numbers), PAGE):
-            body = {"file_upload_ids": list(numbers[begin : begin + PAGE])}
-            self._request("DELETE", f"api/projects/{project_id}/file-uploads", json=body)
+            named = {"additional_body_parameters": {"file_upload_ids": list(numbers[begin : begin + PAGE])}}
+            self._change(self._sdk.files.delete_many, project_id, request_options=named)
 
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         """The project's webhooks."""
-        hooks: list[dict[str, Any]] = self._request("GET", "api/webhooks/", params={"project": project_id})
-        return hooks
+        return [hook.model_dump() for hook in self._read(self._sdk.webhooks.list, project=str(project_id))]
 
     def update_webhook(self, webhook_id: int, **fields: Any) -> None:
         """Change a webhook's headers or actions."""
-        self._request("PATCH", f"api/webhooks/{webhook_id}/", json=fields)
+        self._change(self._sdk.webhooks.update, webhook_id, **fields)
 
     def views(self, project_id: int) -> list[dict[str, Any]]:
         """The tabs of a project's Data Manager."""
-        found: list[dict[str, Any]] = self._request("GET", "api/dm/views/", params={"project": project_id})
-        return found
+        return [view.model_dump() for view in self._read(self._sdk.views.list, project=project_id)]
 
     def save_view(self, project_id: int, view_id: int | None, data: dict[str, Any]) -> None:
         """Make a tab of the Data Manager, or change one."""
-        method, path = ("POST", "api/dm/views/") if view_id is None else ("PATCH", f"api/dm/views/{view_id}/")
-        self._request(method, path, json={"project": project_id, "data": data})
+        if view_id is None:
+            self._make(self._sdk.views.create, project=project_id, data=data)
+        else:
+            self._change(self._sdk.views.update, str(view_id), project=project_id, data=data)
 
     def patient(self, waiting: Callable[[str], None]) -> "Client":
         """The same client, which waits where Label Studio is away for a while, and says so each time."""
@@ -210,19 +211,27 @@ class Client:
         """Raise what a fenced client raises before it changes anything, where that is no longer allowed."""
         self._check()
 
-    def _request(self, method: str, path: str, **body: Any) -> Any:
-        """What Label Studio answers. A request that may be repeated without harm is, for a patient client."""
-        waits = iter(WAITS if self._waiting is not None else ())
-        while True:
-            if method != "GET":
-                self._check()
+    def _read(self, call: Callable[..., T], *asked: Any, **fields: Any) -> T:
+        """What a method of the SDK answers that changes nothing."""
+        return self._patiently(lambda: self._once(call, *asked, **fields))
+
+    def _change(self, call: Callable[..., T], *asked: Any, **fields: Any) -> T:
+        """What a method of the SDK answers whose change may be made twice without harm."""
+        return self._patiently(lambda: self._make(call, *asked, **fields))
+
+    def _make(self, call: Callable[..., T], *asked: Any, **fields: Any) -> T:
+        """What a method of the SDK answers that must not be called twice: what was done, and whose answer was lost,
+        would be done again."""
+        self._check()
+        return self._once(call, *asked, **fields)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        for seconds in WAITS:
             try:
-                return self._request_once(method, path, **body)
+                return ask()
             except AwayError as error:
-                wait = None if method == "POST" else next(waits, None)
-                if wait is None:
-                    raise
-                self.wait(error, wait)
+                self.wait(error, seconds)
+        return ask()
 
     def wait(self, error: "AwayError", seconds: float) -> None:
         """Wait until Label Studio may be back; raises `error` if this client is not to."""
@@ -231,51 +240,48 @@ class Client:
         self._waiting(f"waiting for Label Studio: {error}")
         time.sleep(max(seconds, error.retry_after))
 
-    def _request_once(self, method: str, path: str, **body: Any) -> Any:
+    def _once(
+        self, call: Callable[..., T], *asked: Any, request_options: dict[str, Any] | None = None, **fields: Any
+    ) -> T:
         try:
-            # The generated methods parse every task into models that lack our meta; this is what they call. It must
-            # not repeat by itself: an import that was done, and whose answer was lost, would be done twice.
-            response = self._sdk._client_wrapper.httpx_client.request(
-                path, method=method, request_options={"max_retries": 0}, **body
-            )
-        except ApiError as error:  # from the exchange of a personal access token
-            raise LabelStudioError(f"Label Studio at {self.url} refuses the access token; {TOKEN_REMEDY}") from error
-        except ValueError:  # the same, where a page came for an answer
-            raise LabelStudioError(
-                f"Label Studio at {self.url} answers the exchange of the access token with no JSON; {IS_IT_THERE}"
-            ) from None
+            return call(*asked, request_options={**(request_options or {}), "max_retries": 0}, **fields)
         except httpx.HTTPError as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise AwayError(
                 f"Label Studio at {self.url} cannot be reached ({reason}); is it running and LABEL_STUDIO_URL right? "
                 "Nothing is lost: run again"
             ) from None
-        return self._understood(method, path, response)
 
-    def _refuse_exchange(self, response: httpx.Response) -> None:
-        """The SDK exchanges a personal access token for one of a few minutes: it tells no busy server from a wrong
-        token."""
-        if response.request.url.path.endswith("api/token/refresh/"):
-            response.read()
-            self._refuse_away("the exchange of the access token", response)
+    def _send_file(
+        self, project_id: int, file: tuple[str, BinaryIO, str], request_options: RequestOptions
+    ) -> httpx.Response:
+        """The SDK's import of tasks sends JSON only; this is what it calls for that."""
+        return self._sdk._client_wrapper.httpx_client.request(
+            f"api/projects/{project_id}/import",
+            method="POST",
+            params={"commit_to_project": "false"},
+            files={"file": file},
+            request_options=request_options,
+        )
 
-    def _refuse_away(self, what: str, response: httpx.Response) -> None:
-        if response.status_code in (408, 429) or response.status_code >= 500:
-            after = response.headers.get("retry-after", "")
-            raise AwayError(
-                f"Label Studio at {self.url}: {what} failed ({response.status_code}): {_detail(response)}; nothing "
-                "is lost: run again",
-                float(after) if after.isdecimal() else 0.0,
-            )
-
-    def _understood(self, method: str, path: str, response: httpx.Response) -> Any:
+    def _understand(self, response: httpx.Response) -> None:
+        """Raise what an answer says is wrong, in our words, before the SDK reads it."""
+        if response.has_redirect_location:
+            return
+        response.read()
+        method, path = response.request.method, response.request.url.path
+        path = path.removeprefix(urlsplit(self.url).path).lstrip("/")
         status, what = response.status_code, f"Label Studio at {self.url}"
+        asked = "the exchange of the access token" if path == EXCHANGE else f"{method} {path}"
         if status in (400, 403) and "reserved network" in response.text:
             raise LabelStudioError(
                 f"{what} refuses addresses of its own machine and of private networks; start it with "
                 "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"
             )
-        if status in (401, 403):
+        self._refuse_away(asked, response)
+        if status == 404 and path in (EXCHANGE, WHOAMI):
+            raise LabelStudioError(f"{what} does not know {path}, as any Label Studio does; {IS_IT_THERE}")
+        if status in (401, 403) or (path == EXCHANGE and status >= 400):
             raise LabelStudioError(f"{what} refuses the access token; {TOKEN_REMEDY}")
         if status == 404 and "/projects/" in path:
             raise GoneError(f"{what} has no {path.split('api/')[-1]}; check the project's number")
@@ -283,21 +289,23 @@ class Client:
             raise GoneError(f"{what} has no such project")
         if status == 413:
             raise LabelStudioError(
-                f"{what}: {method} {path} is too large for a proxy in front of it (413); raise the proxy's limit "
+                f"{what}: {asked} is too large for a proxy in front of it (413); raise the proxy's limit "
                 "(nginx: client_max_body_size 50m)"
             )
-        self._refuse_away(f"{method} {path}", response)
         if status >= 400:
-            raise LabelStudioError(f"{what}: {method} {path} failed ({status}): {_detail(response)}")
-        if not response.content:
-            return None
-        try:
-            return response.json()
-        except ValueError:
-            raise LabelStudioError(
-                f"{what} answers {method} {path} with {'a web page' if _is_page(response) else 'no JSON'}; "
-                f"{IS_IT_THERE}"
-            ) from None
+            raise LabelStudioError(f"{what}: {asked} failed ({status}): {_detail(response)}")
+        if response.content and not _is_json(response):
+            page = "a web page" if _is_page(response) else "no JSON"
+            raise LabelStudioError(f"{what} answers {asked} with {page}; {IS_IT_THERE}")
+
+    def _refuse_away(self, asked: str, response: httpx.Response) -> None:
+        if response.status_code in (408, 429) or response.status_code >= 500:
+            after = response.headers.get("retry-after", "")
+            raise AwayError(
+                f"Label Studio at {self.url}: {asked} failed ({response.status_code}): {_detail(response)}; nothing "
+                "is lost: run again",
+                float(after) if after.isdecimal() else 0.0,
+            )
 
 
 def _detail(response: httpx.Response) -> str:
@@ -314,6 +322,14 @@ def _trusted(authority: Path | None) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"LABEL_STUDIO_CA: {authority} is no file of certificates ({error})") from None
     return context
+
+
+def _is_json(response: httpx.Response) -> bool:
+    try:
+        response.json()
+    except ValueError:
+        return False
+    return True
 
 
 def _is_page(response: httpx.Response) -> bool:
