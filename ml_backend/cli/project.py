@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,14 +17,11 @@ from ml_backend.cli.shared import (
     opened,
     out,
     parameters_from,
+    say_left_out,
     say_unused,
-    usable,
     why_silent,
 )
 from ml_backend.errors import ConfigError, WeakHARError
-
-if TYPE_CHECKING:
-    from ml_backend.recordings import CheckedRecording
 
 
 def connect(
@@ -39,45 +36,24 @@ def connect(
     option: Option = None,
 ) -> None:
     """Make a project in Label Studio, or take the one of that title, connect it and start its job."""
-    from ml_backend.labelstudio import Client, labelling_config
-    from ml_backend.labelstudio import connect as connected
+    from ml_backend.jobs import Wish, connect_study
 
-    settings, _ = opened()
     if classes and classes_from:
         raise ConfigError("--classes and --classes-from: name one of them")
-    parameters = parameters_from(settings, [f"dataset={dataset}", *(option or [])])
-    folder = settings.dataset_folder(parameters)
-    checked = usable(folder, parameters, settings.roots)
-    names = classes.split(",") if classes else None
-    if classes_from:
-        other = settings.dataset_folder(parameters.model_copy(update={"dataset": classes_from}))
-        source = checked if other == folder else usable(other, parameters, settings.roots)
-        names = _labels_of(source, classes_from)
-    config = labelling_config(names) if names else None
-    client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
+    settings, _ = opened()
+    given = parameters_from(settings, option).model_dump(include=_named(option))
     if reason := why_silent(backend):
         raise ConfigError(f"--backend {backend}: weakhar does not answer ({reason}); start it with `weakhar serve`")
-    auth = {"basic_auth_user": settings.basic_auth_user, "basic_auth_pass": settings.basic_auth_pass}
-    extra_params = parameters.model_dump(include={"dataset", *_named(option)})
-    model = {"url": backend.rstrip("/"), "extra_params": extra_params, **(auth if settings.auth_required else {})}
-    result = connected(client, title, config, annotators, model)
-    client.start_training(result.model)
-    for line in (f"{len(checked)} recordings can be used", *result.done, "the job was started"):
+    names = tuple(classes.split(",")) if classes else ()
+    wish = Wish(title, dataset, backend, names, classes_from or "", annotators, given)
+    found = connect_study(settings, wish, say_left_out)
+    for line in (*found.done, f"label at {found.page}"):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-    out.print(f"label at {client.project_page(result.project)}", highlight=False, soft_wrap=True)
-    out.print(f"watch it at {backend.rstrip('/')}/?project={result.project}", highlight=False, soft_wrap=True)
+    out.print(f"watch it at {backend.rstrip('/')}/?project={found.project}", highlight=False, soft_wrap=True)
 
 
 def _named(option: list[str] | None) -> set[str]:
     return {text.partition("=")[0].strip() for text in option or []}
-
-
-def _labels_of(checked: "list[CheckedRecording]", where: str) -> list[str]:
-    """The ground truth's classes, in the order of the alphabet."""
-    labels = [result.imu.labels for result in checked if result.imu is not None and result.imu.labels is not None]
-    if not labels:
-        raise ConfigError(f"--classes-from {where}: its recordings bring no labels; name the --classes")
-    return sorted({str(name) for own in labels for name in own})
 
 
 def run(

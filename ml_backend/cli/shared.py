@@ -14,7 +14,7 @@ from training.cli import lines_of_progress
 
 if TYPE_CHECKING:
     from ml_backend.jobs import Store
-    from ml_backend.recordings import CheckedRecording
+    from ml_backend.recordings import CheckedRecording, Problem
     from ml_backend.settings import Parameters, Settings
 
 out, err = Console(), Console(stderr=True)
@@ -90,8 +90,13 @@ def usable(folder: Path, parameters: "Parameters", roots: "Sequence[Path]" = ())
     checked, problems = usable_recordings(folder, parameters, roots)
     for problem in problems:
         if problem.error:
-            err.print(f"left out: {problem.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+            say_left_out(problem)
     return checked
+
+
+def say_left_out(problem: "Problem") -> None:
+    """Say which recording is left out, and why."""
+    err.print(f"left out: {problem.message}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def say_unused(store: "Store", settings: "Settings", project: int) -> None:

@@ -8,12 +8,14 @@ and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `project_status`, `export_project`, `project_thresholds`, `unused_answers`, `project_parameters`, `client_for` for one
 project; `begin_audit`, `end_audit` and `project_audit` with `AuditFound`, how right its labels are;
 `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
-`check_study` and `usable_recordings` for what a user gives; `forget_participant`, `forget_project`, `back_up` and
+`check_study` and `usable_recordings` for what a user gives; `connect_study` with `Wish`, and the `Wishes` of the
+status page's form; `forget_participant`, `forget_project`, `back_up` and
 `restore` for all that is kept."""
 
 from ml_backend.jobs.answers import GivenAnswers, Unused, decide_meaning, project_config
 from ml_backend.jobs.audits import CLIPS, MOST_CLIPS, AuditFound
 from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
+from ml_backend.jobs.connecting import Wish, Wishes, connect_study
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
 from ml_backend.jobs.projects import (
@@ -73,6 +75,8 @@ __all__ = [
     "Project",
     "Store",
     "Unused",
+    "Wish",
+    "Wishes",
     "apply_webhook",
     "back_up",
     "begin_audit",
@@ -80,6 +84,7 @@ __all__ = [
     "checked_parameters",
     "client_for",
     "clusters_folder",
+    "connect_study",
     "decide_meaning",
     "embed_and_cluster",
     "end_audit",

@@ -16,6 +16,7 @@ from huey.serializer import SignedSerializer
 
 from ml_backend.errors import WeakHARError
 from ml_backend.files import private_file
+from ml_backend.jobs.connecting import Wish, Wishes, connect_study
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import run_project, sync_project
 from ml_backend.jobs.projects import client_for, project_parameters
@@ -61,6 +62,7 @@ class Jobs:
         self._run = self.huey.task(name="run")(self.run)
         self._sync = self.huey.task(name="sync")(self.sync)
         self._export = self.huey.task(name="export")(self.export)
+        self._fulfil = self.huey.task(name="fulfil")(self.fulfil)
         self._forget = self.huey.task(name="forget")(self.forget)
         self._connect = self.huey.task(name="connect", retries=5, retry_delay=3)(self.connect)
         self._resume = self.huey.task(name="resume")(self.resume)
@@ -91,6 +93,11 @@ class Jobs:
         if wanted.state()["state"] != "running":
             wanted.note("running", message="queued")
             self._export(asdict(wanted))
+
+    def request_study(self, wish: Wish) -> None:
+        """Queue the connection of a study."""
+        Wishes(self.settings).note(wish.title, "running")
+        self._fulfil(asdict(wish))
 
     def request_forget(self, project_id: int) -> None:
         """Queue the removal of a project's files."""
@@ -176,6 +183,20 @@ class Jobs:
     def export(self, wanted: dict[str, Any]) -> None:
         """Write an export, with its progress beside it."""
         Export(**wanted).run(self.store, self.settings)
+
+    def fulfil(self, wish: dict[str, Any]) -> None:
+        """Connect a study; what is wrong with it is noted for the page."""
+        wishes = Wishes(self.settings)
+        try:
+            found = connect_study(self.settings, Wish(**wish))
+            wishes.note(wish["title"], "done")
+            log.info("project %s: %s", found.project, "; ".join(found.done))
+        except WeakHARError as error:
+            wishes.note(wish["title"], "failed", str(error))
+            log.warning("'%s' was not connected: %s", wish["title"], error)
+        except Exception as error:
+            wishes.note(wish["title"], "failed", f"internal error: {type(error).__name__}; see the worker's log")
+            raise
 
     def forget(self, project_id: int) -> None:
         """Remove the files of a project that Label Studio deleted."""

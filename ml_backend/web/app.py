@@ -25,6 +25,8 @@ from ml_backend.jobs import (
     LockedError,
     Project,
     Store,
+    Wish,
+    Wishes,
     begin_audit,
     client_for,
     decide_meaning,
@@ -50,6 +52,7 @@ from ml_backend.web.report import project_report
 log = logging.getLogger(__name__)
 
 START_TRAINING = "START_TRAINING"
+SHORTEST_TITLE, LONGEST_TITLE = 3, 50
 LEAST_FREE = 64 * 2**20
 """Bytes; a job that writes vectors and clips needs more."""
 POLICY = (
@@ -188,6 +191,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
     one_at_a_time = threading.Lock()
+    wishes, can_connect = Wishes(settings), bool(settings.label_studio_url and settings.label_studio_api_key)
 
     @app.get("/")
     def status_page() -> str | Response:
@@ -204,6 +208,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
                 (project, _with_next_step(settings, project, status), page) for project, status, (page, _) in shown
             ]
             busy = any(status["active"] or not fresh for _, status, (_, fresh) in shown)
+            busy = busy or any(one["state"] == "running" for one in wishes.listed())
             return render_template(
                 "status.html",
                 sections=sections,
@@ -214,6 +219,9 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
                 table=None,
                 disk=_disk(settings),
                 refused=refusals.listed(),
+                wishes=wishes.listed(),
+                folders=_folders(settings) if can_connect and "project" not in request.args else None,
+                address=request.url_root.rstrip("/"),
             )
 
     @app.get("/status/<int:project_id>")
@@ -227,6 +235,15 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         table = project_thresholds(store, settings, project_id)
         sections = [(project, job_status(store, project), made(project, standalone=True))]
         return render_template("status.html", sections=sections, standalone=True, refresh=False, table=table)
+
+    @app.post("/connect")
+    def connect() -> AnyResponse:
+        """Bring a study into Label Studio; a form of the status page."""
+        _from_own_page()
+        if not can_connect:
+            raise ConfigError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY where weakhar is started")
+        jobs.request_study(_wished())
+        return redirect(".")
 
     @app.post("/retry/<int:project_id>")
     def retry(project_id: int) -> AnyResponse:
@@ -341,6 +358,37 @@ def _wish(name: str) -> str | None:
     if value is not None and not bodies.is_plain_text(value):
         raise ConfigError(f"{request.path}: holds text with a zero byte, or that is no Unicode")
     return value
+
+
+def _wished() -> Wish:
+    """What the form for a new study asks for; what is wrong with its recordings a worker finds out."""
+    title, dataset, classes, annotators, backend = (
+        (_wish(name) or "").strip() for name in ("title", "dataset", "classes", "annotators", "backend")
+    )
+    for name, value in (("title", title), ("dataset", dataset), ("backend", backend)):
+        if not value:
+            raise ConfigError(f'{request.path}: field "{name}" is empty')
+    if not SHORTEST_TITLE <= len(title) <= LONGEST_TITLE:
+        raise ConfigError(f"{request.path}: title: Label Studio takes {SHORTEST_TITLE} to {LONGEST_TITLE} letters")
+    if not backend.startswith(("http://", "https://")):
+        raise ConfigError(f"{request.path}: backend: '{backend}' is no address")
+    own = _wish("own_labels") is not None
+    return Wish(
+        title=title,
+        dataset=dataset,
+        backend=backend,
+        classes=() if own or not classes else tuple(classes.split(",")),
+        classes_from=dataset if own else "",
+        annotators=_number(annotators, "annotators") or None if annotators else None,
+    )
+
+
+def _folders(settings: Settings) -> list[str]:
+    """Folders in which recordings may be."""
+    try:
+        return sorted(one.name for one in settings.data_dir.iterdir() if one.is_dir() and one.name[0] != ".")
+    except OSError:
+        return []
 
 
 def _with_next_step(settings: Settings, project: Project, status: dict[str, Any]) -> dict[str, Any]:

@@ -480,6 +480,17 @@ def test_connect_makes_a_project_and_starts_its_job_and_may_be_repeated(
     done = weakhar(backend, *wanted[:-1], f"http://127.0.0.1:{free_port()}")
     assert "start it with `weakhar serve`" in done.stderr
 
+    form = {"title": "by form", "dataset": "nothere", "backend": backend.url, "own_labels": "on"}
+    auth = (backend.user, backend.password)
+    assert httpx.post(f"{backend.url}/connect", data=form, auth=auth).status_code == 302
+    wait_for(lambda: "<b>by form</b>: " in backend.get("").text, 30, "the page to say what is wrong")
+    assert "nothere: no such folder" in backend.get("").text
+    httpx.post(f"{backend.url}/connect", data={**form, "dataset": "study"}, auth=auth)
+    wait_for(lambda: "<b>by form</b>" not in backend.get("").text, 60, "the study to be connected")
+    (made,) = label_studio.api("GET", "api/projects/", params={"title": "by form"})["results"]
+    assert 'value="sit_ups"' in made["label_config"]
+    assert backend.wait_for_job(made["id"])["tasks"] > 0
+
     (hook,) = label_studio.api("GET", "api/webhooks/", params={"project": found["id"]})
     ill = weakhar(backend, "doctor", "--backend", f"http://127.0.0.1:{free_port()}", LABEL_STUDIO_API_KEY="0" * 40)
     assert ill.returncode == 1

@@ -415,6 +415,34 @@ def test_the_page_says_why_a_connection_was_refused_until_it_is_taken(settings: 
     assert "refused" not in web.get("/").text
 
 
+def test_a_wish_for_a_study_is_checked_and_stands_on_the_page_until_it_is_fulfilled(settings: Settings) -> None:
+    web, _, _ = client_of(settings)
+    form = {"title": "My study", "dataset": "study", "backend": "http://localhost:9090", "classes": "a,b"}
+    answer = web.post("/connect", data=form)
+    assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in answer.get_json()["error"]
+    assert "<form" not in web.get("/").text.split("<section")[1]
+    known = {"label_studio_url": "http://localhost:8080", "label_studio_api_key": "t" * 40}
+    web, _, jobs = client_of(settings.model_copy(update=known))
+    for name, wrong in (
+        *((name, "") for name in ("title", "dataset", "backend")),
+        ("title", "ab"),
+        ("title", "a" * 51),
+        ("backend", "localhost:9090"),
+        ("annotators", "two"),
+        ("classes", "a\0b"),
+    ):
+        answer = web.post("/connect", data={**form, name: wrong})
+        assert answer.status_code == 400, (name, wrong)
+    assert "My study" not in web.get("/").text
+    assert web.post("/connect", data=form, headers={"Origin": "http://elsewhere"}).status_code == 400
+    assert web.post("/connect", data=form).status_code == 302
+    assert "<b>My study</b>: is being connected" in web.get("/").text
+    jobs.fulfil({**form, "classes": ("a", "b")})
+    page = web.get("/").text
+    assert "study: no such folder" in page
+    assert 'class="study"' in page
+
+
 def test_what_is_kept_of_refused_connections_is_bounded(settings: Settings) -> None:
     web, _, _ = client_of(settings)
     body = {"project": "7.1", "schema": CONFIG, "extra_params": json.dumps({"k" * 100_000: 5})}

@@ -3,7 +3,10 @@
 
 async function renew() {
   const busy = document.body.dataset.busy;
-  const writing = ["INPUT", "SELECT"].includes(document.activeElement.tagName);
+  const typed = [...document.querySelectorAll("input")].some(
+    (one) => one.value !== one.defaultValue || one.checked !== one.defaultChecked
+  );
+  const writing = typed || ["INPUT", "SELECT"].includes(document.activeElement.tagName);
   if (!writing && !document.hidden) {
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
