@@ -87,7 +87,7 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
     labels = participant.propagated.copy() if participant.propagated is not None else _cluster_labels(participant)
     if wanted.confidence is not None or wanted.distance is not None:
         try:
-            return np.where(wanted.keeps(participant.distance, participant.confidence), labels, UNLABELLED)
+            labels = np.where(wanted.keeps(participant.distance, participant.confidence), labels, UNLABELLED)
         except ValueError as error:
             raise TrainingError(f"{dataset.path}: {error}") from None
     if wanted.share is not None:
@@ -95,7 +95,7 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
         first = np.unique(clip[inside], return_index=True)[1]
         of_clips, numbers = participant.distance[inside][first], clip[inside][first]
         labels[np.isin(clip, numbers[~wanted.keeps(of_clips)])] = UNLABELLED
-    return labels
+    return labels if participant.reviewed is None else np.where(participant.reviewed, participant.weak, labels)
 
 
 def _cluster_labels(participant: Participant) -> Ints:

@@ -15,16 +15,20 @@ SCHEMA_VERSION = 2
 """2: samples in a folder of their own, with `clip` and `confidence`, and always with `propagated_label`."""
 NULL_CLASS = "null"
 """What a sample without any activity is called; empty cells of a label column mean it too."""
-ANNOTATED, PROPAGATED, OMITTED = "annotated", "propagated", "omitted"
-"""Where a sample's label comes from: a person watched it, its cluster spread it, or a threshold left it without."""
+ANNOTATED, REVIEWED, PROPAGATED, OMITTED = "annotated", "reviewed", "propagated", "omitted"
+"""Where a sample's label comes from: a person watched its clip, or went through its recording; its cluster spread it;
+or a threshold, or who went through, left it without."""
+SOURCES = (ANNOTATED, REVIEWED, PROPAGATED, OMITTED)
 PROPAGATED_LABEL = "propagated_label"
 """Column with the label that a sample would have without any threshold."""
 COLUMNS = {
     "participant": "whose samples they are",
     "recording": "name of the recording, a video with its IMU",
     "time": "seconds on the video's clock",
-    "label": "the class; empty where a threshold, or a missing answer, leaves the sample without",
-    "source": "annotated (it lies in a clip that a person watched and has that clip's label), propagated or omitted",
+    "label": "the class; empty where a threshold, a missing answer, or a person who went through, leaves the sample "
+    "without",
+    "source": "annotated (it lies in a clip that a person watched and has that clip's label), reviewed (a person "
+    "went through the recording and left this label, or none, there), propagated or omitted",
     "confidence": "probability that the label is right, by the model of time, calibrated where dataset.json has a "
     "temperature; empty without it",
     "clip": "number of the clip that labels the sample, among the participant's (a row of clips.parquet)",

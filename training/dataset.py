@@ -22,6 +22,7 @@ from training.contract import (
     NULL_CLASS,
     PROPAGATED_LABEL,
     RATES_ALIKE,
+    REVIEWED,
     SCHEMA_VERSION,
     gap_seconds,
     sampling_rate_of,
@@ -42,9 +43,9 @@ class Participant:
 
     segment changes at a gap or a recording; clip is the number of the clip that labels the sample (-1: none), or of
     the stride that it lies in where the export is older or there is none; weak and truth are classes or -1; annotated
-    is True where a person's own answer labels the sample; distance is that to the centroid clip. truth is None where
-    it is unknown, the others are None in a folder of CSV files; propagated, the label without any threshold, is None
-    too where it follows from the cluster.
+    is True where a person's own answer labels the sample, reviewed where one went through the recording; distance is
+    that to the centroid clip. truth is None where it is unknown, the others are None in a folder of CSV files;
+    propagated, the label without any threshold, is None too where it follows from the cluster.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Participant:
     distance: npt.NDArray[np.float64] | None
     propagated: Ints | None = None
     confidence: npt.NDArray[np.float64] | None = None
+    reviewed: Bools | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
         truth = None
         if "ground_truth" in table.column_names:
             truth = _class_indices(file, table, "ground_truth", truth_labels, "ground truth")
+        source = np.asarray(_column(file, table, "source").to_pylist())
         participants.append(
             Participant(
                 name=name,
@@ -193,7 +196,8 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 clip=clip,
                 truth=truth,
                 weak=weak,
-                annotated=np.asarray(_column(file, table, "source").to_pylist()) == ANNOTATED,
+                annotated=np.isin(source, (ANNOTATED, REVIEWED)),
+                reviewed=source == REVIEWED,
                 cluster=_numbers(file, table, "cluster", np.int64, -1),
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
                 propagated=propagated,

@@ -1,4 +1,4 @@
-"""Commands on a Label Studio project: `connect`, `run`, `sync`, `audit`, `export`."""
+"""Commands on a Label Studio project: `connect`, `run`, `sync`, `audit`, `review`, `export`."""
 
 import json
 from pathlib import Path
@@ -173,6 +173,20 @@ def _audit_table(found: dict[str, Any]) -> Table:
         interval = f"{one['low']:.0%} to {one['high']:.0%}"
         table.add_row(what, f"{one['value']:.0%}" if one["answers"] else "-", interval, str(one["answers"]))
     return table
+
+
+def review(
+    project: ProjectNumber,
+    participant: Annotated[str | None, typer.Option(help="Only this one's recordings")] = None,
+) -> None:
+    """Make recordings ready in Label Studio, to go through and correct their labels: a second project."""
+    from ml_backend.jobs import PATIENCE, client_for, open_review
+
+    settings, store = opened()
+    client = client_for(settings, store.project(project))
+    with bars() as progress:
+        found = open_review(store, settings, client, project, progress, participant, PATIENCE)
+    out.print(str(found), highlight=False, soft_wrap=True)
 
 
 def export(

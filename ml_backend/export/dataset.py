@@ -33,17 +33,15 @@ from ml_backend.labels import (
 )
 from ml_backend.recordings import Recording
 from training.contract import (
-    ANNOTATED,
     CLIPS_FILE,
     ELAN_FOLDER,
     INTERVALS_FILE,
-    OMITTED,
-    PROPAGATED,
     PROPAGATED_LABEL,
     RATES_ALIKE,
     README_FILE,
     SAMPLES_FOLDER,
     SCHEMA_VERSION,
+    SOURCES,
 )
 
 FORMATS = ("parquet", "wear", "elan")
@@ -86,7 +84,7 @@ def write_export(
             with SamplesFile(temporary / file, file_format, number) as out:
                 for recording in range(len(labels.clustering.recordings)):
                     out.add(labels, samples_of(labels, recordings, recording, exact), classes, kept)
-            participants[name] = {"file": file, **_counts(labels, out.sources)}
+            participants[name] = {"file": file, **_counts(labels, out)}
             clips.append(_clips_table(labels, classes, kept))
             stretches[name] = list(labelled_stretches(labels, kept, exact))
             if file_format == "elan":
@@ -243,24 +241,23 @@ def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_class
     )
 
 
-def _counts(labels: ParticipantLabels, sources: Mapping[str, int]) -> dict[str, Any]:
-    samples = sum(sources.values())
+def _counts(labels: ParticipantLabels, out: SamplesFile) -> dict[str, Any]:
+    samples = sum(out.sources.values())
     return {
         "samples": samples,
-        "coverage": 1 - sources.get(OMITTED, 0) / max(1, samples),
+        "coverage": out.labelled / samples if samples else 1.0,
         "clips": len(labels.clustering.clusters),
         "clusters": int((labels.clustering.centroids >= 0).sum()),
         "clusters_labelled": labels.answered,
         "ties": labels.ties,
         "temperature": labels.temperature,
         "from_others": round(labels.from_others, 4),
-        **{source: sources.get(source, 0) for source in (ANNOTATED, PROPAGATED, OMITTED)},
+        **{source: out.sources.get(source, 0) for source in SOURCES},
     }
 
 
 def _sample_labels(clip_classes: npt.NDArray[np.int64], samples: list[RecordingSamples]) -> npt.NDArray[np.int64]:
-    clip = np.concatenate([part.clip for part in samples])
-    return np.where(clip >= 0, clip_classes[np.maximum(clip, 0)], UNLABELLED)
+    return np.concatenate([part.labels(clip_classes) for part in samples])
 
 
 def _truth(samples: list[RecordingSamples], classes: tuple[str, ...]) -> npt.NDArray[np.int64] | None:

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from ml_backend.clusters import Clustering
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, written_atomically
-from ml_backend.labels import UNLABELLED, ParticipantLabels
+from ml_backend.labels import NOT_REVIEWED, UNLABELLED, ParticipantLabels, reviewed_at
 from ml_backend.recordings import (
     Imu,
     Recording,
@@ -24,7 +24,7 @@ from ml_backend.recordings import (
     nearest_clip_of_samples,
     read_imus,
 )
-from training.contract import ANNOTATED, COLUMNS, OMITTED, PROPAGATED, PROPAGATED_LABEL
+from training.contract import ANNOTATED, COLUMNS, OMITTED, PROPAGATED, PROPAGATED_LABEL, REVIEWED
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -35,19 +35,26 @@ pa.set_memory_pool(pa.system_memory_pool())
 
 @dataclass(frozen=True)
 class RecordingSamples:
-    """One recording's samples with the clip that labels each: `clip (n_samples,)`, -1 outside all clips; and watched
-    `(n_samples,)`, the class that a person gave a clip in which the sample lies, else -1."""
+    """One recording's samples with the clip that labels each: `clip (n_samples,)`, -1 outside all clips; watched
+    `(n_samples,)`, the class that a person gave a clip in which the sample lies, else -1; and reviewed
+    `(n_samples,)`, what who went through the recording left there, -1 for no class, else NOT_REVIEWED."""
 
     name: str
     imu: Imu
     clip: npt.NDArray[np.int64]
     watched: npt.NDArray[np.int64]
+    reviewed: npt.NDArray[np.int64]
+
+    def labels(self, clip_classes: Ints) -> Ints:
+        """The class of each sample, -1 for none; `(n_samples,)`. clip_classes: `(n_clips,)` with the threshold."""
+        by_clip = np.where(self.clip >= 0, clip_classes[np.maximum(self.clip, 0)], UNLABELLED)
+        return np.where(self.reviewed == NOT_REVIEWED, by_clip, self.reviewed)
 
 
 class SamplesFile:
     """A participant's file, written recording by recording: of long ones only one is in memory at a time. Knows
-    afterwards how many samples come from where, the rate of each recording, the channels, and whether the truth is
-    known of any."""
+    afterwards how many samples come from where and have a label, the rate of each recording, the channels, and
+    whether the truth is known of any."""
 
     def __init__(self, path: Path, file_format: str, number: int) -> None:
         self._path, self._wear, self._number = path, file_format == "wear", number
@@ -56,6 +63,7 @@ class SamplesFile:
         self.channels: tuple[str, ...] = ()
         self.rates: list[float] = []
         self.sources = Counter[str]()
+        self.labelled = 0
 
     def add(
         self, labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
@@ -72,6 +80,7 @@ class SamplesFile:
             table = _table(labels, piece, classes, clip_classes)
             counts = table["source"].value_counts().to_pylist()
             self.sources.update({row["values"]: row["counts"] for row in counts})
+            self.labelled += len(table) - table["label"].null_count
             self._write(_wear_table(table, self._number) if self._wear else table)
 
     def _write(self, table: pa.Table) -> None:
@@ -126,7 +135,7 @@ def samples_of(
     clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
     said = labels.said[own]
     watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
-    return RecordingSamples(name, imu, clip, watched)
+    return RecordingSamples(name, imu, clip, watched, reviewed_at(imu.times, name, labels.reviewed))
 
 
 def _pieces(part: RecordingSamples, samples: int = 20_000) -> Iterator[RecordingSamples]:
@@ -135,7 +144,7 @@ def _pieces(part: RecordingSamples, samples: int = 20_000) -> Iterator[Recording
         own = slice(first, first + samples)
         truth = part.imu.labels[own] if part.imu.labels is not None else None
         imu = replace(part.imu, times=part.imu.times[own], values=part.imu.values[own], labels=truth)
-        yield RecordingSamples(part.name, imu, part.clip[own], part.watched[own])
+        yield RecordingSamples(part.name, imu, part.clip[own], part.watched[own], part.reviewed[own])
 
 
 def _watched(times: Floats, starts: Floats, clustering: Clustering, said: Ints) -> Ints:
@@ -163,9 +172,10 @@ def _table(
     clustering = labels.clustering
     names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
     clip, outside = np.maximum(part.clip, 0), part.clip < 0
-    label = np.where(outside, UNLABELLED, clip_classes[clip])
+    label, sure = part.labels(clip_classes), part.reviewed != NOT_REVIEWED
     source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
-    confidence = labels.confidence[clip]
+    source = np.where(sure, REVIEWED, np.where(label == UNLABELLED, OMITTED, source))
+    confidence = np.where(sure, 1.0, np.where(outside, np.nan, labels.confidence[clip]))
     truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
     return pa.table(
         {
@@ -175,8 +185,8 @@ def _table(
             "time": part.imu.times,
             **{name: part.imu.values[:, number] for number, name in enumerate(part.imu.channels)},
             "label": pa.array(names[label], pa.string()),
-            "source": pa.array(np.where(label == UNLABELLED, OMITTED, source), pa.string()),
-            "confidence": pa.array(confidence, pa.float64(), mask=outside | np.isnan(confidence)),
+            "source": pa.array(source, pa.string()),
+            "confidence": pa.array(confidence, pa.float64(), mask=np.isnan(confidence)),
             "clip": pa.array(clip, pa.int32(), mask=outside),
             "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=outside),
             "distance": pa.array(clustering.distances[clip], pa.float64(), mask=outside),

@@ -6,7 +6,8 @@ Other rooms use `runtime` (settings, store and queue of this process), `Jobs` (t
 and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
 `project_status`, `export_project`, `project_thresholds`, `unused_answers`, `project_parameters`, `client_for` for one
-project; `begin_audit`, `end_audit` and `project_audit` with `AuditFound`, how right its labels are;
+project; `open_review`, its recordings to go through; `begin_audit`, `end_audit` and
+`project_audit` with `AuditFound`, how right its labels are;
 `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
 `check_study` and `usable_recordings` for what a user gives; `connect_study` with `Wish`, and the `Wishes` of the
 status page's form; `forget_participant`, `forget_project`, `back_up` and
@@ -19,6 +20,7 @@ from ml_backend.jobs.connecting import Wish, Wishes, connect_study
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
 from ml_backend.jobs.projects import (
+    SECRET_HEADER,
     begin_audit,
     client_for,
     clusters_folder,
@@ -36,9 +38,11 @@ from ml_backend.jobs.projects import (
     project_status,
     project_thresholds,
     unused_answers,
+    webhook_secret,
 )
-from ml_backend.jobs.queue import SECRET_HEADER, Jobs, webhook_secret
+from ml_backend.jobs.queue import Jobs
 from ml_backend.jobs.reconciliation import apply_webhook, reconcile
+from ml_backend.jobs.reviews import open_review
 from ml_backend.jobs.runtime import WEB_PATIENCE, runtime
 from ml_backend.jobs.store import (
     DONE,
@@ -94,6 +98,7 @@ __all__ = [
     "forget_project",
     "job_status",
     "news_of_classes",
+    "open_review",
     "open_store",
     "parameters_in_force",
     "project_answers",

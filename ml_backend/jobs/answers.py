@@ -3,7 +3,7 @@ used: not understood, or about pictures that are gone. None is ever thrown away.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ml_backend.clusters import participants_of, places_of_videos, videos_clustered
@@ -11,7 +11,7 @@ from ml_backend.errors import ConfigError
 from ml_backend.files import written_atomically
 from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.store import Annotation, Project, Store, Task
-from ml_backend.labels import Answer
+from ml_backend.labels import AUDIT, CLIP, REVIEW, Answer, Painted, filled
 from ml_backend.labelstudio import NO_CLASS, Given, LabelConfig, parse_label_config
 from ml_backend.recordings import Stretch, stretch_of_key
 
@@ -22,13 +22,15 @@ GONE = "its pictures are gone: the video was replaced, trimmed or removed"
 
 @dataclass(frozen=True)
 class Unused:
-    """An answer that is kept and not used, and why; choice: what it names that is no class."""
+    """An answer that is kept and not used, and why; choice: what it names that is no class; review: its task is one
+    of the project in which recordings are gone through."""
 
     task: int
     participant: str
     stretch: Stretch
     reason: str
     choice: str = ""
+    review: bool = False
 
     def __str__(self) -> str:
         return f"task {self.task} ({self.participant}/{self.stretch}): {self.reason}"
@@ -77,9 +79,42 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
         own = places.get(stretch.video) if stretch.video else [(task.participant, stretch.recording)]
         if not own:
             found.gone.append(Unused(task.id, task.participant, stretch, GONE))
-        source = "clip" if pair is None else "audit"
+        source = CLIP if pair is None else AUDIT
         found.answers.extend(_answer(task, annotation, stretch, place, choice, source) for place in own or ())
+    if project.review_project is not None:
+        _add_reviews(store, project.review_project, config, places, found)
     return found
+
+
+def _add_reviews(
+    store: Store,
+    review_project: int,
+    config: LabelConfig,
+    places: Mapping[str, list[tuple[str, str]]],
+    found: GivenAnswers,
+) -> None:
+    """What people who went through recordings said of each part: one answer a stretch, side by side."""
+    for task, annotation in store.annotations(review_project):
+        part = stretch_of_key(task.clip)
+        own = places.get(part.video)
+        if annotation.skipped:
+            continue
+        if not own:
+            found.gone.append(Unused(task.id, task.participant, part, GONE, review=True))
+        regions = []
+        for start, end, name in json.loads(annotation.regions):
+            choice, problem = config.understood((("", ((name,),)),))
+            choice = None if choice in config.classes.mixed else choice
+            at = part.start_seconds
+            regions.append(Painted(at + start, at + end, choice))
+            if problem:
+                stretch = part._replace(start_seconds=at + start, end_seconds=at + end)
+                found.not_understood.append(Unused(task.id, task.participant, stretch, problem, name, review=True))
+        for number, one in enumerate(filled(regions, part.start_seconds, part.end_seconds)):
+            stretch = part._replace(start_seconds=one.start_seconds, end_seconds=one.end_seconds)
+            for place in own or ():
+                answer = _answer(task, annotation, stretch, place, one.holds, REVIEW)
+                found.answers.append(answer if number == 0 else replace(answer, seconds=None))
 
 
 def videos_of_old_tasks(folder: Path) -> dict[str, dict[str, str]]:

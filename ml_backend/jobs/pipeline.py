@@ -5,16 +5,11 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 
 import json
 import logging
-import re
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ml_backend.clusters import (
@@ -30,12 +25,14 @@ from ml_backend.clusters import (
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
 from ml_backend.errors import LabelStudioError
-from ml_backend.files import content_key, disk_errors
+from ml_backend.files import content_key
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.checks import usable_recordings
+from ml_backend.jobs.held import held, media_of
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
 from ml_backend.jobs.reconciliation import reconcile
+from ml_backend.jobs.reviews import renew_review
 from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
@@ -61,8 +58,6 @@ from ml_backend.recordings import CheckedRecording, Problem, clip_key, stretch_o
 from ml_backend.settings import Parameters, Settings
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,8 +87,7 @@ def run_project(
 
     Recordings that cannot be read are left out; a participant that was clustered with one of them stays as it is.
     """
-    with store.lease(project_id, patience) as check:
-        client, progress = client.fenced(check), _fenced(progress, check)
+    with held(store, project_id, client, progress, patience) as (client, progress):
         parameters = project_parameters(settings, store.project(project_id))
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
@@ -116,10 +110,11 @@ def run_project(
         if not tasks:
             _arrange(client, project_id)
         offers = [offer for offer in offers if offer.participant not in kept]
-        with _media(settings, client, project_id) as media:
+        with media_of(settings, client, project_id) as media:
             drop_stale(client, existing, wanted, media)
             refresh(client, existing, wanted, media, partial(progress, "bringing tasks up to date"))
             created = _create_missing(store, media, offers, progress)
+            renew_review(store, settings, client, project_id, media)
         return JobResult(created, tuple(problem.message for problem in problems if problem.error), adopted)
 
 
@@ -129,8 +124,7 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
 
     A centroid task that somebody deleted comes back only with the job, not behind their back.
     """
-    with store.lease(project_id) as check:
-        client, progress = client.fenced(check), _fenced(progress, check)
+    with held(store, project_id, client, progress) as (client, progress):
         progress("reading annotations", 0, 1)
         tasks = reconcile(store, client, project_id).tasks
         if project_parameters(settings, store.project(project_id)).suggest:
@@ -139,22 +133,10 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
         _offer_ties_again(store, settings, client, project_id, tasks)
         offers = _offers(store, settings, project_id, next_best_only=True)
         offers += _audit_offers(store, settings, project_id)
-        with _media(settings, client, project_id) as media:
-            return _create_missing(store, media, offers, progress)
-
-
-def _fenced(progress: Progress, check: Callable[[], None]) -> Progress:
-    """Progress that is told only while the lease is held; that is looked at twice a second at most."""
-    looked = 0.0
-
-    def tell(step: str, done: float, total: float) -> None:
-        nonlocal looked
-        if time.monotonic() - looked > LOOK_SECONDS:
-            check()
-            looked = time.monotonic()
-        progress(step, done, total)
-
-    return tell
+        with media_of(settings, client, project_id) as media:
+            created = _create_missing(store, media, offers, progress)
+        renew_review(store, settings, client, project_id)
+        return created
 
 
 def embed_and_cluster(
@@ -302,18 +284,6 @@ def _arrange(client: Client, project_id: int) -> None:
         arrange_columns(client, project_id)
     except LabelStudioError as error:
         log.warning("project %s: the Data Manager's columns stay as they are: %s", project_id, error)
-
-
-@contextmanager
-def _media(settings: Settings, client: Client, project_id: int) -> Iterator[Media]:
-    """What makes and uploads the files of a project's tasks."""
-    prefix = f"clips-{project_id}-"
-    for left in settings.model_dir.glob("clips-*"):
-        # Of a job that was killed: nobody else has the lease; older versions did not name the project.
-        if left.name.startswith(prefix) or not re.match(r"clips-\d+-", left.name):
-            rmtree(left, ignore_errors=True)
-    with disk_errors(settings.model_dir), TemporaryDirectory(dir=settings.model_dir, prefix=prefix) as folder:
-        yield Media(client, project_id, Path(folder))
 
 
 def _create_missing(store: Store, media: Media, offers: list[Offer], progress: Progress) -> int:

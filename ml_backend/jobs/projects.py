@@ -30,9 +30,9 @@ from ml_backend.files import written_atomically
 from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project_config
 from ml_backend.jobs.audits import AuditDraw, AuditFound, audit_found, close_audit, draw_audit, load_audit
 from ml_backend.jobs.checks import checked_parameters
-from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand
+from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand, webhook_name
 from ml_backend.labels import Answer, Classes, ParticipantLabels, others_of, parse_threshold, participant_labels
-from ml_backend.labelstudio import Client, place_of
+from ml_backend.labelstudio import ACTIONS, Client, place_of
 from ml_backend.recordings import Recording, find_recordings, stretch_of_key
 from ml_backend.settings import Parameters, Settings
 
@@ -49,6 +49,7 @@ EXPORTED_PARAMETERS = (
     "paper_exact",
 )
 
+SECRET_HEADER = "X-Weakhar-Secret"
 ASKED_AGAIN = 5
 EXPORTS = "exports.json"
 PROJECTS_REMEMBERED = 4
@@ -68,6 +69,18 @@ def client_for(settings: Settings, project: Project) -> Client:
     if not project.hostname:
         raise ConfigError(f"project {project.id}: Label Studio's address is not known; set LABEL_STUDIO_URL")
     return Client(project.hostname, project.access_token, authority=settings.label_studio_ca)
+
+
+def webhook_secret(store: Store, project_id: int) -> str:
+    """The header's value by which a project's webhook is let in, for that project alone."""
+    return store.secret(webhook_name(project_id))
+
+
+def webhook_fields(store: Store, settings: Settings, project_id: int) -> dict[str, Any]:
+    """What a project's webhook is to send: the actions we use, with the secret where one is asked for."""
+    fields: dict[str, Any] = {"send_for_all_actions": False, "actions": list(ACTIONS)}
+    secret = {"headers": {SECRET_HEADER: webhook_secret(store, project_id)}} if settings.auth_required else {}
+    return {**fields, **secret}
 
 
 def _public(settings: Settings, project: Project) -> str:
@@ -342,11 +355,15 @@ def job_status(store: Store, project: Project) -> dict[str, Any]:
 def project_counts(store: Store, project_id: int) -> dict[str, int]:
     """How many tasks and annotations a project has."""
     answered = [task.id for task, _ in store.annotations(project_id)]
-    return {
+    counts = {
         "tasks": len(store.tasks(project_id)),
         "annotations": len(answered),
         "tasks_annotated": len(set(answered)),
     }
+    if (review := store.project(project_id).review_project) is not None:
+        reviewed = {task.id for task, annotation in store.annotations(review) if not annotation.skipped}
+        counts |= {"parts": len(store.tasks(review)), "parts_reviewed": len(reviewed)}
+    return counts
 
 
 def project_stamp(store: Store, settings: Settings, project: Project) -> str:

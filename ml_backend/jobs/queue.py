@@ -7,6 +7,7 @@ it, so that a killed job is seen and taken up again.
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,7 +20,8 @@ from ml_backend.files import private_file
 from ml_backend.jobs.connecting import Wish, Wishes, connect_study
 from ml_backend.jobs.exports import Export
 from ml_backend.jobs.pipeline import run_project, sync_project
-from ml_backend.jobs.projects import client_for, project_parameters
+from ml_backend.jobs.projects import client_for, project_parameters, webhook_fields
+from ml_backend.jobs.reviews import open_review
 from ml_backend.jobs.store import (
     CANCELLED,
     DONE,
@@ -30,15 +32,13 @@ from ml_backend.jobs.store import (
     RUNNING,
     BusyError,
     Store,
-    webhook_name,
 )
 from ml_backend.jobs.upkeep import forget_project
-from ml_backend.labelstudio import ACTIONS, GoneError, describe_model
+from ml_backend.labelstudio import GoneError, describe_model
 from ml_backend.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SECRET_HEADER = "X-Weakhar-Secret"
 WORKER_THREADS = 4
 PROGRESS_SECONDS = 0.5
 NICENESS = 10
@@ -63,6 +63,7 @@ class Jobs:
         self._sync = self.huey.task(name="sync")(self.sync)
         self._export = self.huey.task(name="export")(self.export)
         self._fulfil = self.huey.task(name="fulfil")(self.fulfil)
+        self._review = self.huey.task(name="review")(self.review)
         self._forget = self.huey.task(name="forget")(self.forget)
         self._connect = self.huey.task(name="connect", retries=5, retry_delay=3)(self.connect)
         self._resume = self.huey.task(name="resume")(self.resume)
@@ -99,6 +100,11 @@ class Jobs:
         Wishes(self.settings).note(wish.title, "running")
         self._fulfil(asdict(wish))
 
+    def request_review(self, project_id: int) -> None:
+        """Queue the making of the project in which recordings are gone through, unless a job is at work."""
+        if self.store.request_job(project_id):
+            self._review(project_id)
+
     def request_forget(self, project_id: int) -> None:
         """Queue the removal of a project's files."""
         self._forget(project_id)
@@ -117,6 +123,13 @@ class Jobs:
 
     def run(self, project_id: int) -> None:
         """The main job, with its progress in the store."""
+        self._work_on(project_id, run_project)
+
+    def review(self, project_id: int) -> None:
+        """Make the project in which recordings are gone through, as a job of the project."""
+        self._work_on(project_id, open_review)
+
+    def _work_on(self, project_id: int, do: Callable[..., Any]) -> None:
         job = self.store.job(project_id)
         if job is None or job.state not in (QUEUED, RUNNING):
             return
@@ -126,7 +139,7 @@ class Jobs:
             progress = StoredProgress(self.store, project_id)
             client = client_for(self.settings, project).patient(progress.waiting)
             self.describe(project_id)
-            result = run_project(self.store, self.settings, client, project_id, progress)
+            result = do(self.store, self.settings, client, project_id, progress)
             self.store.set_job(project_id, DONE, message=str(result), step="", done=1, total=1)
             log.info("project %s: job done, %s", project_id, result)
         except BusyError as error:
@@ -254,9 +267,7 @@ class Jobs:
         ]
         if not ours:
             raise WeakHARError(f"project {project_id}: no webhook to {project.backend_url} yet")
-        wanted: dict[str, Any] = {"send_for_all_actions": False, "actions": list(ACTIONS)}
-        if self.settings.auth_required:
-            wanted["headers"] = {SECRET_HEADER: webhook_secret(self.store, project_id)}
+        wanted = webhook_fields(self.store, self.settings, project_id)
         for hook in ours:
             if any(_as_compared(hook.get(name)) != _as_compared(value) for name, value in wanted.items()):
                 client.update_webhook(hook["id"], **wanted)
@@ -290,11 +301,6 @@ class StoredProgress:
     def _note(self, **fields: Any) -> None:
         if self._write(**fields):
             raise CancelledError("the job was cancelled")
-
-
-def webhook_secret(store: Store, project_id: int) -> str:
-    """The header's value by which a project's webhook is let in, for that project alone."""
-    return store.secret(webhook_name(project_id))
 
 
 def _as_compared(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Answers from Label Studio to the store: one by webhook, all by reconciliation. Label Studio owns them."""
 
 import json
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ml_backend.labelstudio import (
     NAMED,
     TASKS_DELETED,
     Client,
+    GoneError,
     Snapshot,
     answers_of_event,
     deleted_by_event,
@@ -18,6 +20,8 @@ from ml_backend.labelstudio import (
     read_project,
 )
 from ml_backend.recordings import stretch_of_key
+
+log = logging.getLogger(__name__)
 
 
 def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> bool:
@@ -53,7 +57,18 @@ def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
     store.save_project(project_id, title=found.title, label_config=found.label_config)
     note_classes(store, project_id)
     store.reconcile(project_id, found.asked_at, found.clips, found.answers)
+    review = store.project(project_id).review_project
+    if review is not None:
+        _reconcile_review(store, client, project_id, review)
     return found
+
+
+def _reconcile_review(store: Store, client: Client, project_id: int, review: int) -> None:
+    try:
+        found = _named(store, review, read_project(client, review))
+        store.reconcile(review, found.asked_at, found.clips, found.answers)
+    except GoneError as error:
+        log.warning("project %s: what was reviewed stays as it was last read: %s", project_id, error)
 
 
 def _named(store: Store, project_id: int, found: Snapshot) -> Snapshot:

@@ -77,7 +77,8 @@ class Project(Base):
     """A Label Studio project that is connected. As JSON: `parameters`, its Extra params; `set_parameters`, what
     `weakhar run --set` set; `meanings`, what choices mean that are not what they are called; `classes_seen`, the
     classes there were, and those that came later; `withdrawn`, participants who are not to be read again. connection:
-    what is wrong with the one to Label Studio."""
+    what is wrong with the one to Label Studio; review_project: number of the one there in which recordings are gone
+    through, whose tasks and annotations are kept under that number."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -93,6 +94,7 @@ class Project(Base):
     access_token: Mapped[str] = mapped_column(default="")
     backend_url: Mapped[str] = mapped_column(default="")
     connection: Mapped[str] = mapped_column(default="")
+    review_project: Mapped[int | None]
     synced_at: Mapped[float | None]
     sync_first_asked: Mapped[float | None]
     sync_last_asked: Mapped[float | None]
@@ -133,7 +135,7 @@ class Secret(Base):
 
 
 class Task(Base):
-    """A task of ours in Label Studio; `clip` is the key of the clip it shows."""
+    """A task of ours in Label Studio; `clip` is the key of the clip, or of the part of a recording, that it shows."""
 
     __tablename__ = "tasks"
     project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -148,14 +150,15 @@ class Task(Base):
 
 
 class Annotation(Base):
-    """One annotator's answer, `given` what was taken in which control, as JSON; a deleted one stays as a tombstone,
-    so that a late webhook cannot bring it back."""
+    """One annotator's answer, as JSON `given`, what was taken in which control, and `regions`, what was drawn; a
+    deleted one stays as a tombstone, so that a late webhook cannot bring it back."""
 
     __tablename__ = "annotations"
     project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     task_id: Mapped[int | None]
     given: Mapped[str] = mapped_column(default="[]")
+    regions: Mapped[str] = mapped_column(default="[]")
     annotator: Mapped[int | None]
     seconds: Mapped[float | None]
     skipped: Mapped[bool] = mapped_column(default=False)
@@ -188,6 +191,13 @@ class Store:
         if found is None:
             raise ConfigError(f"project {project_id}: not connected; add this backend to it in Label Studio")
         return found
+
+    def told_by(self, project_id: int) -> Project:
+        """The project that an event of Label Studio's project is about: that itself, or the one whose recordings are
+        gone through there; ConfigError if it is none of ours."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            found = session.scalars(select(Project).where(Project.review_project == project_id)).first()
+        return found or self.project(project_id)
 
     def projects(self) -> list[Project]:
         """All connected projects by id."""
@@ -256,9 +266,10 @@ class Store:
         """Remove what is known of a participant's tasks, and of those about `videos`, and of their answers."""
 
         def write(session: Session) -> None:
-            for task in session.scalars(select(Task).where(Task.project_id == project_id)).all():
+            own = Task.project_id.in_(_numbers(session, project_id))
+            for task in session.scalars(select(Task).where(own)).all():
                 if task.participant == participant or stretch_of_key(task.clip).video in videos:
-                    theirs = (Annotation.project_id == project_id, Annotation.task_id == task.id)
+                    theirs = (Annotation.project_id == task.project_id, Annotation.task_id == task.id)
                     session.execute(delete(Annotation).where(*theirs))
                     session.delete(task)
 
@@ -279,8 +290,9 @@ class Store:
         """Forget a project that Label Studio deleted; its files stay."""
 
         def write(session: Session) -> None:
+            numbers = _numbers(session, project_id)
             for table in (Annotation, Task, Job):
-                session.execute(delete(table).where(table.project_id == project_id))
+                session.execute(delete(table).where(table.project_id.in_(numbers)))
             session.execute(delete(Project).where(Project.id == project_id))
             session.execute(delete(Secret).where(Secret.name == webhook_name(project_id)))
 
@@ -534,13 +546,14 @@ class Store:
 
     def stamp(self, project_id: int) -> tuple[Any, ...]:
         """Changes when a project's tasks or annotations do."""
-        own = Annotation.project_id == project_id
-        queries = (
-            select(func.count(), func.max(Annotation.received_at), func.sum(Annotation.updated_at)).where(own),
-            select(func.count()).where(own, Annotation.deleted),
-            select(func.count(), func.max(Task.id), func.sum(Task.id)).where(Task.project_id == project_id),
-        )
         with Session(self.engine) as session:
+            numbers = _numbers(session, project_id)
+            own = Annotation.project_id.in_(numbers)
+            queries = (
+                select(func.count(), func.max(Annotation.received_at), func.sum(Annotation.updated_at)).where(own),
+                select(func.count()).where(own, Annotation.deleted),
+                select(func.count(), func.max(Task.id), func.sum(Task.id)).where(Task.project_id.in_(numbers)),
+            )
             return tuple(tuple(session.execute(query).one()) for query in queries)
 
     def tasks(self, project_id: int) -> list[Task]:
@@ -654,12 +667,19 @@ def _engine(url: str, patience: float) -> Engine:
     return engine
 
 
+def _numbers(session: Session, project_id: int) -> list[int]:
+    """Under which numbers a project's tasks and annotations are kept: its own, and that of its review."""
+    review = session.scalar(select(Project.review_project).where(Project.id == project_id))
+    return [project_id] if review is None else [project_id, review]
+
+
 def _row(project_id: int, answer: TaskAnswer) -> Annotation:
     return Annotation(
         project_id=project_id,
         id=answer.id,
         task_id=answer.task_id,
         given=json.dumps(answer.given, ensure_ascii=False),
+        regions=json.dumps(answer.regions, ensure_ascii=False),
         annotator=answer.annotator,
         seconds=answer.seconds,
         skipped=answer.skipped,

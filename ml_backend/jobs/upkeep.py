@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ml_backend.clusters import (
     list_participants,
@@ -52,7 +53,7 @@ def forget_participant(
         def theirs(whose: str, video: str) -> bool:
             return whose == participant or video in videos
 
-        files, removed = _forget_tasks(client, project_id, names, theirs)
+        files, removed = _forget_tasks(client, project_id, store.project(project_id).review_project, names, theirs)
         removed += _forget_clips(clips, names, files)
         removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
         _forget_names(folder, participant)
@@ -80,7 +81,8 @@ def forget_project(
         files, removed = list[str](), list[str]()
         if client is not None:
             with suppress(GoneError):  # Label Studio deleted it
-                files, removed = _forget_tasks(client.fenced(check), project_id, names, lambda *_: True)
+                review = store.project(project_id).review_project
+                files, removed = _forget_tasks(client.fenced(check), project_id, review, names, lambda *_: True)
         removed += _forget_clips(clips, names, files)
         for export in exports_of(settings, project_id):
             removed += _remove(export, f"export {export}")
@@ -129,17 +131,24 @@ def restore(settings: Settings, source: Path) -> None:
 
 
 def _forget_tasks(
-    client: Client, project_id: int, names: Collection[str], theirs: Callable[[str, str], bool]
+    client: Client,
+    project_id: int,
+    review: int | None,
+    names: Collection[str],
+    theirs: Callable[[str, str], bool],
 ) -> tuple[list[str], list[str]]:
-    """Delete tasks of ours of which `theirs(participant, video)`, and the files that were uploaded for them, whatever
-    an older version called these; the files, and what was removed."""
+    """Delete tasks of ours of which `theirs(participant, video)`, also those in which recordings are gone through,
+    and the files that were uploaded for them, whatever an older version called these; the files, and what was
+    removed."""
     shown, count = set[str](), 0
-    for task in list(client.tasks(project_id)):
-        clip = clip_of_task(task)
-        if clip is not None and theirs(clip[0], stretch_of_key(clip[1]).video):
-            shown |= {address.rpartition("/")[2] for address in shown_by(task["data"]) if address}
-            client.delete_task(task["id"])
-            count += 1
+    for number in (project_id, review):
+        for task in _tasks_there(client, number):
+            clip = clip_of_task(task)
+            if clip is not None and theirs(clip[0], stretch_of_key(clip[1]).video):
+                addresses = (*shown_by(task["data"]), str(task["data"].get("signals", "")))
+                shown |= {address.rpartition("/")[2] for address in addresses if address}
+                client.delete_task(task["id"])
+                count += 1
     uploads = {address.rpartition("/")[2]: number for address, number in client.uploads(project_id).items()}
     files = [file for file in uploads if file in shown or is_upload_of(file, names)]
     client.delete_uploads(project_id, [uploads[file] for file in files])
@@ -148,6 +157,14 @@ def _forget_tasks(
         (len(files), "uploaded clips and pictures in Label Studio"),
     )
     return files, [f"{number} {what}" for number, what in found if number]
+
+
+def _tasks_there(client: Client, number: int | None) -> list[dict[str, Any]]:
+    """A project's tasks; none of a review that there is not, or no longer."""
+    try:
+        return list(client.tasks(number)) if number is not None else []
+    except GoneError:
+        return []
 
 
 def _clips_in(media: Path | None, project_id: int) -> Path | None:

@@ -3,6 +3,7 @@ of every clip, and the clips still to ask for. Arrays in, arrays out: no file, n
 
 Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `others_of` with
 `Others` (what a project's other participants say), `likely_classes` of a clip, `labelled_stretches` of time,
+`filled` and `reviewed_at` for parts that people went through,
 `audited` with `Population`, how right labels are, `verdict` of several answers to a clip, `work_of` and
 `agreement_of` people, `Answer` and `Classes`, which are filled from what Label Studio holds, `parse_threshold` with
 `Threshold`, `macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`,
@@ -14,7 +15,7 @@ from typing import Any
 
 from ml_backend.labels.accuracy import macro_f1, macro_recall
 from ml_backend.labels.across import Others
-from ml_backend.labels.answers import UNLABELLED, Answer, Classes, majority, verdict
+from ml_backend.labels.answers import AUDIT, CLIP, REVIEW, UNLABELLED, Answer, Classes, majority, verdict
 from ml_backend.labels.audit import Audit, Estimate, Population, audited
 from ml_backend.labels.discriminant import discriminant_labels
 from ml_backend.labels.labelling import (
@@ -30,14 +31,19 @@ from ml_backend.labels.labelling import (
     thresholded,
 )
 from ml_backend.labels.people import Agreement, Work, agreement_of, work_of
+from ml_backend.labels.review import NOT_REVIEWED, Painted, filled, reviewed_at
 from ml_backend.labels.stretches import LabelledStretch, labelled_stretches
 from ml_backend.labels.temporal import clip_posterior
 from training import contract
 from training.contract import Threshold
 
 __all__ = [
+    "AUDIT",
     "CHECKS",
+    "CLIP",
+    "NOT_REVIEWED",
     "PROPAGATIONS",
+    "REVIEW",
     "UNLABELLED",
     "Agreement",
     "Answer",
@@ -46,6 +52,7 @@ __all__ = [
     "Estimate",
     "LabelledStretch",
     "Others",
+    "Painted",
     "ParticipantLabels",
     "Population",
     "Temperatures",
@@ -56,6 +63,7 @@ __all__ = [
     "clip_posterior",
     "cluster_labels",
     "discriminant_labels",
+    "filled",
     "labelled_stretches",
     "likely_classes",
     "macro_f1",
@@ -64,6 +72,7 @@ __all__ = [
     "others_of",
     "parse_threshold",
     "participant_labels",
+    "reviewed_at",
     "thresholded",
     "verdict",
     "work_of",

@@ -14,6 +14,9 @@ from ml_backend.clusters import Clustering
 
 UNLABELLED = -1
 """Class index of what has no label."""
+CLIP, AUDIT, REVIEW = "clip", "audit", "review"
+"""Where an answer comes from: a clip that stands for its cluster, one that was drawn to audit the labels, or a part
+of a recording that somebody went through."""
 REJECTED, TIE = "rejected", "tie"
 """Verdicts on a clip that name no class."""
 MOSTLY = 0.75
@@ -32,9 +35,8 @@ class Classes:
 @dataclass(frozen=True)
 class Answer:
     """What somebody said of `[start_seconds, end_seconds)` of a recording's video: `choice` is None where it was
-    skipped or nothing was chosen; `seconds` is how long it took; source is `clip`, or `audit` for a clip that was
-    drawn to audit the labels; `at` is when it was given, in seconds since 1970; task: where, None outside Label
-    Studio."""
+    skipped or nothing was chosen; `seconds` is how long it took; source is CLIP, AUDIT or REVIEW; `at` is when it was
+    given, in seconds since 1970; task: where, None outside Label Studio."""
 
     participant: str
     recording: str
@@ -43,13 +45,14 @@ class Answer:
     choice: str | None
     annotator: int | None = None
     seconds: float | None = None
-    source: str = "clip"
+    source: str = CLIP
     at: float = 0.0
     task: int | None = None
 
 
 def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[int, list[Answer]]:
-    """Clip → what was said of it: every answer of the participant that covers more than MOSTLY of the clip."""
+    """Clip → what was said of it: every answer of the participant that covers more than MOSTLY of the clip; where one
+    is of a review, the last such one alone."""
     found: dict[int, list[Answer]] = {}
     clips_of = {
         name: np.flatnonzero(clustering.recording_of_clip == i) for i, name in enumerate(clustering.recordings)
@@ -64,7 +67,14 @@ def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[i
         last = answer.end_seconds - MOSTLY * length
         for clip in own[np.searchsorted(starts, first + 1e-6) : np.searchsorted(starts, last - 1e-6)]:
             found.setdefault(int(clip), []).append(answer)
-    return found
+    heard = {clip: _heard(own) for clip, own in found.items()}
+    return {clip: own for clip, own in heard.items() if own}
+
+
+def _heard(answers: Sequence[Answer]) -> list[Answer]:
+    """Those of the answers to a clip that count: who reviewed the recording saw what was said before."""
+    reviews = [one for one in answers if one.source == REVIEW and one.choice is not None]
+    return [max(reviews, key=lambda one: one.at)] if reviews else [one for one in answers if one.source != REVIEW]
 
 
 def majority(answers: Sequence[str]) -> str | None:

@@ -4,7 +4,7 @@ A pure function of its inputs, computed when asked for: an edited, deleted or la
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,11 @@ import numpy.typing as npt
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
 from ml_backend.labels.across import Labelled, Others, common_basis, in_common
-from ml_backend.labels.answers import REJECTED, TIE, UNLABELLED, Answer, Classes, answers_by_clip, verdict
+from ml_backend.labels.answers import REJECTED, REVIEW, TIE, UNLABELLED, Answer, Classes, answers_by_clip, verdict
 from ml_backend.labels.calibration import EXPECTED, temperature, tempered
 from ml_backend.labels.discriminant import Moments, discriminant_labels
 from ml_backend.labels.edges import borders_by_frames, halfway_borders
+from ml_backend.labels.review import Painted, reviewed_stretches
 from ml_backend.labels.temporal import Prior, clip_posterior
 from training import contract
 from training.contract import Threshold
@@ -34,7 +35,8 @@ class ParticipantLabels:
     included; said: `(n_clips,)` the class that people gave the clip itself, else -1; answered_by: who gave it, as
     numbers of Label Studio's users, by clip; ties: clips without majority;
     propagated: `(n_clips,)` class indices or -1 before any threshold; borders: `(n_clips,)` seconds from which on
-    each clip labels samples.
+    each clip labels samples; reviewed: by recording, the stretches that somebody went through, which override all
+    that.
 
     Of the model of time, else NaN, None and 0: confidence `(n_clips,)`, the probability that the label is right;
     posterior `(n_clips, n_classes)`, that of every class; temperature, at which they are calibrated, None where
@@ -52,6 +54,7 @@ class ParticipantLabels:
     posterior: Floats | None = None
     temperature: float | None = None
     from_others: float = 0.0
+    reviewed: Mapping[str, list[Painted[int]]] = field(default_factory=dict)
 
     @property
     def annotated(self) -> Bools:
@@ -92,6 +95,7 @@ def participant_labels(
     other clips, given before another clustering say, count for the clips that they cover. With `others` the model of
     time also heeds what they say.
     """
+    answers = list(answers)
     by_clip = answers_by_clip(clustering, answers)
     given, said = _given(clustering, by_clip, classes)
     wanted: list[tuple[int, int]] = []
@@ -119,13 +123,18 @@ def participant_labels(
         propagated=spread,
         confidence=unknown,
         borders=halfway_borders(clustering),
+        reviewed=reviewed_stretches(clustering.participant, answers, classes),
     )
     features = clustering.principal_components
     if features is None or propagation == "cluster":
         return replace(labels, propagated=np.where(labels.annotated, said, spread))
     if propagation == "discriminant":
         return replace(labels, propagated=np.where(labels.annotated, said, discriminant_labels(features, spread)))
-    return _by_time(labels, len(classes.names), others, temperatures)
+    asked = {clip for _, clip in wanted}
+    only_reviewed = [clip for clip, own in by_clip.items() if own[0].source == REVIEW and clip not in asked]
+    judged = said.copy()
+    judged[only_reviewed] = UNLABELLED
+    return _by_time(labels, judged, len(classes.names), others, temperatures)
 
 
 def likely_classes(labels: ParticipantLabels, clip: int, most: int = 3) -> list[int]:
@@ -180,9 +189,10 @@ def _given(
 
 
 def _by_time(
-    labels: ParticipantLabels, n_classes: int, others: Others | None, temperatures: Temperatures
+    labels: ParticipantLabels, judged: Ints, n_classes: int, others: Others | None, temperatures: Temperatures
 ) -> ParticipantLabels:
-    """The labels that the model of time gives, where a cluster has an answer."""
+    """The labels that the model of time gives, where a cluster has an answer. judged: `(n_clips,)` what was said of
+    clips that tell how sure it may be: without those whose neighbours were all gone through too."""
     clustering, said = labels.clustering, labels.said
     answered = np.flatnonzero(labels.annotated)
     prior = others.prior(clustering, answered, said[answered]) if others is not None else None
@@ -191,9 +201,10 @@ def _by_time(
     def find() -> float | None:
         assert clustering.principal_components is not None
         place = (clustering.principal_components, clustering.clusters, clustering.begins)
-        return temperature(*place, answered, said[answered], n_classes)
+        answered = np.flatnonzero(judged != UNLABELLED)
+        return temperature(*place, answered, judged[answered], n_classes)
 
-    known = temperatures(clustering, said, find)
+    known = temperatures(clustering, judged, find)
     probable = tempered(posterior, EXPECTED if known is None else known)
     # Where nobody has looked yet, a class that is still to be named may hide: those clips wait for their answer.
     reached = _reached(clustering, answered)

@@ -5,6 +5,8 @@ Other rooms use `Client`, the requests we need; `parse_label_config` with `Label
 understands what was `Given` by what choices mean; `offers_of` and `with_order` for what is asked;
 `create_task` with its `Media`, `drop_stale`,
 `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
+`review_config` with `channels_of`, `prediction_of`, `import_task` and `task_meta` for recordings that people go
+through;
 `labelling_config`, `connect`, `describe_model` and `arrange_columns` for a project that is to be;
 `read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
 `asks_for_sync`, `ACTIONS`."""
@@ -46,16 +48,20 @@ from ml_backend.labelstudio.offers import (
     with_order,
     without_names,
 )
+from ml_backend.labelstudio.review import FRAME_RATE, channels_of, prediction_of, review_config
 from ml_backend.labelstudio.tasks import (
     NAMED,
     Media,
+    as_written,
     clip_of_task,
     create_task,
     drop_stale,
+    import_task,
     place_of_task,
     refresh,
     rename_clip,
     shown_by,
+    task_meta,
 )
 
 __all__ = [
@@ -63,6 +69,7 @@ __all__ = [
     "ANNOTATED",
     "CONFIGS",
     "DELETED",
+    "FRAME_RATE",
     "NAMED",
     "NO_CLASS",
     "TASKS_DELETED",
@@ -79,8 +86,10 @@ __all__ = [
     "annotations_of",
     "answers_of_event",
     "arrange_columns",
+    "as_written",
     "asks_for_sync",
     "audit_offer",
+    "channels_of",
     "class_colours",
     "clip_of_task",
     "connect",
@@ -88,6 +97,7 @@ __all__ = [
     "deleted_by_event",
     "describe_model",
     "drop_stale",
+    "import_task",
     "is_upload_of",
     "labelling_config",
     "offers_of",
@@ -95,11 +105,14 @@ __all__ = [
     "place_of",
     "place_of_task",
     "plain",
+    "prediction_of",
     "read_project",
     "refresh",
     "rename_clip",
+    "review_config",
     "seconds_of",
     "shown_by",
+    "task_meta",
     "upload_names",
     "with_order",
     "without_names",

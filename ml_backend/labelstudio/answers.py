@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import Given, LabelConfig
+from ml_backend.labelstudio.review import Region, regions_of
 from ml_backend.labelstudio.tasks import clip_of_task
 
 ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
@@ -17,8 +18,8 @@ ACTIONS = (*ANNOTATED, DELETED, TASKS_DELETED, "PROJECT_UPDATED", "PROJECT_DELET
 
 @dataclass(frozen=True)
 class TaskAnswer:
-    """An annotation as Label Studio reports it: what was given in each control, by which user, and the seconds that
-    it took."""
+    """An annotation as Label Studio reports it: what was given in each control, or which regions of time were drawn,
+    those on top last; by which user, and the seconds that it took."""
 
     id: int
     task_id: int
@@ -27,6 +28,7 @@ class TaskAnswer:
     updated_at: float
     annotator: int | None = None
     seconds: float | None = None
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def answer_of(annotation: dict[str, Any], task_id: int | None = None) -> TaskAns
         updated_at=seconds_of(annotation.get("updated_at") or annotation.get("created_at")),
         annotator=_user(annotation.get("completed_by")),
         seconds=annotation.get("lead_time"),
+        regions=regions_of(annotation.get("result") or []),
     )
 
 

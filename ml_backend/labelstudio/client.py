@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from itertools import count
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -161,7 +162,8 @@ class Client:
     def upload(self, project_id: int, file: Path, name: str) -> str:
         """Upload a file; returns the address, relative to Label Studio, at which logged-in users can read it."""
         with file.open("rb") as stream:
-            sent = self._make(self._send_file, project_id, (name, stream, "video/mp4"))
+            kind = guess_type(name)[0] or "application/octet-stream"
+            sent = self._make(self._send_file, project_id, (name, stream, kind))
         stored = self._read(self._sdk.files.get, sent.json()["file_upload_ids"][0])
         return f"{self._media}/data/{stored.file}"
 
@@ -176,9 +178,21 @@ class Client:
             named = {"additional_body_parameters": {"file_upload_ids": list(numbers[begin : begin + PAGE])}}
             self._change(self._sdk.files.delete_many, project_id, request_options=named)
 
+    def predict(self, task_id: int, prediction: dict[str, Any]) -> None:
+        """Give a task a prediction (result, score, model_version)."""
+        self._make(self._sdk.predictions.create, task=task_id, **prediction)
+
+    def delete_prediction(self, prediction_id: int) -> None:
+        """Remove a prediction."""
+        self._change(self._sdk.predictions.delete, prediction_id)
+
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         """The project's webhooks."""
         return [hook.model_dump() for hook in self._read(self._sdk.webhooks.list, project=str(project_id))]
+
+    def create_webhook(self, project_id: int, **fields: Any) -> None:
+        """Have a project's events sent to `url`."""
+        self._make(self._sdk.webhooks.create, project=project_id, **fields)
 
     def update_webhook(self, webhook_id: int, **fields: Any) -> None:
         """Change a webhook's headers or actions."""

@@ -22,6 +22,8 @@ META_KEY = "weakhar"
 NAMED = "weakhar"
 """In a task as it was read: (participant, clip key), where what it holds itself does not name the participant."""
 PROXY = "/storage-data/uploaded/?filepath="
+ADDRESSES = ("video", "signals")
+"""Fields of a task's data that are addresses and nothing else."""
 SOURCE = re.compile(r'src="([^"]*)"')
 
 
@@ -63,7 +65,7 @@ class Media:
 
     def clip(self, offer: Offer) -> str:
         """The address of a clip."""
-        return self._served(
+        return self.served(
             offer.upload_name,
             lambda file: cut_clip(
                 offer.video, offer.start_seconds, offer.end_seconds, file, without_faces if offer.blurred else iter
@@ -75,7 +77,7 @@ class Media:
         if not offer.alike:
             return ""
         try:
-            return self._served(offer.strip_name, lambda file: write_strip(offer.alike, file, offer.blurred))
+            return self.served(offer.strip_name, lambda file: write_strip(offer.alike, file, offer.blurred))
         except RecordingError as error:
             log.warning("task without the pictures beside it: %s", error)
             return ""
@@ -86,7 +88,8 @@ class Media:
         if gone:
             self.client.delete_uploads(self.project_id, gone)
 
-    def _served(self, name: str, make: Callable[[Path], None]) -> str:
+    def served(self, name: str, make: Callable[[Path], None]) -> str:
+        """The address of a file called `name`, which `make` writes unless it is there."""
         address = _address(self.uploads, name)
         if address is None:
             file = self.folder / name
@@ -102,7 +105,8 @@ class Media:
 
 def create_task(media: Media, offer: Offer) -> int:
     """Cut, upload (unless an interrupted run did) and import one clip; returns the task's id."""
-    return _created(media.client, media.project_id, offer, media.clip(offer), media.strip(offer))
+    task = {"data": task_data(offer, media.clip(offer), media.strip(offer)), "meta": task_meta(*offer.shown_as)}
+    return import_task(media.client, media.project_id, task, offer.place)
 
 
 def _uploaded(client: Client, project_id: int, file: Path, name: str) -> str:
@@ -118,14 +122,11 @@ def _address(uploads: Iterable[str], name: str) -> str | None:
     return next((path for path in uploads if path.endswith(f"-{name}")), None)
 
 
-def _created(client: Client, project_id: int, offer: Offer, clip: str, strip: str) -> int:
-    """Create a clip's task; its id."""
-    task = {"data": task_data(offer, clip, strip), "meta": task_meta(offer)}
+def import_task(client: Client, project_id: int, task: dict[str, Any], place: Place) -> int:
+    """Create the task of a place, once; its id."""
 
     def there() -> int | None:
-        return next(
-            (int(other["id"]) for other in client.tasks(project_id) if place_of_task(other) == offer.place), None
-        )
+        return next((int(other["id"]) for other in client.tasks(project_id) if place_of_task(other) == place), None)
 
     return _once(client, lambda: client.create_tasks(project_id, [task])[0], there)
 
@@ -146,7 +147,7 @@ def rename_clip(client: Client, task: dict[str, Any], participant: str, key: str
     """Write another key, of the same pictures, into a task of ours; `task` then says it too."""
     task["meta"] = {**task["meta"], META_KEY: {"participant": participant, "clip": key}}
     task.pop(NAMED, None)
-    client.update_task(task["id"], _as_written(task), task["meta"])
+    client.update_task(task["id"], as_written(task), task["meta"])
 
 
 def drop_stale(
@@ -156,7 +157,7 @@ def drop_stale(
     for place, task in existing.items():
         if place not in wanted and not task.get("annotations") and not task.get("drafts"):
             client.delete_task(task["id"])
-            media.drop(shown_by(_as_written(task)))
+            media.drop(shown_by(as_written(task)))
 
 
 def refresh(
@@ -171,10 +172,10 @@ def refresh(
     for number, (place, task) in enumerate(existing.items()):
         progress(number, len(existing))
         if place in wanted:
-            offer, written = wanted[place], _as_written(task)
+            offer, written = wanted[place], as_written(task)
             before = shown_by(written)
             shown = _right_ones(offer, *before, media) if media else before
-            data, meta = task_data(offer, *shown), {**(task.get("meta") or {}), **task_meta(offer)}
+            data, meta = task_data(offer, *shown), {**(task.get("meta") or {}), **task_meta(*offer.shown_as)}
             if data != written or meta != task.get("meta"):
                 client.update_task(task["id"], data, meta)
             if media:
@@ -196,13 +197,15 @@ def _right_ones(offer: Offer, clip: str, strip: str, media: Media) -> tuple[str,
     return clip, strip if strip.endswith(f"-{offer.strip_name}") else media.strip(offer)
 
 
-def _as_written(task: dict[str, Any]) -> dict[str, Any]:
+def as_written(task: dict[str, Any]) -> dict[str, Any]:
     """A task's data as it is stored: with cloud storage Label Studio shows the address of its proxy in place of the
     upload's, which it would not do any more for what comes back with that."""
-    before, proxied, path = str(task["data"].get("video", "")).partition(PROXY)
-    if not proxied:
-        return dict(task["data"])
-    return {**task["data"], "video": f"{urlsplit(before).path}/data/{path}"}
+    return {name: _without_proxy(value) if name in ADDRESSES else value for name, value in task["data"].items()}
+
+
+def _without_proxy(address: Any) -> Any:
+    before, proxied, path = str(address).partition(PROXY)
+    return f"{urlsplit(before).path}/data/{path}" if proxied else address
 
 
 def task_data(offer: Offer, clip: str, strip: str = "") -> dict[str, Any]:
@@ -244,7 +247,6 @@ def _likely(classes: tuple[str, ...]) -> str:
     return f"Most probably {', else '.join(classes)}." if classes else " "
 
 
-def task_meta(offer: Offer) -> dict[str, Any]:
+def task_meta(participant: str, key: str) -> dict[str, Any]:
     """Our keys, by which a task is recognised."""
-    participant, key = offer.shown_as
     return {META_KEY: {"participant": participant, "clip": key}}

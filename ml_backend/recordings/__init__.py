@@ -6,8 +6,9 @@ Other rooms use `find_recordings`, `missing_folder`,
 `recording_clips` and the other time windows of clips, with `Stretch` and
 `clip_key`, their names; `read_imu` and, for all files of
 a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip`,
-`write_strip` and `VideoWriter` for videos; `align` for a body-worn IMU. A new layout is a function in `layouts.py`, a
-new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
+`cut_part`, `write_strip` and `VideoWriter` for videos; `signals_of` and
+`write_signals` for what is drawn of an IMU; `align` for a body-worn IMU. A new layout is a function in `layouts.py`,
+a new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
 Times are seconds on the video's clock.
 """
 
@@ -33,8 +34,17 @@ from ml_backend.recordings.faces import check_blur_faces, without_faces
 from ml_backend.recordings.imu import Imu, ImuFormat, Interval, ground_truth, read_imu
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
 from ml_backend.recordings.sensors import ImuFile, read_imus
+from ml_backend.recordings.signals import signals_of, write_signals
 from ml_backend.recordings.strips import write_strip
-from ml_backend.recordings.video import CLOCK_TOLERANCE, VideoInfo, VideoWriter, cut_clip, probe, sample_frames
+from ml_backend.recordings.video import (
+    CLOCK_TOLERANCE,
+    VideoInfo,
+    VideoWriter,
+    cut_clip,
+    cut_part,
+    probe,
+    sample_frames,
+)
 
 __all__ = [
     "CHECKS",
@@ -58,6 +68,7 @@ __all__ = [
     "clip_of_samples_by_borders",
     "clip_starts",
     "cut_clip",
+    "cut_part",
     "described",
     "find_recordings",
     "frames_of_clips",
@@ -71,8 +82,10 @@ __all__ = [
     "read_imus",
     "recording_clips",
     "sample_frames",
+    "signals_of",
     "stretch_of_key",
     "without_faces",
+    "write_signals",
     "write_strip",
 ]
 

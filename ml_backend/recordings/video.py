@@ -8,12 +8,13 @@ it shows, turned and mirrored as the metadata says.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -190,6 +191,37 @@ def cut_clip(path: Path, start: float, end: float, target: Path, retouch: Retouc
         raise RecordingError(f"{path}: no frame between {start:.2f} s and {end:.2f} s; is the video damaged?")
 
 
+def cut_part(path: Path, start: float, end: float, target: Path, frame_rate: int, retouch: Retouch = iter) -> None:
+    """Re-encode `[start, end)` as `cut_clip` does, with `frame_rate` frames in every second, each shown as long, so
+    that a player which counts frames knows the time; with a key frame a second, so that one can jump."""
+    pictures = retouch(_at_rate(_shown_between(path, start, end, 0.0), start, end, frame_rate))
+    writer = None
+    try:
+        for time, picture in pictures:
+            if writer is None:
+                writer = VideoWriter(target, picture.shape[1], picture.shape[0], frame_rate, frame_rate)
+            writer.write(picture, time)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise RecordingError(f"{path}: no frame between {start:.2f} s and {end:.2f} s; is the video damaged?")
+
+
+def _at_rate(
+    shown: Iterable[tuple[float, VideoFrame]], start: float, end: float, frame_rate: int
+) -> Iterator[tuple[float, Image]]:
+    """What is shown at every tick from `start` on, by seconds since then."""
+    tick, picture, held = 0, None, None
+    count = max(1, round((end - start) * frame_rate))
+    for time, frame in chain(shown, [(np.inf, None)]):
+        while held is not None and tick < count and tick / frame_rate < time - start - CLOCK_TOLERANCE:
+            picture = _upright(held, CLIP_MAX_WIDTH) if picture is None else picture
+            yield tick / frame_rate, picture
+            tick += 1
+        held, picture = frame, None
+
+
 def picture_at(path: Path, seconds: float, max_width: int) -> Image:
     """What a player shows at that time, RGB `(height, width, 3)`; behind the end, the last frame."""
     shown = None
@@ -231,10 +263,14 @@ def _frame_rate(path: Path) -> float:
 class VideoWriter:
     """Writes RGB images at given times as H.264 in MP4, with its index first so that browsers play it at once."""
 
-    def __init__(self, path: Path, width: int, height: int, frame_rate: float) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, frame_rate: float, key_frame_every: int | None = None
+    ) -> None:
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         rate = Fraction(frame_rate).limit_denominator(1001)
         self._stream = self._container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "23"})
+        if key_frame_every is not None:
+            self._stream.gop_size = key_frame_every
         self._stream.width, self._stream.height = width - width % 2, height - height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = TIME_BASE

@@ -45,7 +45,7 @@ from ml_backend.labelstudio import ANNOTATED, DELETED, Client, annotations_of, p
 from ml_backend.settings import Settings
 from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
-from ml_backend.web.protocol import model_version, predictions, project_version, take_event
+from ml_backend.web.protocol import model_version, predictions, project_version, take_event, take_review_event
 from ml_backend.web.refused import Refusals
 from ml_backend.web.report import project_report
 
@@ -138,7 +138,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         try:
             payload = bodies.json_body()
             event = bodies.checked(bodies.Event, payload)
-            project = store.project(event.project)
+            project = store.told_by(event.project)
         except ConfigError:
             if known:
                 raise
@@ -153,6 +153,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         for annotation in annotations:
             bodies.checked(bodies.Annotation if event.action == DELETED else bodies.Answered, annotation)
         try:
+            if event.project != project.id:
+                return _done(take_review_event(store, jobs, project, event.action, payload))
             return _done(take_event(store, jobs, project, event.action, payload))
         except LockedError:
             jobs.request_sync(project.id)  # Label Studio does not send it again
@@ -180,6 +182,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             standalone=standalone,
             project_page=client.project_page(project.id) if client else "#",
             task_page=partial(client.task_page, project.id) if client else lambda _task: "#",
+            review_page=client.project_page(project.review_project) if client and project.review_project else "",
         )
 
     def made_aside(project: Project) -> str:
@@ -287,6 +290,13 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         _from_own_page()
         end_audit(store, settings, project_id)
         return redirect(f"../{_page_of(project_id)}")
+
+    @app.post("/review/<int:project_id>")
+    def review(project_id: int) -> AnyResponse:
+        """Make recordings ready to be gone through in Label Studio; a form of the status page."""
+        _from_own_page()
+        jobs.request_review(store.project(project_id).id)
+        return redirect(_page_of(project_id))
 
     @app.get("/thresholds/<int:project_id>")
     def thresholds(project_id: int) -> Response:

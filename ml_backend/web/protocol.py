@@ -79,6 +79,17 @@ def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: 
     return {"message": "noted"}
 
 
+def take_review_event(
+    store: Store, jobs: Jobs, project: Project, event: str, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """An event of the Label Studio project in which `project`'s recordings are gone through. What is drawn there
+    changes labels elsewhere, so that parts that nobody has touched are due for a new prediction."""
+    assert project.review_project is not None
+    if apply_webhook(store, project.review_project, {**payload, "action": event}):
+        jobs.request_sync(project.id)
+    return {"message": "noted"}
+
+
 def _asks_for_sync(store: Store, project: Project, payload: dict[str, Any]) -> bool:
     """True where an answer makes another clip due, or shows that annotators disagree."""
     try:

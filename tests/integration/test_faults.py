@@ -113,6 +113,8 @@ def test_a_participant_who_withdraws_is_gone_everywhere_and_a_backup_brings_a_pr
     project = run_job(backend, "withdrawal")
     answer_all(project)
     wait_for(lambda: backend.status(project)["annotations"] == 10, 30, "the webhooks")
+    ready = weakhar(backend, "review", "--project", str(project))
+    assert "2 of 2 parts were made ready" in ready.stdout, ready.stderr
     target = tmp_path / "export"
     assert weakhar(backend, "export", str(target), "--project", str(project)).returncode == 0
     archive = tmp_path / "backup.tar.gz"
@@ -126,11 +128,11 @@ def test_a_participant_who_withdraws_is_gone_everywhere_and_a_backup_brings_a_pr
     assert len(clips(label_studio, project)) == 10  # nothing was begun
     done = weakhar(backend, *forget)
     assert done.returncode == 0, done.stderr
-    assert "5 tasks with their answers in Label Studio" in done.stdout
-    assert "10 uploaded clips and pictures in Label Studio" in done.stdout
+    assert "6 tasks with their answers in Label Studio" in done.stdout
+    assert "12 uploaded clips and pictures in Label Studio" in done.stdout
     assert {participant for participant, _ in clips(label_studio, project)} == {"p02"}
-    assert len(uploads(label_studio, project)) == 10
-    assert len(list((media / "upload" / str(project)).iterdir())) == 10
+    assert len(uploads(label_studio, project)) == 12
+    assert len(list((media / "upload" / str(project)).iterdir())) == 12
     assert backend.status(project)["annotations"] == 5
     assert set(json.loads((target / "dataset.json").read_text())["participants"]) == {"p02"}
     assert not list((target / "samples").glob("p01*"))

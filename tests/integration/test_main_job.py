@@ -289,15 +289,19 @@ def test_names_that_are_not_to_be_shown_are_nowhere_in_label_studio(
     project = run_job(backend, "hidden", components=3)
     first = label_studio.tasks(project)[0]
     label_studio.annotate(first["id"], "walking")
+    ready = weakhar(backend, "review", "--project", str(project), "--participant", first["data"]["participant"])
+    assert "1 of 1 parts" in ready.stdout, ready.stderr
+    review = int(ready.stdout.rstrip().rstrip("/").rpartition("/")[2])
     hide = weakhar(backend, "run", str(dataset), "--project", str(project), "--set", "show_participant=false")
     assert "0 tasks created" in hide.stdout, hide.stderr
 
     def told() -> str:
         files = label_studio.api("GET", f"api/projects/{project}/file-uploads", params={"all": "true"})
-        tasks = label_studio.tasks(project)
+        tasks, parts = label_studio.tasks(project), label_studio.tasks(review)
         shown = [path for task in tasks for path in re.findall('src="([^"]+)"', task["data"]["html"])]
+        shown += [task["data"][name] for task in parts for name in ("video", "signals")]
         assert sorted(f"/data/{file['file']}" for file in files) == sorted(shown)
-        return json.dumps([files, tasks])
+        return json.dumps([files, tasks, parts])
 
     assert not re.search("p0[12]|session", told())
     again = weakhar(backend, "run", str(dataset), "--project", str(project), "--set", "components=4")

@@ -463,7 +463,7 @@ def test_an_address_that_cloud_storage_shows_in_place_of_an_uploads_is_never_wri
     address = f"{urlsplit(before).path}/data/upload/1/x.mp4"
     stored = task_data(offer, address)
     shown = {**stored, "video": f"{before}/storage-data/uploaded/?filepath=upload/1/x.mp4"}
-    task = {"id": 5, "data": shown, "meta": task_meta(offer)}
+    task = {"id": 5, "data": shown, "meta": task_meta(*offer.shown_as)}
     written: list[dict[str, Any]] = []
 
     class Recorder:

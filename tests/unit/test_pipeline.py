@@ -5,7 +5,7 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from ml_backend.clusters import side_by_side
-from ml_backend.jobs.pipeline import _media
+from ml_backend.jobs.held import media_of
 from ml_backend.settings import Settings
 
 
@@ -26,6 +26,6 @@ def test_clips_of_killed_jobs_are_swept_also_of_older_versions_but_not_of_other_
         (settings.model_dir / name).mkdir(parents=True)
         (settings.model_dir / name / "clip.mp4").touch()
     client: Any = None
-    with _media(settings, client, 1) as media:
+    with media_of(settings, client, 1) as media:
         assert {path.name for path in settings.model_dir.glob("clips-*")} == {"clips-2-abcd_123", media.folder.name}
     assert {path.name for path in settings.model_dir.glob("clips-*")} == {"clips-2-abcd_123"}

@@ -17,6 +17,7 @@ from ml_backend.recordings.video import (
     VideoWriter,
     created_at,
     cut_clip,
+    cut_part,
     holds_video,
     inspect,
     probe,
@@ -75,6 +76,30 @@ def test_a_variable_frame_rate_is_followed_by_time(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.5, 1.4, 1.44, 1.48, 3.0, 3.9]
     path = grey_video(tmp_path / "vfr.mp4", "libx264", times, "mp4")
     assert [round(time, 2) for time, _ in sample_frames(path, 2)] == [0.0, 0.5, 1.4, 3.0, 3.9]
+
+
+@given(
+    st.lists(st.floats(0.02, 0.9), min_size=2, max_size=25),
+    st.floats(0, 2),
+    st.floats(0.3, 4),
+)
+@settings(max_examples=15, deadline=None)
+def test_a_part_has_a_frame_at_every_tick_and_shows_what_the_video_shows(
+    steps: list[float], start: float, length: float
+) -> None:
+    times = [round(float(time), 3) for time in np.cumsum([0.0, *steps])]
+    end = min(start + length, times[-1])
+    if end - start < 0.2:
+        return
+    with TemporaryDirectory() as folder:
+        path = grey_video(Path(folder) / "vfr.mp4", "libx264", times, "mp4")
+        cut_part(path, start, end, Path(folder) / "part.mp4", 15)
+        frames = list(sample_frames(Path(folder) / "part.mp4", None))
+    assert [time for time, _ in frames] == pytest.approx([tick / 15 for tick in range(len(frames))], abs=1e-3)
+    assert len(frames) == max(1, round((end - start) * 15))
+    for time, frame in frames:
+        shown = np.searchsorted(times, [start + time - 0.002, start + time + 0.002], "right") - 1
+        assert min(abs(frame.mean() - 2 * number) for number in shown) < 4
 
 
 def test_sampling_goes_on_after_a_time_as_if_never_stopped(tmp_path: Path) -> None:
