@@ -30,6 +30,7 @@ from ml_backend.labelstudio import (
     as_written,
     channels_of,
     import_task,
+    is_prediction,
     place_of,
     place_of_task,
     prediction_of,
@@ -251,7 +252,7 @@ class _Review:
                 self._show(media, task, part, channels)
             wanted, before = self.prediction(part), task.get("predictions") or []
             touched = task.get("annotations") or task.get("drafts")
-            if not touched and [one.get("model_version") for one in before] != [wanted["model_version"]]:
+            if not touched and not is_prediction(before, wanted):
                 self.client.predict(task["id"], wanted)
                 for one in before:
                     self.client.delete_prediction(one["id"])

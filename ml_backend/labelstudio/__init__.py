@@ -5,8 +5,8 @@ Other rooms use `Client`, the requests we need; `parse_label_config` with `Label
 understands what was `Given` by what choices mean; `offers_of` and `with_order` for what is asked;
 `create_task` with its `Media`, `drop_stale`,
 `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
-`review_config` with `channels_of`, `prediction_of`, `import_task` and `task_meta` for recordings that people go
-through;
+`review_config` with `channels_of`, `prediction_of` with `is_prediction`, `import_task` and `task_meta` for recordings
+that people go through;
 `labelling_config`, `connect`, `describe_model` and `arrange_columns` for a project that is to be;
 `read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
 `asks_for_sync`, `ACTIONS`."""
@@ -48,7 +48,7 @@ from ml_backend.labelstudio.offers import (
     with_order,
     without_names,
 )
-from ml_backend.labelstudio.review import FRAME_RATE, channels_of, prediction_of, review_config
+from ml_backend.labelstudio.review import FRAME_RATE, channels_of, is_prediction, prediction_of, review_config
 from ml_backend.labelstudio.tasks import (
     NAMED,
     Media,
@@ -98,6 +98,7 @@ __all__ = [
     "describe_model",
     "drop_stale",
     "import_task",
+    "is_prediction",
     "is_upload_of",
     "labelling_config",
     "offers_of",

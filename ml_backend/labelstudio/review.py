@@ -4,8 +4,6 @@ prediction of a task, and the regions of time that come back.
 A task is a part of a recording: its video, and a few of its signals over the same time, which begin together at 0.
 """
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -23,6 +21,8 @@ Region = tuple[float, float, str]
 
 CONTROL, SIGNALS, PICTURES = "activity", "signals", "pictures"
 """Names of the config's control, time series and video."""
+VERSION = "weakhar"
+"""Label Studio shows predictions of one version only, for a whole project."""
 REGION = {"from_name": CONTROL, "to_name": SIGNALS, "type": "timeserieslabels"}
 PLAIN_COLOUR = re.compile("#[0-9a-f]{6}")
 FRAME_RATE = 15
@@ -46,7 +46,7 @@ def review_config(classes: Sequence[str], channels: Sequence[str]) -> str:
     SubElement(left, "Video", name=PICTURES, value="$video", sync="time", frameRate=str(FRAME_RATE), height="300")
     right = SubElement(side_by_side, "View", style="flex: 1 1 auto; min-width: 0")
     series = SubElement(right, "TimeSeries", name=SIGNALS, value="$signals", sync="time", valueType="url")
-    for name, value in (("timeColumn", "time"), ("sep", ","), ("overviewChannels", channels[0])):
+    for name, value in (("timeColumn", "time"), ("sep", ","), ("overviewChannels", channels[0].lower())):
         series.set(name, value)
     for channel in channels:
         SubElement(series, "Channel", column=channel, legend=channel, height=str(max(60, 240 // len(channels))))
@@ -63,7 +63,7 @@ def prediction_of(
     stretches: Iterable[LabelledStretch], classes: Sequence[str], start_seconds: float, end_seconds: float
 ) -> dict[str, Any]:
     """A part's labels as one prediction, the least certain first, each with its confidence as score; that of the
-    whole is their mean by time. Its `model_version` is another when the labels are."""
+    whole is their mean by time."""
     found: list[tuple[float, float, dict[str, Any]]] = []
     for one in stretches:
         start, end = max(one.start_seconds, start_seconds), min(one.end_seconds, end_seconds)
@@ -81,8 +81,12 @@ def prediction_of(
     result = [region for _, _, region in found]
     covered = sum(seconds for _, seconds, _ in found)
     mean = sum(sure * seconds for sure, seconds, _ in found) / covered if covered else 0.0
-    digest = hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:10]
-    return {"model_version": f"weakhar-{digest}", "score": mean, "result": result}
+    return {"model_version": VERSION, "score": mean, "result": result}
+
+
+def is_prediction(found: list[dict[str, Any]], wanted: dict[str, Any]) -> bool:
+    """True where the predictions that a task has are this one."""
+    return [(one.get("model_version"), one.get("result")) for one in found] == [(VERSION, wanted["result"])]
 
 
 def regions_of(result: Iterable[Any]) -> tuple[Region, ...]:

@@ -16,7 +16,7 @@ MOST_SIGNALS, MOST_HERTZ = 6, 50.0
 AXIS = re.compile(r"^(.*?)[ _.\-]?\(?([xyz])\)?$", re.IGNORECASE)
 """A channel that is one axis of a sensor with three."""
 NO_NAME = re.compile(r"[^\w\-.]+")
-"""What the header of a plain CSV cannot hold."""
+"""What the header of a plain CSV cannot hold; Label Studio takes all of it for lower case."""
 
 
 def signals_of(imu: Imu) -> dict[str, Floats]:
@@ -33,7 +33,7 @@ def signals_of(imu: Imu) -> dict[str, Floats]:
             signals[name or "length"] = np.linalg.norm(imu.values[:, list(axes.values())], axis=1)
         else:
             signals |= {imu.channels[number]: imu.values[:, number] for number in axes.values()}
-    return {NO_NAME.sub("_", name): values for name, values in list(signals.items())[:MOST_SIGNALS]}
+    return {NO_NAME.sub("_", name).lower(): values for name, values in list(signals.items())[:MOST_SIGNALS]}
 
 
 def write_signals(imu: Imu, names: tuple[str, ...], start: float, end: float, target: Path) -> None:

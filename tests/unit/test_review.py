@@ -24,7 +24,7 @@ from ml_backend.labels import (
     parse_threshold,
 )
 from ml_backend.labels.review import SLIVER, painted, reviewed_at
-from ml_backend.labelstudio import channels_of, labelling_config, prediction_of, review_config
+from ml_backend.labelstudio import channels_of, is_prediction, labelling_config, prediction_of, review_config
 from ml_backend.labelstudio.answers import answer_of
 from ml_backend.labelstudio.review import regions_of
 from ml_backend.recordings import Imu, Stretch, clip_key, signals_of, write_signals
@@ -127,8 +127,9 @@ def test_what_is_predicted_comes_back_as_it_was_and_what_is_drawn_lies_on_top_of
     scores = [region["score"] for region in prediction["result"]]
     assert scores == sorted(scores)  # the least certain first
     result = [{**region, "origin": "prediction"} for region in prediction["result"]]
-    assert prediction["model_version"] == prediction_of(stretches, CLASSES.names, 10.0, 40.0)["model_version"]
-    assert prediction["model_version"] != prediction_of(stretches, CLASSES.names, 10.0, 39.0)["model_version"]
+    assert is_prediction([prediction], prediction_of(stretches, CLASSES.names, 10.0, 40.0))
+    assert not is_prediction([prediction], prediction_of(stretches, CLASSES.names, 10.0, 39.0))
+    assert not is_prediction([], prediction)
     untouched = filled((Painted(10 + a, 10 + b, name) for a, b, name in regions_of(result)), 10.0, 40.0)
     expected = [(max(10.0, one.start_seconds), one.end_seconds, CLASSES.names[one.label]) for one in stretches]
     assert [(one.start_seconds, one.end_seconds, one.holds) for one in untouched] == expected
