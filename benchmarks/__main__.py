@@ -22,12 +22,13 @@ NAMES = (
     "labelling_accuracy",
     "temporal",
     "audit",
+    "asking",
     "project_labels",
     "load",
     "exporting",
     "training",
 )
-NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "training")
+NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "asking", "training")
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -32,6 +32,9 @@ def said(results: Results) -> Iterator[Said]:
     for row in results["audit"]["rows"]:
         start = f"| {row['data']} | {row['answers']} | {row['right']} | "
         yield "docs/clustering.md", *_gaps(start, list(row.values())[3:])
+    for row in results["asking"]["rows"]:
+        start = f"| {row['data']} | {row['answers']} | "
+        yield "docs/clustering.md", *_gaps(start, list(row.values())[2:])
     for row in results["labelling_accuracy"]["rows"]:
         yield "docs/results.md", *_gaps(f"| {row['clusters a participant']} | ", list(row.values())[1:])
 

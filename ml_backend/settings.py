@@ -89,6 +89,14 @@ class Parameters(BaseModel):
     )
     suggest: bool = Field(False, description="Pre-select the likeliest class of a clip, by all participants' answers")
 
+    target: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Ask in rounds, the most useful clips first, until an audit shows so many labels to be right",
+    )
+    round_clips: int = Field(20, ge=1, le=1000, description="Clips a round, with a `target`")
+
     @field_validator("backbone")
     @classmethod
     def _without_blanks(cls, value: str) -> str:

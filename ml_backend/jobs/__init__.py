@@ -7,7 +7,7 @@ and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
 `project_status`, `export_project`, `project_thresholds`, `unused_answers`, `project_parameters`, `client_for` for one
 project; `open_review`, its recordings to go through; `begin_audit`, `end_audit` and
-`project_audit` with `AuditFound`, how right its labels are;
+`project_audit` with `AuditFound`, how right its labels are; `project_standing` and `round_is_due` towards a target;
 `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
 `check_study` and `usable_recordings` for what a user gives; `connect_study` with `Wish`, and the `Wishes` of the
 status page's form; `forget_participant`, `forget_project`, `back_up` and
@@ -43,6 +43,7 @@ from ml_backend.jobs.projects import (
 from ml_backend.jobs.queue import Jobs
 from ml_backend.jobs.reconciliation import apply_webhook, reconcile
 from ml_backend.jobs.reviews import open_review
+from ml_backend.jobs.rounds import Standing, project_standing, round_is_due
 from ml_backend.jobs.runtime import WEB_PATIENCE, runtime
 from ml_backend.jobs.store import (
     DONE,
@@ -77,6 +78,7 @@ __all__ = [
     "Jobs",
     "LockedError",
     "Project",
+    "Standing",
     "Store",
     "Unused",
     "Wish",
@@ -109,10 +111,12 @@ __all__ = [
     "project_overrides",
     "project_parameters",
     "project_stamp",
+    "project_standing",
     "project_status",
     "project_thresholds",
     "reconcile",
     "restore",
+    "round_is_due",
     "run_project",
     "runtime",
     "set_by_hand",

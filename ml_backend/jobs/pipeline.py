@@ -33,6 +33,7 @@ from ml_backend.jobs.held import held, media_of
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
 from ml_backend.jobs.reconciliation import reconcile
 from ml_backend.jobs.reviews import renew_review
+from ml_backend.jobs.rounds import follow_target, in_rounds
 from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
@@ -130,6 +131,7 @@ def sync_project(store: Store, settings: Settings, client: Client, project_id: i
         if project_parameters(settings, store.project(project_id)).suggest:
             open_tasks = {place: task for task in tasks if not task.get("annotations") and (place := _place(task))}
             refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
+        follow_target(store, settings, project_id)
         _offer_ties_again(store, settings, client, project_id, tasks)
         offers = _offers(store, settings, project_id, next_best_only=True)
         offers += _audit_offers(store, settings, project_id)
@@ -244,8 +246,9 @@ def _offers(store: Store, settings: Settings, project_id: int, next_best_only: b
         for offer in offers_of(labels, videos, partial(likely, labels))
     ]
     clips = sum(len(labels.clustering.clusters) for labels in everything)
-    offers = with_order(sorted(offers, key=lambda offer: -offer.cluster_clips), clips)
-    return [offer for offer in offers if offer.next_best or not next_best_only]
+    offers = sorted(offers, key=lambda offer: -offer.cluster_clips)
+    offers = with_order(in_rounds(store, settings, project_id, offers, everything), clips)
+    return [offer for offer in offers if offer.next_best or parameters.target is not None or not next_best_only]
 
 
 def _audit_offers(store: Store, settings: Settings, project_id: int) -> list[Offer]:

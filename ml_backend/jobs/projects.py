@@ -149,13 +149,14 @@ def project_labels(
     answers = given_answers(store, folder, project).answers
     classes = project_config(project).classes
     stamps = tuple(clustering_stamp(folder, name) for name in participants)
-    made_of = (stamps, tuple(answers), classes, across)
+    everywhere = parameters.target is not None and way == "temporal"
+    made_of = (stamps, tuple(answers), classes, across, everywhere)
     with _labelling:
         held = _remembered.get((folder, way))
         if held is None or held[0] != made_of:
             # The matrices are small: threads for linear algebra get into each other's way, most on a busy machine.
             with threadpool_limits(1, user_api="blas"):
-                labels = _labelled(folder, participants, _by_participant(answers), classes, way, across)
+                labels = _labelled(folder, participants, _by_participant(answers), classes, way, across, everywhere)
             _remembered[folder, way] = held = (made_of, labels)
             while len(_remembered) > PROJECTS_REMEMBERED:
                 _remembered.pop(next(iter(_remembered)))
@@ -169,6 +170,7 @@ def _labelled(
     classes: Classes,
     propagation: str,
     across: bool,
+    everywhere: bool,
 ) -> list[ParticipantLabels]:
     load: Callable[[str], Clustering] = partial(load_clustering, folder)
     if across and len(participants) <= HELD_AT_ONCE:
@@ -176,7 +178,7 @@ def _labelled(
     others = others_of(lambda: map(load, participants), answers, classes) if across else None
     remember = partial(_temperature, folder)
     return [
-        participant_labels(load(name), answers.get(name, []), classes, propagation, others, remember)
+        participant_labels(load(name), answers.get(name, []), classes, propagation, others, remember, everywhere)
         for name in participants
     ]
 

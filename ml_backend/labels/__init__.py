@@ -3,7 +3,8 @@ of every clip, and the clips still to ask for. Arrays in, arrays out: no file, n
 
 Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is decided there), `others_of` with
 `Others` (what a project's other participants say), `likely_classes` of a clip, `labelled_stretches` of time,
-`filled` and `reviewed_at` for parts that people went through,
+`filled` and `reviewed_at` for parts that people went through, `in_order_of_cover`, `could_bring` and
+`expected_right` of answers yet to come,
 `audited` with `Population`, how right labels are, `verdict` of several answers to a clip, `work_of` and
 `agreement_of` people, `Answer` and `Classes`, which are filled from what Label Studio holds, `parse_threshold` with
 `Threshold`, `macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`,
@@ -16,6 +17,7 @@ from typing import Any
 from ml_backend.labels.accuracy import macro_f1, macro_recall
 from ml_backend.labels.across import Others
 from ml_backend.labels.answers import AUDIT, CLIP, REVIEW, UNLABELLED, Answer, Classes, majority, verdict
+from ml_backend.labels.asking import could_bring, expected_right, in_order_of_cover
 from ml_backend.labels.audit import Audit, Estimate, Population, audited
 from ml_backend.labels.discriminant import discriminant_labels
 from ml_backend.labels.labelling import (
@@ -62,8 +64,11 @@ __all__ = [
     "audited",
     "clip_posterior",
     "cluster_labels",
+    "could_bring",
     "discriminant_labels",
+    "expected_right",
     "filled",
+    "in_order_of_cover",
     "labelled_stretches",
     "likely_classes",
     "macro_f1",

@@ -88,12 +88,13 @@ def participant_labels(
     propagation: str = "cluster",
     others: Others | None = None,
     temperatures: Temperatures = found_anew,
+    everywhere: bool = False,
 ) -> ParticipantLabels:
     """Labels of one participant's clusters and clips, and the clips to ask for.
 
     A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip. Answers to
     other clips, given before another clustering say, count for the clips that they cover. With `others` the model of
-    time also heeds what they say.
+    time also heeds what they say; `everywhere` it also labels clusters that nobody was asked about.
     """
     answers = list(answers)
     by_clip = answers_by_clip(clustering, answers)
@@ -134,7 +135,7 @@ def participant_labels(
     only_reviewed = [clip for clip, own in by_clip.items() if own[0].source == REVIEW and clip not in asked]
     judged = said.copy()
     judged[only_reviewed] = UNLABELLED
-    return _by_time(labels, judged, len(classes.names), others, temperatures)
+    return _by_time(labels, judged, len(classes.names), others, temperatures, everywhere)
 
 
 def likely_classes(labels: ParticipantLabels, clip: int, most: int = 3) -> list[int]:
@@ -189,10 +190,15 @@ def _given(
 
 
 def _by_time(
-    labels: ParticipantLabels, judged: Ints, n_classes: int, others: Others | None, temperatures: Temperatures
+    labels: ParticipantLabels,
+    judged: Ints,
+    n_classes: int,
+    others: Others | None,
+    temperatures: Temperatures,
+    everywhere: bool,
 ) -> ParticipantLabels:
-    """The labels that the model of time gives, where a cluster has an answer. judged: `(n_clips,)` what was said of
-    clips that tell how sure it may be: without those whose neighbours were all gone through too."""
+    """The labels that the model of time gives, where a cluster has an answer, or `everywhere`. judged: `(n_clips,)`
+    what was said of clips that tell how sure it may be: without those whose neighbours were all gone through too."""
     clustering, said = labels.clustering, labels.said
     answered = np.flatnonzero(labels.annotated)
     prior = others.prior(clustering, answered, said[answered]) if others is not None else None
@@ -207,7 +213,7 @@ def _by_time(
     known = temperatures(clustering, judged, find)
     probable = tempered(posterior, EXPECTED if known is None else known)
     # Where nobody has looked yet, a class that is still to be named may hide: those clips wait for their answer.
-    reached = _reached(clustering, answered)
+    reached = np.full(len(said), answered.size > 0) if everywhere else _reached(clustering, answered)
     propagated = np.where(reached, posterior.argmax(axis=1), UNLABELLED)
     return replace(
         labels,

@@ -33,9 +33,12 @@ from ml_backend.jobs import (
     end_audit,
     extra_params,
     job_status,
+    project_answers,
+    project_audit,
     project_counts,
     project_parameters,
     project_stamp,
+    project_standing,
     project_status,
     project_thresholds,
     reconcile,
@@ -229,7 +232,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
 
     @app.get("/status/<int:project_id>")
     def status(project_id: int) -> Response:
-        return jsonify(project_status(store, settings, store.project(project_id)))
+        project = store.project(project_id)
+        return jsonify({**project_status(store, settings, project), **_target(store, settings, project)})
 
     @app.get("/report/<int:project_id>")
     def report(project_id: int) -> str:
@@ -391,6 +395,16 @@ def _wished() -> Wish:
         classes_from=dataset if own else "",
         annotators=_number(annotators, "annotators") or None if annotators else None,
     )
+
+
+def _target(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
+    """How far a project is from its target, where it has one."""
+    try:
+        audit = project_audit(store, settings, project.id, project_answers(store, settings, project.id))
+        standing = project_standing(store, settings, project, audit)
+    except ConfigError:  # a labelling config that is no good yet
+        return {}
+    return {"target": standing.as_dict()} if standing is not None else {}
 
 
 def _folders(settings: Settings) -> list[str]:

@@ -19,6 +19,7 @@ from ml_backend.jobs import (
     project_config,
     project_labels,
     project_parameters,
+    round_is_due,
 )
 from ml_backend.labels import likely_classes
 from ml_backend.labelstudio import answers_of_event, asks_for_sync, place_of, place_of_task
@@ -74,7 +75,7 @@ def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: 
             store.save_project(project.id, label_config=config)
     else:
         payload = {**payload, "action": event}
-        if apply_webhook(store, project.id, payload) and _asks_for_sync(store, project, payload):
+        if apply_webhook(store, project.id, payload) and _asks_for_sync(store, jobs.settings, project, payload):
             jobs.request_sync(project.id)
     return {"message": "noted"}
 
@@ -90,11 +91,13 @@ def take_review_event(
     return {"message": "noted"}
 
 
-def _asks_for_sync(store: Store, project: Project, payload: dict[str, Any]) -> bool:
-    """True where an answer makes another clip due, or shows that annotators disagree."""
+def _asks_for_sync(store: Store, settings: Settings, project: Project, payload: dict[str, Any]) -> bool:
+    """True where an answer makes another clip, or the next round, due, or shows that annotators disagree."""
     try:
-        return asks_for_sync(payload, project_config(project)) or any(
-            store.disagreed(project.id, answer.task_id) for answer in answers_of_event(payload)
+        return (
+            asks_for_sync(payload, project_config(project))
+            or any(store.disagreed(project.id, answer.task_id) for answer in answers_of_event(payload))
+            or round_is_due(store, project_parameters(settings, project), project.id)
         )
     except ConfigError:  # with a labelling config that is no good nothing can be asked
         return False

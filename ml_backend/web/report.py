@@ -13,6 +13,7 @@ from ml_backend.errors import WeakHARError
 from ml_backend.jobs import (
     AuditFound,
     Project,
+    Standing,
     Store,
     Unused,
     clusters_folder,
@@ -24,6 +25,7 @@ from ml_backend.jobs import (
     project_counts,
     project_labels,
     project_parameters,
+    project_standing,
     unused_answers,
 )
 from ml_backend.labels import (
@@ -88,7 +90,7 @@ class ProjectReport:
     no class, and of choices `undecided`, which may be one; parameters: (name, value, where it comes from) of those
     that are not the defaults; minutes: how much of the recordings each class has; left: how long the rest will take,
     in words; audit: how right the labels are, where somebody asked;
-    people: what labelling cost them, and how far they agree."""
+    people: what labelling cost them, and how far they agree; standing: how far it is to the target."""
 
     threshold: str
     colours: Mapping[str, str]
@@ -106,6 +108,7 @@ class ProjectReport:
     left: str = ""
     audit: AuditFound | None = None
     people: tuple[str, ...] = ()
+    standing: Standing | None = None
 
 
 def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
@@ -129,6 +132,7 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
             for labels in everything
         ]
         given = project_answers(store, settings, project.id)
+        audit = project_audit(store, settings, project.id, given)
         in_force = parameters_in_force(settings, project)
         undecided = tuple(name for name, meant in project_config(project).meanings.items() if meant is None)
     except WeakHARError as error:
@@ -151,7 +155,8 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         minutes=_minutes(participants, classes),
         left=_left(store, project.id, counts),
         people=tuple(in_words(given.answers, sum(float(one.clustering.durations.sum()) for one in everything))),
-        audit=project_audit(store, settings, project.id, given),
+        audit=audit,
+        standing=project_standing(store, settings, project, audit),
     )
 
 

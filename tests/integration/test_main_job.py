@@ -262,6 +262,38 @@ def test_an_audit_asks_for_clips_drawn_at_random_and_says_how_right_the_labels_a
     assert sum(one["clusters_labelled"] for one in description["participants"].values()) == 8
 
 
+def test_a_target_asks_in_rounds_and_says_when_one_may_stop(
+    start_backend: StartBackend, run_job: RunJob, label_studio: LabelStudioServer, dataset: Path
+) -> None:
+    backend = start_backend()
+    project = run_job(backend, "target", components=12, target=0.7, round_clips=4)
+
+    def waiting() -> list[dict[str, Any]]:
+        return [task for task in label_studio.tasks(project) if not task["annotations"]]
+
+    assert len(waiting()) == 4
+    for task, label in zip(waiting()[:2], true_labels(dataset, waiting()[:2]), strict=True):
+        label_studio.annotate(task["id"], label)
+    wait_for(lambda: len(waiting()) == 6, 60, "the second round, before the first one is done")
+
+    def reached() -> bool:
+        return bool(backend.status(project)["target"]["reached"])
+
+    def done() -> bool:
+        tasks = waiting()
+        for task, label in zip(tasks, true_labels(dataset, tasks), strict=True):
+            label_studio.annotate(task["id"], label)
+        return reached()
+
+    wait_for(done, 180, "the target to be reached, with all that is asked answered")
+    page = backend.get("", project=project).text
+    assert "You can stop: at least" in page
+    asked = [task for task in label_studio.tasks(project) if task["data"]["about"].startswith("Clip")]
+    assert len(asked) < 24
+    again = weakhar(backend, "run", str(dataset), "--project", str(project))
+    assert "0 tasks created" in again.stdout, again.stderr
+
+
 def test_a_skipped_and_a_mixed_clip_are_replaced_by_the_next_best(
     label_studio: LabelStudioServer, start_backend: StartBackend, run_job: RunJob
 ) -> None:
