@@ -31,7 +31,15 @@ from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project
 from ml_backend.jobs.audits import AuditDraw, AuditFound, audit_found, close_audit, draw_audit, load_audit
 from ml_backend.jobs.checks import checked_parameters
 from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand, webhook_name
-from ml_backend.labels import Answer, Classes, ParticipantLabels, others_of, parse_threshold, participant_labels
+from ml_backend.labels import (
+    Answer,
+    Classes,
+    ParticipantLabels,
+    others_of,
+    parse_threshold,
+    participant_labels,
+    reliabilities,
+)
 from ml_backend.labelstudio import ACTIONS, Client, place_of
 from ml_backend.recordings import Recording, find_recordings, stretch_of_key
 from ml_backend.settings import Parameters, Settings
@@ -175,10 +183,13 @@ def _labelled(
     load: Callable[[str], Clustering] = partial(load_clustering, folder)
     if across and len(participants) <= HELD_AT_ONCE:
         load = cache(load)
-    others = others_of(lambda: map(load, participants), answers, classes) if across else None
+    known = reliabilities(answer for own in answers.values() for answer in own)
+    others = others_of(lambda: map(load, participants), answers, classes, known) if across else None
     remember = partial(_temperature, folder)
     return [
-        participant_labels(load(name), answers.get(name, []), classes, propagation, others, remember, everywhere)
+        participant_labels(
+            load(name), answers.get(name, []), classes, propagation, others, remember, everywhere, known
+        )
         for name in participants
     ]
 

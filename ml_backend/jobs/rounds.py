@@ -19,7 +19,7 @@ from ml_backend.jobs.projects import (
 )
 from ml_backend.jobs.store import Project, Store
 from ml_backend.labels import CLIP, UNLABELLED, ParticipantLabels, could_bring, expected_right, in_order_of_cover
-from ml_backend.labelstudio import Offer
+from ml_backend.labelstudio import Offer, place_of
 from ml_backend.settings import Parameters, Settings
 
 CHANGED = 0.05
@@ -28,13 +28,14 @@ CHANGED = 0.05
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a project is from its target: the share of labels that is `expected` to be right, the `low` end of what
-    an audit found, None where there is none that holds, and what as many answers as a round has could bring at
-    most."""
+    """How far a project is from its target: the share of clips whose label is `expected` to be right, by confidences
+    that are `calibrated` for all participants; the `low` end of what an audit found, None where there is none that
+    holds; and what as many answers as a round has could bring at most."""
 
     target: float
     round_clips: int
     expected: float
+    calibrated: bool
     low: float | None
     could_bring: float
 
@@ -49,6 +50,7 @@ class Standing:
             "target": self.target,
             "reached": self.reached,
             "expected": self.expected,
+            "calibrated": self.calibrated,
             "at_least": self.low,
             "next_round_could_bring": self.could_bring,
         }
@@ -57,7 +59,8 @@ class Standing:
         more = f"{self.round_clips} more answers would bring {self.could_bring:.1%} at most"
         if self.reached:
             return f"You can stop: at least {self.low:.0%} of the labels are right (target {self.target:.0%}); {more}"
-        text = f"Target {self.target:.0%}: {self.expected:.0%} of the labels are expected to be right"
+        sure = "" if self.calibrated else " (too few answers to be sure of that)"
+        text = f"Target {self.target:.0%}: {self.expected:.0%} of the labels are expected to be right{sure}"
         audit = f", at least {self.low:.0%} by the audit" if self.low is not None else ""
         return f"{text}{audit}; {more}"
 
@@ -71,14 +74,18 @@ def project_standing(store: Store, settings: Settings, project: Project, audit: 
     right = np.concatenate([[0.0], *map(expected_right, everything)])
     clips = len(right) - 1
     gains = np.sort(np.concatenate([[0.0], *map(could_bring, everything)]))[::-1]
-    labelled = sum(int((labels.propagated != UNLABELLED).sum()) for labels in everything)
+    labelled = np.concatenate([np.zeros(0, bool), *(labels.propagated != UNLABELLED for labels in everything)])
+    by_people = np.concatenate([np.zeros(0, bool), *(labels.annotated for labels in everything)])
     low = None
-    if audit is not None and audit.estimate is not None and audit.changed <= CHANGED:
-        low = audit.estimate.share.low * labelled / max(1, clips)  # the audit knows of labels only
+    if clips and (by_people >= labelled).all():
+        low = float(by_people.mean())  # nobody guessed anything
+    elif audit is not None and audit.estimate is not None and audit.changed <= CHANGED:
+        low = audit.estimate.share.low * float(labelled.mean())  # the audit knows of labels only
     return Standing(
         parameters.target,
         parameters.round_clips,
         float(right.sum()) / max(1, clips),
+        bool(everything) and all(labels.temperature is not None for labels in everything),
         low,
         float(gains[: parameters.round_clips].sum()) / max(1, clips),
     )
@@ -124,7 +131,8 @@ def in_rounds(
 
 def follow_target(store: Store, settings: Settings, project_id: int) -> None:
     """Draw the audit that a target asks for, once the labels are expected to be right enough; close one that falls
-    short, so that its answers count and one goes on, before the next with as many answers as it had."""
+    short, so that its answers count and one goes on, before the next with as many answers as it had, or with none
+    where no clip is left to ask for."""
     project = store.project(project_id)
     parameters = project_parameters(settings, project)
     if parameters.target is None:
@@ -137,8 +145,21 @@ def follow_target(store: Store, settings: Settings, project_id: int) -> None:
     if audit is not None and audit.draw.closed is None:
         if audit.answered + audit.no_class >= len(audit.draw.drawn):
             end_audit(store, settings, project_id)
-    elif standing.expected >= standing.target and _new_answers(given, audit) >= (CLIPS if audit is not None else 1):
+        return
+    left = _are_left(store, project_id, project_labels(store, settings, project_id))
+    enough = not left or (standing.calibrated and _new_answers(given, audit) >= (CLIPS if audit is not None else 1))
+    if standing.expected >= standing.target and enough:
         begin_audit(store, settings, project_id, CLIPS)
+
+
+def _are_left(store: Store, project_id: int, everything: list[ParticipantLabels]) -> bool:
+    """True where clips are still to be asked for."""
+    there = {task.place for task in store.tasks(project_id)}
+    return any(
+        place_of(labels.clustering.participant, labels.clustering.stretch(clip)) not in there
+        for labels in everything
+        for _, clip in labels.wanted
+    )
 
 
 def round_is_due(store: Store, parameters: Parameters, project_id: int) -> bool:

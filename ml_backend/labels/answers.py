@@ -5,7 +5,7 @@ clustering and other clip lengths.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,12 +85,15 @@ def majority(answers: Sequence[str]) -> str | None:
     return ranked[0][0]
 
 
-def verdict(choices: Sequence[str | None], classes: Classes) -> str | None:
-    """What annotators say of one clip: a class, REJECTED (skipped or mixed), TIE, or None while unanswered."""
+def verdict(
+    choices: Sequence[str | None], classes: Classes, decide: Callable[[], str | None] | None = None
+) -> str | None:
+    """What annotators say of one clip: a class, REJECTED (skipped or mixed), TIE, or None while unanswered. `decide`
+    is asked where they disagree, in place of the majority."""
     given = [choice for choice in choices if choice is not None]
     if not given:
         return REJECTED if choices else None
-    winner = majority(given)
+    winner = majority(given) if decide is None or len(set(given)) == 1 else decide()
     if winner is None:
         return TIE
     return REJECTED if winner in classes.mixed else winner

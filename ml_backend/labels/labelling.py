@@ -5,6 +5,8 @@ A pure function of its inputs, computed when asked for: an edited, deleted or la
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from ml_backend.labels.answers import REJECTED, REVIEW, TIE, UNLABELLED, Answer,
 from ml_backend.labels.calibration import EXPECTED, temperature, tempered
 from ml_backend.labels.discriminant import Moments, discriminant_labels
 from ml_backend.labels.edges import borders_by_frames, halfway_borders
+from ml_backend.labels.reliability import said_together
 from ml_backend.labels.review import Painted, reviewed_stretches
 from ml_backend.labels.temporal import Prior, clip_posterior
 from training import contract
@@ -25,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+NOBODY: Mapping[int, float] = MappingProxyType({})
 PROPAGATIONS = ("cluster", "discriminant", "temporal")
 """A label goes to its cluster as in the paper; or a discriminant corrects that; or a model of time does besides."""
 
@@ -89,16 +93,18 @@ def participant_labels(
     others: Others | None = None,
     temperatures: Temperatures = found_anew,
     everywhere: bool = False,
+    known: Mapping[int, float] = NOBODY,
 ) -> ParticipantLabels:
     """Labels of one participant's clusters and clips, and the clips to ask for.
 
     A cluster is asked by its centroid clip; where that was skipped or found mixed, by the next-best clip. Answers to
     other clips, given before another clustering say, count for the clips that they cover. With `others` the model of
-    time also heeds what they say; `everywhere` it also labels clusters that nobody was asked about.
+    time also heeds what they say; `everywhere` it also labels clusters that nobody was asked about. known: how far
+    each annotator can be relied on, where that is known.
     """
     answers = list(answers)
     by_clip = answers_by_clip(clustering, answers)
-    given, said = _given(clustering, by_clip, classes)
+    given, said = _given(clustering, by_clip, classes, known)
     wanted: list[tuple[int, int]] = []
     found: list[tuple[int, int]] = []
     for cluster in map(int, np.argsort(-clustering.sizes, kind="stable")):
@@ -148,27 +154,32 @@ def likely_classes(labels: ParticipantLabels, clip: int, most: int = 3) -> list[
 
 
 def others_of(
-    clusterings: Callable[[], Iterable[Clustering]], answers: Mapping[str, Sequence[Answer]], classes: Classes
+    clusterings: Callable[[], Iterable[Clustering]],
+    answers: Mapping[str, Sequence[Answer]],
+    classes: Classes,
+    known: Mapping[int, float] = NOBODY,
 ) -> Others | None:
     """What every participant's own answers say to the others; None where vectors cannot be compared.
 
-    `clusterings` gives them one after another, twice; answers: of each participant.
+    `clusterings` gives them one after another, twice; answers: of each participant; known as of participant_labels.
     """
     if (basis := common_basis(clusterings())) is None:
         return None
-    known: dict[str, Labelled] = {}
+    labelled: dict[str, Labelled] = {}
     for clustering in clusterings():
         values = in_common(clustering, basis)
         own = answers.get(clustering.participant, [])
         if values is None or not own:
             continue
-        _, said = _given(clustering, answers_by_clip(clustering, own), classes)
+        _, said = _given(clustering, answers_by_clip(clustering, own), classes, known)
         if (answered := np.flatnonzero(said != UNLABELLED)).size:
             posterior = _reached(clustering, answered)[:, None] * _posterior(
                 clustering, said, len(classes.names), None
             )
-            known[clustering.participant] = Labelled(Moments.of(values, posterior), values[answered], said[answered])
-    return Others(basis, known)
+            labelled[clustering.participant] = Labelled(
+                Moments.of(values, posterior), values[answered], said[answered]
+            )
+    return Others(basis, labelled)
 
 
 def _annotators(answers: Iterable[Answer]) -> tuple[int, ...]:
@@ -177,11 +188,17 @@ def _annotators(answers: Iterable[Answer]) -> tuple[int, ...]:
 
 
 def _given(
-    clustering: Clustering, answers: Mapping[int, Sequence[Answer]], classes: Classes
+    clustering: Clustering, answers: Mapping[int, Sequence[Answer]], classes: Classes, known: Mapping[int, float]
 ) -> tuple[dict[int, str | None], Ints]:
     """The verdict on each clip that was answered; and the class that people gave each clip itself, `(n_clips,)`, else
     -1."""
-    given = {clip: verdict([one.choice for one in own], classes) for clip, own in answers.items()}
+    choices = len(classes.names) + len(classes.mixed)
+    given = {
+        clip: verdict(
+            [one.choice for one in own], classes, partial(said_together, own, known, choices) if known else None
+        )
+        for clip, own in answers.items()
+    }
     index = {name: number for number, name in enumerate(classes.names)}
     said = np.full(len(clustering.clusters), UNLABELLED, dtype=np.int64)
     for clip, what in given.items():

@@ -192,6 +192,11 @@ class BackendServer(_Server):
         auth = (self.user, self.password) if self.user else None
         return httpx.get(f"{self.url}/{path}", auth=auth, params=params, timeout=120)
 
+    def post(self, path: str, **fields: Any) -> httpx.Response:
+        """Send a form of the status page."""
+        auth = (self.user, self.password) if self.user else None
+        return httpx.post(f"{self.url}/{path}", auth=auth, data=fields, timeout=120)
+
     def status(self, project_id: int) -> dict[str, Any]:
         """`/status/<project>`."""
         answer = self.get(f"status/{project_id}")

@@ -37,6 +37,7 @@ from ml_backend.labels import (
     agreement_of,
     labelled_stretches,
     parse_threshold,
+    reliabilities,
     work_of,
 )
 from ml_backend.labelstudio import class_colours
@@ -187,6 +188,18 @@ def in_words(answers: list[Answer], recorded: float) -> Iterator[str]:
         yield (
             f"people agree with a kappa of {agreement.kappa:.2f} on {agreement.clips} clips that several answered"
             f"{confused}"
+        )
+        known = reliabilities(answers)
+        by_class = ", ".join(f"{name} {kappa:.2f}" for name, kappa in agreement.by_class.items())
+        pairs = (
+            f"{first} and {second} {kappa:.2f} ({clips} clips)"
+            for (first, second), (kappa, clips) in agreement.by_pair.items()
+        )
+        right = ", ".join(f"{person} {share:.0%}" for person, share in known.items())
+        yield f"kappa by class: {by_class}; by pair of users: {', '.join(pairs)}" + (
+            f"; right where others answered too: {right}, and where they disagree their answers weigh by that"
+            if known
+            else ""
         )
 
 

@@ -1,12 +1,16 @@
 """What labelling costs, and how far people agree."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from ml_backend.labels import Answer, agreement_of, work_of
+from ml_backend.labels import REVIEW, Answer, Classes, agreement_of, majority, reliabilities, verdict, work_of
 from ml_backend.labels.people import LONGEST, cohen_kappa, fleiss_kappa
+from ml_backend.labels.reliability import ENOUGH, said_together
 from ml_backend.web.report import in_words
 
 NAMES = st.sampled_from(["walking", "jogging", "null"])
@@ -87,8 +91,51 @@ def test_a_break_is_no_work() -> None:
 
 def test_the_page_says_it_in_words() -> None:
     answers = [answer(task, who, name, 6.0) for task in range(5) for who, name in ((1, "walking"), (2, "jogging"))]
-    cost, agreement = in_words(answers, recorded=600.0)
+    cost, agreement, details = in_words(answers, recorded=600.0)
+    assert details == "kappa by class: jogging -1.00, walking -1.00; by pair of users: 1 and 2 0.00 (5 clips)"
     assert cost.startswith("10 answers took 1.0 min, 6.0 s each: 1.0 min for every 10 min of recording;")
     assert agreement.endswith("on 5 clips that several answered; most often confused: jogging and walking, 5 times")
     assert list(in_words([], 600.0)) == []
     assert list(in_words([answer(1, 1, "walking", 6.0)], 0.0)) == []
+
+
+def answered(random: np.random.Generator, clips: int, right: dict[int, float], classes: int = 6) -> list[Answer]:
+    """Clips whose true class is their number, answered by everybody, each right so often."""
+    found = []
+    for clip in range(clips):
+        for person, share in right.items():
+            wrong = (clip + int(random.integers(1, classes))) % classes
+            name = str(clip % classes if random.random() < share else wrong)
+            found.append(
+                Answer("p", "r", float(clip), clip + 4.0, name, annotator=person, task=clip, at=float(person))
+            )
+    return found
+
+
+def test_people_are_judged_by_the_clips_that_several_answered_and_answers_weigh_by_that() -> None:
+    right = {1: 0.95, 2: 0.55, 3: 0.5}
+    answers = answered(np.random.default_rng(0), 600, right)
+    known = reliabilities(answers)
+    assert {person: pytest.approx(share, abs=0.08) for person, share in right.items()} == known
+    by_clip: dict[int, list[Answer]] = {}
+    for answer in answers:
+        by_clip.setdefault(int(answer.start_seconds), []).append(answer)
+    plain = np.mean([majority([str(one.choice) for one in own]) == str(clip % 6) for clip, own in by_clip.items()])
+    together = np.mean([said_together(own, known, 6) == str(clip % 6) for clip, own in by_clip.items()])
+    assert together > plain + 0.15
+    assert reliabilities(answers[: 3 * (ENOUGH - 1)]) == {}
+    assert reliabilities([answer for answer in answers if answer.annotator == 1]) == {}
+    assert reliabilities([replace(answer, source=REVIEW) for answer in answers]) == {}
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=2, max_size=4), st.floats(0.05, 0.99), st.floats(0.05, 0.99))
+def test_what_all_say_is_never_overruled_and_what_is_not_sure_is_a_tie(
+    said: list[str], first: float, other: float
+) -> None:
+    answers = [Answer("p", "r", 0.0, 4.0, name, annotator=number) for number, name in enumerate(said)]
+    known = {0: first, **dict.fromkeys(range(1, 4), other)}
+    found = verdict(said, Classes(("a", "b", "c")), lambda: said_together(answers, known, 3))
+    if len(set(said)) == 1:
+        assert found == said[0]
+    else:
+        assert found == "tie" or found in said

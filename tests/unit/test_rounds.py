@@ -151,10 +151,10 @@ def test_a_target_that_is_none_is_refused(settings: Settings, wrong: dict[str, o
 
 
 def test_one_stops_only_where_the_lower_end_is_at_the_target() -> None:
-    assert Standing(0.9, 20, 0.95, 0.9, 0.01).reached
-    assert not Standing(0.9, 20, 0.99, 0.89, 0.01).reached
-    assert not Standing(0.9, 20, 0.99, None, 0.01).reached
-    assert "20 more answers would bring 1.0% at most" in str(Standing(0.9, 20, 0.95, 0.9, 0.01))
+    assert Standing(0.9, 20, 0.95, True, 0.9, 0.01).reached
+    assert not Standing(0.9, 20, 0.99, True, 0.89, 0.01).reached
+    assert not Standing(0.9, 20, 0.99, True, None, 0.01).reached
+    assert "20 more answers would bring 1.0% at most" in str(Standing(0.9, 20, 0.95, True, 0.9, 0.01))
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))
