@@ -1,7 +1,7 @@
 """The pictures of README and docs, of a real Label Studio in Chromium: `make pictures` writes them into docs/.
 
-labelling.gif: an annotator labels three clips by keys; labelling.png: the page; status.png: the status page, which
-build/ then has at three widths of a screen, to be looked at.
+labelling.gif: an annotator labels three clips by keys; labelling.png: the page; review.png: a whole recording to go
+through; status.png: the status page, which build/ then has at three widths of a screen, to be looked at.
 """
 
 import io
@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ml_backend.sample import USER, BackendServer, LabelStudioServer, true_labels, write_sample
+from ml_backend.sample import USER, BackendServer, LabelStudioServer, true_labels, wait_for, write_sample
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -123,10 +123,25 @@ def main() -> None:
             for task, label in zip(tasks, true_labels(root, tasks), strict=True):
                 label_studio.annotate(task["id"], label)
             time.sleep(5)
+            show_review(driver, label_studio, backend, project)
             show_status(driver, backend, SIZE[0], DOCS / "status.png")
             (ROOT / "build").mkdir(exist_ok=True)
             for width in WIDTHS:
                 show_status(driver, backend, width, ROOT / "build" / f"status-{width}.png")
+
+
+def show_review(
+    driver: webdriver.Chrome, label_studio: LabelStudioServer, backend: BackendServer, project: int
+) -> None:
+    """A recording with its signals and labels."""
+    backend.post(f"review/{project}")
+    wait_for(lambda: backend.status(project).get("parts") == 2, 120, "the recordings to be ready")
+    (review,) = label_studio.api("GET", "api/projects/", params={"title": "Fitness study (review)"})["results"]
+    resize(driver, *SIZE)
+    driver.get(f"{label_studio.url}/projects/{review['id']}/data?labeling=1")
+    WebDriverWait(driver, 60).until(lambda page: page.find_elements(By.CSS_SELECTOR, "svg .overlay"))
+    time.sleep(4)
+    driver.save_screenshot(str(DOCS / "review.png"))
 
 
 def show_status(driver: webdriver.Chrome, backend: BackendServer, width: int, target: Path) -> None:

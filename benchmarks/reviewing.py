@@ -26,9 +26,13 @@ from benchmarks.harness import show
 from benchmarks.pictures import ROOT, chromium, log_in
 from ml_backend.sample import BackendServer, LabelStudioServer, true_labels, wait_for, write_sample
 
-MINUTES, COMPONENTS, ANSWERS = 10.0, 100, 9
+MINUTES, COMPONENTS, ANSWERS = 10.0, 100, 12
 WATCHED, LEAST_SECONDS = 2.0, 1.0
 DECIDE, KEY, POINT, PRESS = 1.35, 0.28, 1.1, 0.2
+INSET = 4
+LAST = "[...document.querySelectorAll('svg')].filter(one => one.clientWidth > 200 && one.clientHeight < 120).at(-1)"
+MARKED = f"return {LAST}.querySelector('.selection').getBoundingClientRect().toJSON()"
+WHOLE = f"return {LAST}.querySelector('.overlay').getBoundingClientRect().toJSON()"
 PLOT = "return document.querySelector('svg .overlay')?.getBoundingClientRect().toJSON()"
 READY = "return document.querySelector('video')?.readyState ?? 0"
 Wrong = tuple[float, float, str]
@@ -55,16 +59,26 @@ def wrong_stretches(samples: pd.DataFrame) -> list[Wrong]:
 
 
 def draw(driver: webdriver.Chrome, stretch: Wrong, keys: dict[str, str]) -> None:
-    """Draw one stretch over the first signal."""
+    """Move what is shown to a stretch, and draw it over the first signal, a little inside its edges, of which the
+    mouse would take hold."""
     start, end, name = stretch
-    place = driver.execute_script(PLOT)
-    left, width = place["x"], place["width"]
-    x, y = (round(left + width * time / (60 * MINUTES)) for time in (start, end)), place["y"] + 40
-    first, last = x
+    marked, whole = driver.execute_script(MARKED), driver.execute_script(WHOLE)
+    centre = whole["x"] + whole["width"] * (start + end) / 2 / (60 * MINUTES)
+    drag(driver, marked["x"] + marked["width"] / 2, centre, whole["y"] + whole["height"] / 2)
+    marked, plot = driver.execute_script(MARKED), driver.execute_script(PLOT)
+    seconds = 60 * MINUTES / whole["width"]
+    first, last = (seconds * (marked["x"] + share * marked["width"] - whole["x"]) for share in (0, 1))
+    left, right = (plot["x"] + plot["width"] * (time - first) / (last - first) for time in (start, end))
     ActionChains(driver).send_keys(keys[name]).perform()
+    drag(driver, max(plot["x"], left) + INSET, min(plot["x"] + plot["width"], right) - INSET, plot["y"] + 40)
+
+
+def drag(driver: webdriver.Chrome, first: float, last: float, y: float) -> None:
+    """With the mouse, from here to there."""
     mouse = ActionChains(driver, duration=20)
-    mouse.w3c_actions.pointer_action.move_to_location(first, y).pointer_down()
-    mouse.w3c_actions.pointer_action.move_to_location((first + last) // 2, y).move_to_location(last, y).pointer_up()
+    act = mouse.w3c_actions.pointer_action
+    act.move_to_location(round(first), round(y)).pointer_down().move_to_location(round((first + last) / 2), round(y))
+    act.move_to_location(round(last), round(y)).pointer_up()
     mouse.perform()
 
 
@@ -121,7 +135,7 @@ def main() -> None:
         opened, strokes = correct(driver, address, wrong, keys)
         wait_for(lambda: backend.status(project)["parts_reviewed"] == 1, 60, "what was drawn")
         after = samples_of(backend, project)
-        person = len(wrong) * (WATCHED + DECIDE + KEY + 2 * POINT + 2 * PRESS) + POINT + PRESS
+        person = len(wrong) * (WATCHED + DECIDE + KEY + 4 * POINT + 4 * PRESS) + POINT + PRESS
         row = {
             "right before": f"{100 * (before.label == before.ground_truth).mean():.1f} %",
             "right after": f"{100 * (after.label == after.ground_truth).mean():.1f} %",

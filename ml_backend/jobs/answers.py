@@ -96,7 +96,7 @@ def _add_reviews(
     """What people who went through recordings said of each part: one answer a stretch, side by side."""
     for task, annotation in store.annotations(review_project):
         part = stretch_of_key(task.clip)
-        own = places.get(part.video)
+        own = places.get(part.video) if part.video else [(task.participant, part.recording)]
         if annotation.skipped:
             continue
         if not own:

@@ -66,6 +66,7 @@ HELD_AT_ONCE = 200
 TEMPERATURE_RECIPE = b"1"
 """Changes when a temperature is found in another way."""
 _remembered: dict[tuple[Path, str], tuple[tuple[Any, ...], list[ParticipantLabels]]] = {}
+_audits: dict[Path, tuple[tuple[Any, ...], list[ParticipantLabels], AuditFound | None]] = {}
 _labelling = threading.Lock()
 
 
@@ -233,12 +234,22 @@ def unused_answers(
 
 
 def project_audit(store: Store, settings: Settings, project_id: int, given: GivenAnswers) -> AuditFound | None:
-    """What the project's last audit says, with the answers that were given."""
+    """What the project's last audit says, with the answers that were given. Remembered until one of these, or the
+    labels, change: pages and `/status` ask again and again."""
     folder = clusters_folder(settings, project_id)
-    if load_audit(folder) is None:
+    if (draw := load_audit(folder)) is None:
         return None
     classes = project_config(store.project(project_id)).classes
-    return audit_found(folder, given.held, classes, project_labels(store, settings, project_id))
+    everything = project_labels(store, settings, project_id)
+    held = tuple(sorted((pair, tuple(said)) for pair, said in given.held.items()))
+    known = _audits.get(folder)
+    # The labels are the same objects until they change; to hold them keeps others from taking their place.
+    if known is None or known[0] != (draw, held, classes) or list(map(id, known[1])) != list(map(id, everything)):
+        found = audit_found(folder, given.held, classes, everything)
+        _audits[folder] = known = ((draw, held, classes), everything, found)
+        while len(_audits) > PROJECTS_REMEMBERED:
+            _audits.pop(next(iter(_audits)), None)
+    return known[2]
 
 
 def begin_audit(store: Store, settings: Settings, project_id: int, clips: int) -> AuditDraw:

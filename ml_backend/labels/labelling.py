@@ -109,6 +109,9 @@ def participant_labels(
     found: list[tuple[int, int]] = []
     for cluster in map(int, np.argsort(-clustering.sizes, kind="stable")):
         for clip in clustering.candidates(cluster):
+            if clip in by_clip and by_clip[clip][0].source == REVIEW:  # who went through it need not be asked again
+                found.append((cluster, int(said[clip])))
+                break
             wanted.append((cluster, clip))
             if said[clip] != UNLABELLED:
                 found.append((cluster, int(said[clip])))
@@ -137,8 +140,8 @@ def participant_labels(
         return replace(labels, propagated=np.where(labels.annotated, said, spread))
     if propagation == "discriminant":
         return replace(labels, propagated=np.where(labels.annotated, said, discriminant_labels(features, spread)))
-    asked = {clip for _, clip in wanted}
-    only_reviewed = [clip for clip, own in by_clip.items() if own[0].source == REVIEW and clip not in asked]
+    centroids = set(clustering.centroids.tolist())
+    only_reviewed = [clip for clip, own in by_clip.items() if own[0].source == REVIEW and clip not in centroids]
     judged = said.copy()
     judged[only_reviewed] = UNLABELLED
     return _by_time(labels, judged, len(classes.names), others, temperatures, everywhere)

@@ -46,12 +46,7 @@ def review_config(classes: Sequence[str], channels: Sequence[str]) -> str:
     SubElement(left, "Video", name=PICTURES, value="$video", sync="time", frameRate=str(FRAME_RATE), height="300")
     right = SubElement(side_by_side, "View", style="flex: 1 1 auto; min-width: 0")
     series = SubElement(right, "TimeSeries", name=SIGNALS, value="$signals", sync="time", valueType="url")
-    for name, value in (
-        ("timeColumn", "time"),
-        ("sep", ","),
-        ("overviewChannels", channels[0].lower()),
-        ("overviewWidth", "100%"),
-    ):
+    for name, value in (("timeColumn", "time"), ("sep", ","), ("overviewChannels", channels[0].lower())):
         series.set(name, value)
     for channel in channels:
         SubElement(series, "Channel", column=channel, legend=channel, height=str(max(60, 240 // len(channels))))

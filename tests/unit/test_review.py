@@ -111,7 +111,7 @@ def test_a_review_counts_before_other_answers_and_what_was_said_last_before_earl
     assert CLASSES.names[labels.said[25]] == "null"
     assert labels.cluster_labels.tolist()[1] == CLASSES.names.index("null")
     assert labels.ties == []
-    assert labels.wanted == before.wanted  # nobody is asked for more
+    assert labels.wanted == [(0, 4)]  # nobody is asked about a clip that somebody went through
     nothing = labelled("temporal", answers=[*ANSWERS, *reviewed((20.0, 31.0, None))])
     assert nothing.wanted == before.wanted
     np.testing.assert_array_equal(nothing.propagated, before.propagated)
