@@ -39,12 +39,14 @@ class Unused:
 @dataclass(frozen=True)
 class GivenAnswers:
     """Answers in terms of the participants and recordings that show the pictures now; those `not_understood`; those
-    whose pictures are `gone`; and what was said of the clips of an open audit, which counts for nothing else."""
+    whose pictures are `gone`; and what was said of the clips of an open audit, which counts for nothing else, with
+    the seconds that each answer took."""
 
     answers: list[Answer]
     not_understood: list[Unused]
     gone: list[Unused]
     held: dict[tuple[str, str], list[str | None]] = field(default_factory=dict)
+    held_seconds: list[float] = field(default_factory=list)
 
 
 def project_config(project: Project) -> LabelConfig:
@@ -75,6 +77,7 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
         pair = drawn.get(task.place)
         if audit is not None and pair is not None and audit.closed is None:
             found.held.setdefault(pair, []).append(choice)
+            found.held_seconds.extend([annotation.seconds] if annotation.seconds else [])
             continue
         own = places.get(stretch.video) if stretch.video else [(task.participant, stretch.recording)]
         if not own:

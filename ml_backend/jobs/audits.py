@@ -40,7 +40,8 @@ MOST_CLIPS = 5000
 @dataclass(frozen=True)
 class AuditDraw:
     """Clips (participant, key) that were drawn, in their order, from the labels with a threshold; at and closed are
-    seconds since 1970; said: what people called each clip, once the audit is closed."""
+    seconds since 1970; said: what people called each clip, and seconds: how long that took, once the audit is
+    closed."""
 
     at: float
     threshold: str
@@ -49,6 +50,7 @@ class AuditDraw:
     drawn: tuple[tuple[str, str], ...]
     closed: float | None = None
     said: tuple[str | None, ...] = ()
+    seconds: float = 0.0
 
     @property
     def places(self) -> dict[Place, tuple[str, str]]:
@@ -59,13 +61,14 @@ class AuditDraw:
 @dataclass(frozen=True)
 class AuditFound:
     """An audit as it stands: of the drawn clips `answered` ones name a class, `no_class` none; estimate: None before
-    the first answer; changed: the share of labels that are others now."""
+    the first answer; changed: the share of labels that are others now; seconds: how long people took."""
 
     draw: AuditDraw
     answered: int
     no_class: int
     estimate: Audit | None
     changed: float
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For `dataset.json` and `/status`: names in place of numbers."""
@@ -77,6 +80,7 @@ class AuditFound:
             "drawn_at": self.draw.at,
             "threshold": self.draw.threshold,
             "changed_since": self.changed,
+            "seconds": round(self.seconds, 1),
         }
         if self.estimate is not None:
             found |= {"share": asdict(self.estimate.share), "macro_recall": asdict(self.estimate.macro_recall)}
@@ -94,6 +98,7 @@ class AuditFound:
             f"Labels are {share.value:.0%} right (95 % interval {share.low:.0%} to {share.high:.0%}; macro recall "
             f"{recall.value:.2f}, {recall.low:.2f} to {recall.high:.2f}; from {self.answered} audit clips"
         )
+        text += f", {_minutes(self.seconds)}" if self.seconds else ""
         text += f", {self.no_class} more showed no class)" if self.no_class else ")"
         return f"{text}; {self.changed:.0%} of them have changed since" if self.changed else text
 
@@ -138,20 +143,21 @@ def draw_audit(
     return drawn
 
 
-def close_audit(folder: Path, held: Held, classes: Classes) -> AuditDraw:
-    """End the audit: what was said is kept with it, and counts as any answer from now on."""
+def close_audit(folder: Path, held: Held, classes: Classes, seconds: float = 0.0) -> AuditDraw:
+    """End the audit: what was said, and how long that took, is kept with it, and counts as any answer from now on."""
     draw = load_audit(folder)
     if draw is None or draw.closed is not None:
         raise ConfigError("audit: none is open")
-    draw = replace(draw, said=_said(draw, held, classes), closed=time.time())
+    draw = replace(draw, said=_said(draw, held, classes), closed=time.time(), seconds=seconds)
     _note(folder, draw)
     return draw
 
 
 def audit_found(
-    folder: Path, held: Held, classes: Classes, everything: Sequence[ParticipantLabels]
+    folder: Path, held: Held, classes: Classes, everything: Sequence[ParticipantLabels], seconds: float = 0.0
 ) -> AuditFound | None:
-    """What the last audit says; held: the answers to its clips, while it is open; everything: the labels now."""
+    """What the last audit says; held: the answers to its clips, and how long they took, while it is open; everything:
+    the labels now."""
     draw = load_audit(folder)
     if draw is None:
         return None
@@ -167,6 +173,7 @@ def audit_found(
         sum(one is not None for one in said) - int((named != UNLABELLED).sum()),
         audited(population, drawn, named),
         _changed(draw, population, keys, everything),
+        seconds if draw.closed is None else draw.seconds,
     )
 
 
@@ -185,6 +192,11 @@ def forget_in_audit(folder: Path, participant: str) -> None:
                 said=tuple(draw.said[number] for number in kept) if draw.said else (),
             ),
         )
+
+
+def _minutes(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"
 
 
 def _said(draw: AuditDraw, held: Held, classes: Classes) -> tuple[str | None, ...]:

@@ -24,7 +24,6 @@ from ml_backend.clusters import (
     write_truth,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
-from ml_backend.errors import LabelStudioError
 from ml_backend.files import content_key
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.audits import load_audit
@@ -109,7 +108,7 @@ def run_project(
         wanted = {offer.place: offer for offer in offers}
         existing = {place: task for task in tasks if (place := _place(task, kept))}
         if not tasks:
-            _arrange(client, project_id)
+            arrange_columns(client, project_id)
         offers = [offer for offer in offers if offer.participant not in kept]
         with media_of(settings, client, project_id) as media:
             drop_stale(client, existing, wanted, media)
@@ -279,14 +278,6 @@ def _offer_ties_again(
         answers = sum(not annotation.get("was_cancelled") for annotation in task.get("annotations", ()))
         if _place(task) in tied and task.get("overlap", 1) <= answers:
             client.offer_again(task["id"], answers + 1)
-
-
-def _arrange(client: Client, project_id: int) -> None:
-    """Arrange the Data Manager's columns, which are worth no job's failing."""
-    try:
-        arrange_columns(client, project_id)
-    except LabelStudioError as error:
-        log.warning("project %s: the Data Manager's columns stay as they are: %s", project_id, error)
 
 
 def _create_missing(store: Store, media: Media, offers: list[Offer], progress: Progress) -> int:

@@ -39,6 +39,7 @@ from ml_backend.labels import (
     parse_threshold,
     participant_labels,
     reliabilities,
+    without_breaks,
 )
 from ml_backend.labelstudio import ACTIONS, Client, place_of
 from ml_backend.recordings import Recording, find_recordings, stretch_of_key
@@ -245,7 +246,7 @@ def project_audit(store: Store, settings: Settings, project_id: int, given: Give
     known = _audits.get(folder)
     # The labels are the same objects until they change; to hold them keeps others from taking their place.
     if known is None or known[0] != (draw, held, classes) or list(map(id, known[1])) != list(map(id, everything)):
-        found = audit_found(folder, given.held, classes, everything)
+        found = audit_found(folder, given.held, classes, everything, float(without_breaks(given.held_seconds).sum()))
         _audits[folder] = known = ((draw, held, classes), everything, found)
         while len(_audits) > PROJECTS_REMEMBERED:
             _audits.pop(next(iter(_audits)), None)
@@ -263,7 +264,9 @@ def begin_audit(store: Store, settings: Settings, project_id: int, clips: int) -
 def end_audit(store: Store, settings: Settings, project_id: int) -> AuditDraw:
     """Close the project's audit: its answers count as any from now on."""
     given, classes = project_answers(store, settings, project_id), project_config(store.project(project_id)).classes
-    return close_audit(clusters_folder(settings, project_id), given.held, classes)
+    return close_audit(
+        clusters_folder(settings, project_id), given.held, classes, float(without_breaks(given.held_seconds).sum())
+    )
 
 
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:

@@ -27,6 +27,7 @@ from ml_backend.labelstudio import (
     GoneError,
     Media,
     Place,
+    arrange_columns,
     as_written,
     channels_of,
     import_task,
@@ -200,6 +201,7 @@ class _Review:
             sampling="Uncertainty sampling",  # parts whose labels are least certain come first
         )
         self.store.save_project(self.project_id, review_project=number)
+        arrange_columns(self.client, number)
         self._listen_to(number)
         return number, channels
 
@@ -236,6 +238,10 @@ class _Review:
             "signals": media.served(
                 f"{name}.csv", lambda file: write_signals(_imu(recording), channels, *span, file)
             ),
+            "participant": part.participant if named else "this person",
+            "recording": part.stretch.recording if named else " ",
+            "start_seconds": round(span[0], 3),
+            "end_seconds": round(span[1], 3),
             "about": f"{whose}, from {_clock(span[0])} to {_clock(span[1])}: correct what is wrong, then Submit",
         }
         return {"data": data, "meta": task_meta(*shown_as)}

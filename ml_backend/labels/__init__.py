@@ -6,8 +6,8 @@ Other rooms use `participant_labels` with `ParticipantLabels` (a clip's label is
 `filled` and `reviewed_at` for parts that people went through, `in_order_of_cover`, `could_bring` and
 `expected_right` of answers yet to come,
 `audited` with `Population`, how right labels are, `verdict` of several answers to a clip, `work_of` and
-`agreement_of` people, `reliabilities` of each, `Answer` and `Classes`, which are filled from what Label Studio holds,
-`parse_threshold` with
+`without_breaks`, `agreement_of` people and `reliabilities` of each, `Answer` and `Classes`, which are filled from
+what Label Studio holds, `parse_threshold` with
 `Threshold`, `macro_recall`, `macro_f1`, and the parts `clip_posterior` (the model of time), `majority`,
 `cluster_labels`, `thresholded`, `discriminant_labels`, `UNLABELLED`. `Temperatures` is how a
 caller may remember what calibration found."""
@@ -33,7 +33,7 @@ from ml_backend.labels.labelling import (
     participant_labels,
     thresholded,
 )
-from ml_backend.labels.people import Agreement, Work, agreement_of, work_of
+from ml_backend.labels.people import Agreement, Work, agreement_of, without_breaks, work_of
 from ml_backend.labels.reliability import reliabilities
 from ml_backend.labels.review import NOT_REVIEWED, Painted, filled, reviewed_at
 from ml_backend.labels.stretches import LabelledStretch, labelled_stretches
@@ -83,6 +83,7 @@ __all__ = [
     "reviewed_at",
     "thresholded",
     "verdict",
+    "without_breaks",
     "work_of",
 ]
 

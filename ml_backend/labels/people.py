@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.labels.answers import Answer
 
@@ -44,9 +45,14 @@ def work_of(answers: Iterable[Answer]) -> Work | None:
             by_person[answer.annotator].append(answer.seconds)
     if not by_person:
         return None
-    capped = [np.minimum(own, LONGEST * np.median(own)) for own in by_person.values()]
+    capped = [without_breaks(own) for own in by_person.values()]
     every = np.concatenate(capped)
     return Work(len(every), float(every.sum()), float(np.median(every)), len(by_person))
+
+
+def without_breaks(seconds: Sequence[float]) -> npt.NDArray[np.float64]:
+    """What answers took of one person, `(n,)` seconds, without coffee."""
+    return np.minimum(seconds, LONGEST * np.median(seconds)) if len(seconds) else np.zeros(0)
 
 
 def agreement_of(answers: Iterable[Answer]) -> Agreement | None:

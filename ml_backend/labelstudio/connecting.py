@@ -1,14 +1,17 @@
 """A project of Label Studio with weakhar as its model: made, or found, and brought to what is wanted."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ml_backend.errors import ConfigError
+from ml_backend.errors import ConfigError, LabelStudioError
 from ml_backend.labelstudio.client import Client
 from ml_backend.labelstudio.config import parse_label_config
 
+log = logging.getLogger(__name__)
+
 HIDDEN = [
-    *(f"tasks:data.{name}" for name in ("html", "video", "others", "about", "likely", "end_seconds")),
+    *(f"tasks:data.{name}" for name in ("html", "video", "signals", "others", "about", "likely", "end_seconds")),
     *(f"tasks:data.{name}" for name in ("cluster", "cluster_clips")),
 ]
 QUIET = [
@@ -91,10 +94,14 @@ def describe_model(client: Client, project_id: int, url: str, text: str, user: s
 
 def arrange_columns(client: Client, project_id: int) -> None:
     """Show in the Data Manager's first tab whose clip it is, when, what it stands for and what people answered; not
-    the text that draws a clip. Done before the first tasks come: afterwards the columns are people's own."""
-    first: dict[str, Any] = next(iter(client.views(project_id)), {"id": None, "data": {"title": "Default"}})
+    the text that draws a clip. Done before the first tasks come: afterwards the columns are people's own. They are
+    worth no job's failing."""
     hidden = {"explore": [*HIDDEN, *QUIET], "labeling": [*HIDDEN, *QUIET, *BESIDE_A_CLIP]}
-    client.save_view(project_id, first["id"], {**first["data"], "hiddenColumns": hidden})
+    try:
+        first: dict[str, Any] = next(iter(client.views(project_id)), {"id": None, "data": {"title": "Default"}})
+        client.save_view(project_id, first["id"], {**first["data"], "hiddenColumns": hidden})
+    except LabelStudioError as error:
+        log.warning("project %s: the Data Manager's columns stay as they are: %s", project_id, error)
 
 
 def _same_classes(xml: str, other: str) -> bool:

@@ -130,6 +130,7 @@ def test_an_open_audits_answers_count_for_nothing_else_and_then_as_any(
         choice = "walking" if number > 102 else "jogging"
         result = [{"type": "choices", "from_name": "activity", "value": {"choices": [choice]}}]
         answer = {"id": number, "task": number, "result": result, "updated_at": "2024-05-01T12:00:00Z"}
+        answer["lead_time"] = 12.0 if number > 100 else 3600.0  # over coffee
         store.upsert_annotation(1, answer_of(answer))
     store.upsert_annotation(1, answer_of({"id": 111, "task": 111, "was_cancelled": True, "updated_at": "2024-05-01"}))
     given = project_answers(store, settings, 1)
@@ -142,6 +143,8 @@ def test_an_open_audits_answers_count_for_nothing_else_and_then_as_any(
     assert (found.answered, found.no_class, found.changed) == (11, 1, 0.0)
     assert found.estimate.share.value == pytest.approx(8 / 11, abs=0.05)
     json.dumps(found.as_dict())
+    assert found.seconds == 10 * 12 + 5 * 12
+    assert "from 11 audit clips, 3 minutes, 1 more showed no class)" in str(found)
     web = create_app(settings, store, Jobs(settings, store)).test_client()
     assert "of 12 audit clips answered" in web.get("/").text
     assert web.get("/status/1").get_json()["audit"]["answered"] == 11
@@ -155,9 +158,10 @@ def test_an_open_audits_answers_count_for_nothing_else_and_then_as_any(
     closed = project_audit(store, settings, 1, given)
     assert closed is not None
     assert closed.estimate == found.estimate
+    assert closed.seconds == found.seconds
     assert closed.changed > 0  # jogging is known now
     assert closed.draw.closed is not None
-    assert replace(closed.draw, closed=None, said=()) == draw
+    assert replace(closed.draw, closed=None, said=(), seconds=0.0) == draw
 
     forget_in_audit(folder, first)
     left = load_audit(folder)
