@@ -15,10 +15,11 @@ SCHEMA_VERSION = 2
 """2: samples in a folder of their own, with `clip` and `confidence`, and always with `propagated_label`."""
 NULL_CLASS = "null"
 """What a sample without any activity is called; empty cells of a label column mean it too."""
-ANNOTATED, REVIEWED, PROPAGATED, OMITTED = "annotated", "reviewed", "propagated", "omitted"
-"""Where a sample's label comes from: a person watched its clip, or went through its recording; its cluster spread it;
-or a threshold, or who went through, left it without."""
-SOURCES = (ANNOTATED, REVIEWED, PROPAGATED, OMITTED)
+ANNOTATED, REVIEWED, IMPORTED = "annotated", "reviewed", "imported"
+PROPAGATED, OMITTED = "propagated", "omitted"
+"""Where a sample's label comes from: a person watched its clip, or went through its recording, or had labelled it
+elsewhere; its cluster spread it; or a threshold, or who went through, left it without."""
+SOURCES = (ANNOTATED, REVIEWED, IMPORTED, PROPAGATED, OMITTED)
 PROPAGATED_LABEL = "propagated_label"
 """Column with the label that a sample would have without any threshold."""
 COLUMNS = {
@@ -28,7 +29,8 @@ COLUMNS = {
     "label": "the class; empty where a threshold, a missing answer, or a person who went through, leaves the sample "
     "without",
     "source": "annotated (it lies in a clip that a person watched and has that clip's label), reviewed (a person "
-    "went through the recording and left this label, or none, there), propagated or omitted",
+    "went through the recording and left this label, or none, there), imported (it was labelled elsewhere), "
+    "propagated or omitted",
     "confidence": "probability that the label is right, by the model of time, calibrated where dataset.json has a "
     "temperature; empty without it",
     "clip": "number of the clip that labels the sample, among the participant's (a row of clips.parquet)",

@@ -19,6 +19,7 @@ from training.contract import (
     COLUMNS,
     DESCRIPTION_FIELDS,
     GAP_STEPS,
+    IMPORTED,
     NULL_CLASS,
     PROPAGATED_LABEL,
     RATES_ALIKE,
@@ -43,7 +44,7 @@ class Participant:
 
     segment changes at a gap or a recording; clip is the number of the clip that labels the sample (-1: none), or of
     the stride that it lies in where the export is older or there is none; weak and truth are classes or -1; annotated
-    is True where a person's own answer labels the sample, reviewed where one went through the recording; distance is
+    is True where a person's own answer labels the sample, reviewed where one labelled the recording; distance is
     that to the centroid clip. truth is None where it is unknown, the others are None in a folder of CSV files;
     propagated, the label without any threshold, is None too where it follows from the cluster.
     """
@@ -196,8 +197,8 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 clip=clip,
                 truth=truth,
                 weak=weak,
-                annotated=np.isin(source, (ANNOTATED, REVIEWED)),
-                reviewed=source == REVIEWED,
+                annotated=np.isin(source, (ANNOTATED, REVIEWED, IMPORTED)),
+                reviewed=np.isin(source, (REVIEWED, IMPORTED)),
                 cluster=_numbers(file, table, "cluster", np.int64, -1),
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
                 propagated=propagated,

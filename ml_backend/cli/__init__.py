@@ -10,7 +10,7 @@ from ml_backend import __version__
 from ml_backend.cli.data import align, check, ingest, predict, sample
 from ml_backend.cli.doctor import doctor
 from ml_backend.cli.paper import rehearse, reproduce
-from ml_backend.cli.project import audit, connect, export, review, run, sync
+from ml_backend.cli.project import audit, connect, export, import_labels, review, run, sync
 from ml_backend.cli.server import demo, serve, worker
 from ml_backend.cli.upkeep import backup, cancel, forget, meaning, restore
 from ml_backend.errors import WeakHARError
@@ -50,6 +50,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     sync,
     audit,
     review,
+    import_labels,
     export,
     cancel,
     meaning,

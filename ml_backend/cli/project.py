@@ -189,6 +189,41 @@ def review(
     out.print(str(found), highlight=False, soft_wrap=True)
 
 
+def import_labels(
+    project: ProjectNumber,
+    file: Annotated[Path, typer.Argument(help="An ELAN document, or a table with columns start, end and label")],
+    recording: Annotated[
+        str | None, typer.Option(metavar="PARTICIPANT/NAME", help="Where the file does not say it")
+    ] = None,
+    tier: Annotated[str | None, typer.Option(help="Of an ELAN document that has several")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=CLASS", help="Another name of a class; `NAME=` leaves it out"),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take back what a file of that name brought")] = False,
+) -> None:
+    """Take labels over that were given elsewhere: they count as answers, and label their samples exactly."""
+    from ml_backend.jobs import clusters_folder, drop_imported, project_config
+    from ml_backend.jobs import import_labels as take_over
+
+    settings, store = opened()
+    folder = clusters_folder(settings, store.project(project).id)
+    if remove:
+        drop_imported(folder, file.name)
+        out.print(f"what {file.name} brought was taken back", markup=False, highlight=False, soft_wrap=True)
+        return
+    pairs = [text.partition("=") for text in names or []]
+    if wrong := [f"{name}{equals}{means}" for name, equals, means in pairs if not equals]:
+        raise ConfigError(f"--map {wrong[0]}: expected NAME=CLASS, such as gehen=walking")
+    meant = {name.strip(): means.strip() for name, _, means in pairs}
+    classes = project_config(store.project(project)).classes
+    found = take_over(folder, file, classes, recording or "", tier or "", meant)
+    by_class = ", ".join(f"{name} {count}" for name, count in sorted(found.by_class.items()))
+    left = f"; {found.left_out} left out" if found.left_out else ""
+    text = f"{found.intervals} intervals, {found.seconds / 60:.1f} min, were taken over ({by_class}){left}"
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def export(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, replaced as a whole")],
     project: ProjectNumber,

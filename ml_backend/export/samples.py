@@ -24,7 +24,7 @@ from ml_backend.recordings import (
     nearest_clip_of_samples,
     read_imus,
 )
-from training.contract import ANNOTATED, COLUMNS, OMITTED, PROPAGATED, PROPAGATED_LABEL, REVIEWED
+from training.contract import ANNOTATED, COLUMNS, IMPORTED, OMITTED, PROPAGATED, PROPAGATED_LABEL, REVIEWED
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,18 +37,21 @@ pa.set_memory_pool(pa.system_memory_pool())
 class RecordingSamples:
     """One recording's samples with the clip that labels each: `clip (n_samples,)`, -1 outside all clips; watched
     `(n_samples,)`, the class that a person gave a clip in which the sample lies, else -1; and reviewed
-    `(n_samples,)`, what who went through the recording left there, -1 for no class, else NOT_REVIEWED."""
+    and imported `(n_samples,)`, what who went through the recording left there, -1 for no class, and what was called
+    so elsewhere, else NOT_REVIEWED."""
 
     name: str
     imu: Imu
     clip: npt.NDArray[np.int64]
     watched: npt.NDArray[np.int64]
     reviewed: npt.NDArray[np.int64]
+    imported: npt.NDArray[np.int64]
 
     def labels(self, clip_classes: Ints) -> Ints:
         """The class of each sample, -1 for none; `(n_samples,)`. clip_classes: `(n_clips,)` with the threshold."""
         by_clip = np.where(self.clip >= 0, clip_classes[np.maximum(self.clip, 0)], UNLABELLED)
-        return np.where(self.reviewed == NOT_REVIEWED, by_clip, self.reviewed)
+        below = np.where(self.imported == NOT_REVIEWED, by_clip, self.imported)
+        return np.where(self.reviewed == NOT_REVIEWED, below, self.reviewed)
 
 
 class SamplesFile:
@@ -135,7 +138,8 @@ def samples_of(
     clip = np.where(local >= 0, own[local] if len(own) else -1, -1)
     said = labels.said[own]
     watched = _paper_watched(local, said) if paper_exact else _watched(imu.times, starts, clustering, said)
-    return RecordingSamples(name, imu, clip, watched, reviewed_at(imu.times, name, labels.reviewed))
+    on_top = (reviewed_at(imu.times, name, own) for own in (labels.reviewed, labels.imported))
+    return RecordingSamples(name, imu, clip, watched, *on_top)
 
 
 def _pieces(part: RecordingSamples, samples: int = 20_000) -> Iterator[RecordingSamples]:
@@ -144,7 +148,8 @@ def _pieces(part: RecordingSamples, samples: int = 20_000) -> Iterator[Recording
         own = slice(first, first + samples)
         truth = part.imu.labels[own] if part.imu.labels is not None else None
         imu = replace(part.imu, times=part.imu.times[own], values=part.imu.values[own], labels=truth)
-        yield RecordingSamples(part.name, imu, part.clip[own], part.watched[own], part.reviewed[own])
+        columns = (part.clip, part.watched, part.reviewed, part.imported)
+        yield RecordingSamples(part.name, imu, *(column[own] for column in columns))
 
 
 def _watched(times: Floats, starts: Floats, clustering: Clustering, said: Ints) -> Ints:
@@ -172,10 +177,12 @@ def _table(
     clustering = labels.clustering
     names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
     clip, outside = np.maximum(part.clip, 0), part.clip < 0
-    label, sure = part.labels(clip_classes), part.reviewed != NOT_REVIEWED
+    label, reviewed = part.labels(clip_classes), part.reviewed != NOT_REVIEWED
+    imported = ~reviewed & (part.imported != NOT_REVIEWED)
     source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
-    source = np.where(sure, REVIEWED, np.where(label == UNLABELLED, OMITTED, source))
-    confidence = np.where(sure, 1.0, np.where(outside, np.nan, labels.confidence[clip]))
+    source = np.where(label == UNLABELLED, OMITTED, source)
+    source[imported], source[reviewed] = IMPORTED, REVIEWED
+    confidence = np.where(reviewed | imported, 1.0, np.where(outside, np.nan, labels.confidence[clip]))
     truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
     return pa.table(
         {

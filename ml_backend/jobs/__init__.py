@@ -6,7 +6,8 @@ Other rooms use `runtime` (settings, store and queue of this process), `Jobs` (t
 and `Project`; `run_project` and `sync_project`, the job itself, and of it
 `embed_and_cluster`; `project_labels`, `project_answers` with `GivenAnswers` and `Unused`, `project_config`,
 `project_status`, `export_project`, `project_thresholds`, `unused_answers`, `project_parameters`, `client_for` for one
-project; `open_review`, its recordings to go through; `begin_audit`, `end_audit` and
+project; `open_review`, its recordings to go through, `import_labels` and `drop_imported` for labels
+of other tools; `begin_audit`, `end_audit` and
 `project_audit` with `AuditFound`, how right its labels are; `project_standing` and `round_is_due` towards a target;
 `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
 `check_study` and `usable_recordings` for what a user gives; `connect_study` with `Wish`, and the `Wishes` of the
@@ -18,6 +19,7 @@ from ml_backend.jobs.audits import CLIPS, MOST_CLIPS, AuditFound
 from ml_backend.jobs.checks import check_study, checked_parameters, extra_params, usable_recordings
 from ml_backend.jobs.connecting import Wish, Wishes, connect_study
 from ml_backend.jobs.exports import Export
+from ml_backend.jobs.imports import drop_imported, import_labels
 from ml_backend.jobs.pipeline import embed_and_cluster, run_project, sync_project
 from ml_backend.jobs.projects import (
     SECRET_HEADER,
@@ -92,12 +94,14 @@ __all__ = [
     "clusters_folder",
     "connect_study",
     "decide_meaning",
+    "drop_imported",
     "embed_and_cluster",
     "end_audit",
     "export_project",
     "extra_params",
     "forget_participant",
     "forget_project",
+    "import_labels",
     "job_status",
     "news_of_classes",
     "open_review",

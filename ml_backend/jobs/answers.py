@@ -10,6 +10,7 @@ from ml_backend.clusters import participants_of, places_of_videos, videos_cluste
 from ml_backend.errors import ConfigError
 from ml_backend.files import written_atomically
 from ml_backend.jobs.audits import load_audit
+from ml_backend.jobs.imports import imported_answers
 from ml_backend.jobs.store import Annotation, Project, Store, Task
 from ml_backend.labels import AUDIT, CLIP, REVIEW, Answer, Painted, filled
 from ml_backend.labelstudio import NO_CLASS, Given, LabelConfig, parse_label_config
@@ -86,6 +87,7 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
         found.answers.extend(_answer(task, annotation, stretch, place, choice, source) for place in own or ())
     if project.review_project is not None:
         _add_reviews(store, project.review_project, config, places, found)
+    found.answers.extend(imported_answers(folder, config.classes))
     return found
 
 

@@ -22,6 +22,7 @@ from ml_backend.export import forget_in_export
 from ml_backend.files import private_folder, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.audits import forget_in_audit
+from ml_backend.jobs.imports import forget_imported
 from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
 from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
 from ml_backend.labelstudio import Client, GoneError, clip_of_task, is_upload_of, shown_by, upload_names
@@ -58,6 +59,7 @@ def forget_participant(
         removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
         _forget_names(folder, participant)
         forget_in_audit(folder, participant)
+        forget_imported(folder, participant)
         store.forget_tasks(project_id, participant, videos)
         removed += _forget_vectors(settings, videos)
         removed += _remove(exports_folder(settings, project_id), "exports made by the server")

@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_backend.labels.accuracy import macro_f1, macro_recall
 from ml_backend.labels.across import Others
-from ml_backend.labels.answers import AUDIT, CLIP, REVIEW, UNLABELLED, Answer, Classes, majority, verdict
+from ml_backend.labels.answers import AUDIT, CLIP, IMPORTED, REVIEW, UNLABELLED, Answer, Classes, majority, verdict
 from ml_backend.labels.asking import could_bring, expected_right, in_order_of_cover
 from ml_backend.labels.audit import Audit, Estimate, Population, audited
 from ml_backend.labels.discriminant import discriminant_labels
@@ -45,6 +45,7 @@ __all__ = [
     "AUDIT",
     "CHECKS",
     "CLIP",
+    "IMPORTED",
     "NOT_REVIEWED",
     "PROPAGATIONS",
     "REVIEW",

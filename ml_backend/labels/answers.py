@@ -14,9 +14,9 @@ from ml_backend.clusters import Clustering
 
 UNLABELLED = -1
 """Class index of what has no label."""
-CLIP, AUDIT, REVIEW = "clip", "audit", "review"
-"""Where an answer comes from: a clip that stands for its cluster, one that was drawn to audit the labels, or a part
-of a recording that somebody went through."""
+CLIP, AUDIT, REVIEW, IMPORTED = "clip", "audit", "review", "imported"
+"""Where an answer comes from: a clip that stands for its cluster, one that was drawn to audit the labels, a part of a
+recording that somebody went through, or a file of labels that were given elsewhere."""
 REJECTED, TIE = "rejected", "tie"
 """Verdicts on a clip that name no class."""
 MOSTLY = 0.75
@@ -35,7 +35,8 @@ class Classes:
 @dataclass(frozen=True)
 class Answer:
     """What somebody said of `[start_seconds, end_seconds)` of a recording's video: `choice` is None where it was
-    skipped or nothing was chosen; `seconds` is how long it took; source is CLIP, AUDIT or REVIEW; `at` is when it was
+    skipped or nothing was chosen; `seconds` is how long it took; source is CLIP, AUDIT, REVIEW or
+    IMPORTED; `at` is when it was
     given, in seconds since 1970; task: where, None outside Label Studio."""
 
     participant: str
@@ -52,7 +53,7 @@ class Answer:
 
 def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[int, list[Answer]]:
     """Clip → what was said of it: every answer of the participant that covers more than MOSTLY of the clip; where one
-    is of a review, the last such one alone."""
+    is of a review, the last such one alone; what was imported where nobody was asked."""
     found: dict[int, list[Answer]] = {}
     clips_of = {
         name: np.flatnonzero(clustering.recording_of_clip == i) for i, name in enumerate(clustering.recordings)
@@ -72,9 +73,14 @@ def answers_by_clip(clustering: Clustering, answers: Iterable[Answer]) -> dict[i
 
 
 def _heard(answers: Sequence[Answer]) -> list[Answer]:
-    """Those of the answers to a clip that count: who reviewed the recording saw what was said before."""
+    """Those of the answers to a clip that count: who reviewed the recording saw what was said before, and who was
+    asked about the clip looked at it anew."""
     reviews = [one for one in answers if one.source == REVIEW and one.choice is not None]
-    return [max(reviews, key=lambda one: one.at)] if reviews else [one for one in answers if one.source != REVIEW]
+    if reviews:
+        return [max(reviews, key=lambda one: one.at)]
+    asked = [one for one in answers if one.source not in (REVIEW, IMPORTED)]
+    imported = [one for one in answers if one.source == IMPORTED]
+    return asked or ([max(imported, key=lambda one: one.at)] if imported else [])
 
 
 def majority(answers: Sequence[str]) -> str | None:

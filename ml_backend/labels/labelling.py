@@ -14,12 +14,22 @@ import numpy.typing as npt
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
 from ml_backend.labels.across import Labelled, Others, common_basis, in_common
-from ml_backend.labels.answers import REJECTED, REVIEW, TIE, UNLABELLED, Answer, Classes, answers_by_clip, verdict
+from ml_backend.labels.answers import (
+    IMPORTED,
+    REJECTED,
+    REVIEW,
+    TIE,
+    UNLABELLED,
+    Answer,
+    Classes,
+    answers_by_clip,
+    verdict,
+)
 from ml_backend.labels.calibration import EXPECTED, temperature, tempered
 from ml_backend.labels.discriminant import Moments, discriminant_labels
 from ml_backend.labels.edges import borders_by_frames, halfway_borders
 from ml_backend.labels.reliability import said_together
-from ml_backend.labels.review import Painted, reviewed_stretches
+from ml_backend.labels.review import Painted, stretches_of
 from ml_backend.labels.temporal import Prior, clip_posterior
 from training import contract
 from training.contract import Threshold
@@ -28,6 +38,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+BY_STRETCH = (REVIEW, IMPORTED)
+"""Sources of answers that are about whole stretches of a recording."""
 NOBODY: Mapping[int, float] = MappingProxyType({})
 PROPAGATIONS = ("cluster", "discriminant", "temporal")
 """A label goes to its cluster as in the paper; or a discriminant corrects that; or a model of time does besides."""
@@ -40,7 +52,7 @@ class ParticipantLabels:
     numbers of Label Studio's users, by clip; ties: clips without majority;
     propagated: `(n_clips,)` class indices or -1 before any threshold; borders: `(n_clips,)` seconds from which on
     each clip labels samples; reviewed: by recording, the stretches that somebody went through, which override all
-    that.
+    that, and imported ones, which override all but these.
 
     Of the model of time, else NaN, None and 0: confidence `(n_clips,)`, the probability that the label is right;
     posterior `(n_clips, n_classes)`, that of every class; temperature, at which they are calibrated, None where
@@ -59,6 +71,7 @@ class ParticipantLabels:
     temperature: float | None = None
     from_others: float = 0.0
     reviewed: Mapping[str, list[Painted[int]]] = field(default_factory=dict)
+    imported: Mapping[str, list[Painted[int]]] = field(default_factory=dict)
 
     @property
     def annotated(self) -> Bools:
@@ -109,7 +122,7 @@ def participant_labels(
     found: list[tuple[int, int]] = []
     for cluster in map(int, np.argsort(-clustering.sizes, kind="stable")):
         for clip in clustering.candidates(cluster):
-            if clip in by_clip and by_clip[clip][0].source == REVIEW:  # who went through it need not be asked again
+            if clip in by_clip and by_clip[clip][0].source in BY_STRETCH:  # of what is known already nobody is asked
                 found.append((cluster, int(said[clip])))
                 break
             wanted.append((cluster, clip))
@@ -133,7 +146,8 @@ def participant_labels(
         propagated=spread,
         confidence=unknown,
         borders=halfway_borders(clustering),
-        reviewed=reviewed_stretches(clustering.participant, answers, classes),
+        reviewed=stretches_of(REVIEW, clustering.participant, answers, classes),
+        imported=stretches_of(IMPORTED, clustering.participant, answers, classes),
     )
     features = clustering.principal_components
     if features is None or propagation == "cluster":
@@ -141,7 +155,7 @@ def participant_labels(
     if propagation == "discriminant":
         return replace(labels, propagated=np.where(labels.annotated, said, discriminant_labels(features, spread)))
     centroids = set(clustering.centroids.tolist())
-    only_reviewed = [clip for clip, own in by_clip.items() if own[0].source == REVIEW and clip not in centroids]
+    only_reviewed = [clip for clip, own in by_clip.items() if own[0].source in BY_STRETCH and clip not in centroids]
     judged = said.copy()
     judged[only_reviewed] = UNLABELLED
     return _by_time(labels, judged, len(classes.names), others, temperatures, everywhere)

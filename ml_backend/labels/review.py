@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.labels.answers import REVIEW, UNLABELLED, Answer, Classes
+from ml_backend.labels.answers import UNLABELLED, Answer, Classes
 
 T = TypeVar("T")
 
@@ -71,13 +71,13 @@ def filled(
     return kept
 
 
-def reviewed_stretches(
-    participant: str, answers: Iterable[Answer], classes: Classes
+def stretches_of(
+    source: str, participant: str, answers: Iterable[Answer], classes: Classes
 ) -> dict[str, list[Painted[int]]]:
-    """Recording → what was reviewed of it, in order of time: class indices, or UNLABELLED; of parts that were
-    reviewed twice, what was said last."""
+    """Recording → what was reviewed, or imported, of it, in order of time: class indices, or UNLABELLED; where there
+    is more than one, what was said last."""
     index = {name: number for number, name in enumerate(classes.names)}
-    own = (one for one in answers if one.source == REVIEW and one.participant == participant)
+    own = (one for one in answers if one.source == source and one.participant == participant)
     found: dict[str, list[Painted[int]]] = {}
     for one in sorted(own, key=lambda answer: answer.at):
         piece = Painted(one.start_seconds, one.end_seconds, index.get(str(one.choice), UNLABELLED))

@@ -28,7 +28,8 @@ def labelled_stretches(
     """The stretches of all of a participant's recordings, in their order; none where clips have no label.
 
     clip_classes: `(n_clips,)` class indices or -1, as with a threshold. With `paper_exact` a clip labels its first
-    stride, else the time within its borders. What was reviewed is on top, with confidence 1.
+    stride, else the time within its borders. What was imported lies above that, and what was
+    reviewed on top, with confidence 1.
     """
     for recording in labels.clustering.recordings:
         below = [
@@ -37,7 +38,8 @@ def labelled_stretches(
         ]
         above = [
             Painted(one.start_seconds, one.end_seconds, LabelledStretch(recording, 0.0, 0.0, one.holds, 1.0))
-            for one in labels.reviewed.get(recording, ())
+            for own in (labels.imported, labels.reviewed)
+            for one in own.get(recording, ())
         ]
         for one in painted([*below, *above]) if above else below:
             if one.holds.label != UNLABELLED:

@@ -7,7 +7,8 @@ Other rooms use `find_recordings`, `missing_folder`,
 `clip_key`, their names; `read_imu` and, for all files of
 a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip`,
 `cut_part`, `write_strip` and `VideoWriter` for videos; `signals_of` and
-`write_signals` for what is drawn of an IMU; `align` for a body-worn IMU. A new layout is a function in `layouts.py`,
+`write_signals` for what is drawn of an IMU; `read_given_labels` for labels of
+other tools; `align` for a body-worn IMU. A new layout is a function in `layouts.py`,
 a new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
 Times are seconds on the video's clock.
 """
@@ -32,6 +33,7 @@ from ml_backend.recordings.clips import (
 from ml_backend.recordings.clocks import UNITS as TIME_UNITS
 from ml_backend.recordings.faces import check_blur_faces, without_faces
 from ml_backend.recordings.imu import Imu, ImuFormat, Interval, ground_truth, read_imu
+from ml_backend.recordings.labels import GivenLabel, read_given_labels
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
 from ml_backend.recordings.sensors import ImuFile, read_imus
 from ml_backend.recordings.signals import signals_of, write_signals
@@ -52,6 +54,7 @@ __all__ = [
     "TIME_UNITS",
     "Alignment",
     "CheckedRecording",
+    "GivenLabel",
     "Imu",
     "ImuFile",
     "ImuFormat",
@@ -78,6 +81,7 @@ __all__ = [
     "mostly_in_clips",
     "nearest_clip_of_samples",
     "probe",
+    "read_given_labels",
     "read_imu",
     "read_imus",
     "recording_clips",

@@ -29,6 +29,7 @@ from ml_backend.jobs import (
     unused_answers,
 )
 from ml_backend.labels import (
+    IMPORTED,
     REVIEW,
     UNLABELLED,
     Answer,
@@ -173,13 +174,16 @@ def _minutes(participants: list[ParticipantReport], classes: tuple[str, ...]) ->
 def in_words(answers: list[Answer], recorded: float) -> Iterator[str]:
     """What labelling `recorded` seconds cost people so far, and how far they agree, in words."""
     reviews = [answer for answer in answers if answer.source == REVIEW]
-    answers = [answer for answer in answers if answer.source != REVIEW]
+    imported = sum(answer.source == IMPORTED for answer in answers)
+    answers = [answer for answer in answers if answer.source not in (REVIEW, IMPORTED)]
     if (work := work_of(answers)) is not None and recorded:
         each = work.seconds / recorded * 10
         yield (
             f"{work.answers} answers took {work.seconds / 60:.1f} min, {work.median:.1f} s each: {each:.1f} min for "
             f"every 10 min of recording; labelling all of it by hand takes {BY_HAND} min"
         )
+    if imported:
+        yield f"{imported} intervals were labelled elsewhere and imported"
     if took := [one.seconds for one in reviews if one.seconds]:
         yield f"going through {len(took)} parts of recordings took {sum(took) / 60:.1f} min"
     if (agreement := agreement_of(answers)) is not None:

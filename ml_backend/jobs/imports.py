@@ -1,0 +1,127 @@
+"""Labels that were given elsewhere, taken over as answers: kept in the project's folder, a file each, since Label
+Studio has none of them. A study that is half labelled goes on from there.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_backend.clusters import participants_of, places_of_videos, videos_clustered
+from ml_backend.errors import ConfigError
+from ml_backend.files import disk_errors, safe_name, written_atomically
+from ml_backend.labels import IMPORTED, Answer, Classes
+from ml_backend.recordings import GivenLabel, read_given_labels
+
+FOLDER = "imported"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How many intervals were taken over, of how many seconds, and by class; left_out: how many mean no class."""
+
+    intervals: int
+    seconds: float
+    by_class: Mapping[str, int]
+    left_out: int
+
+
+def import_labels(
+    folder: Path,
+    file: Path,
+    classes: Classes,
+    recording: str = "",
+    tier: str = "",
+    meant: Mapping[str, str] | None = None,
+) -> Imported:
+    """Take over the labels of a file into the project whose clusters lie in `folder`; once more replaces them.
+
+    recording: `participant/name` where the file does not say it. meant: other names of classes, or an empty one for
+    what is to be left out. ConfigError, before anything is written, where a class or a recording is not known.
+    """
+    meant = meant or {}
+    people = participants_of(folder)
+    videos = {f"{who}/{name}": key for who in people for name, key in videos_clustered(folder, who).items()}
+    found, left_out, unknown = list[dict[str, Any]](), 0, Counter[str]()
+    for one in read_given_labels(file, tier):
+        name = meant.get(one.name, one.name)
+        if not name:
+            left_out += 1
+        elif name not in classes.names:
+            unknown[name] += 1
+        else:
+            where = _recording_of(file, one, recording, videos)
+            found.append(
+                {
+                    "recording": where,
+                    "video": videos[where],
+                    "start": one.start_seconds,
+                    "end": one.end_seconds,
+                    "choice": name,
+                }
+            )
+    if unknown:
+        named = ", ".join(f"'{name}' ({count} times)" for name, count in unknown.most_common())
+        raise ConfigError(
+            f"{file}: {named} is no class of the project; known are {', '.join(classes.names)}: say what it "
+            "means with --map 'name=class', or leave it out with --map 'name='"
+        )
+    target = folder / FOLDER / f"{safe_name(file.name)}.json"
+    with disk_errors(folder), written_atomically(target) as temporary:
+        content = {"file": file.name, "at": time.time(), "intervals": found}
+        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    seconds = sum(one["end"] - one["start"] for one in found)
+    return Imported(len(found), seconds, Counter(one["choice"] for one in found), left_out)
+
+
+def drop_imported(folder: Path, file: str) -> None:
+    """Remove what was taken over from a file of that name; ConfigError where there is none."""
+    target = folder / FOLDER / f"{safe_name(file)}.json"
+    if not target.is_file():
+        known = ", ".join(one["file"] for one in _files(folder)) or "none"
+        raise ConfigError(f"{file}: no labels of a file of that name were imported; imported are: {known}")
+    target.unlink()
+
+
+def imported_answers(folder: Path, classes: Classes) -> Iterator[Answer]:
+    """What was imported, of videos that are clustered now and classes that there still are."""
+    places = places_of_videos(folder)
+    for file in _files(folder):
+        for one in file["intervals"]:
+            if one["choice"] not in classes.names:
+                continue
+            own = places.get(one["video"], []) if one["video"] else [tuple(one["recording"].split("/", 1))]
+            for participant, recording in own:
+                yield Answer(
+                    participant, recording, one["start"], one["end"], one["choice"], source=IMPORTED, at=file["at"]
+                )
+
+
+def forget_imported(folder: Path, participant: str) -> None:
+    """Leave a participant out of what was imported."""
+    for file in _files(folder):
+        kept = [one for one in file["intervals"] if not one["recording"].startswith(f"{participant}/")]
+        with written_atomically(folder / FOLDER / f"{safe_name(file['file'])}.json") as temporary:
+            temporary.write_text(json.dumps({**file, "intervals": kept}, ensure_ascii=False), encoding="utf-8")
+
+
+def _files(folder: Path) -> list[dict[str, Any]]:
+    """All that was imported, in the order in which it was."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / FOLDER).glob("*.json")]
+    return sorted(found, key=lambda file: float(file["at"]))
+
+
+def _recording_of(file: Path, one: GivenLabel, named: str, known: Iterable[str]) -> str:
+    """Which of the project's recordings an interval is about."""
+    told = f"{one.participant}/{one.recording}" if one.participant and one.recording else ""
+    where = named or told
+    if not where:  # a document that is called as one recording alone
+        alike = [name for name in known if file.stem in (name.partition("/")[2], name.replace("/", "-"))]
+        where = alike[0] if len(alike) == 1 else ""
+    if where not in known:
+        said = f"'{where}' is no recording of the project" if where else "does not say of which recording it is"
+        raise ConfigError(f"{file}: {said}; name one with --recording: {', '.join(known) or 'none is clustered yet'}")
+    return where

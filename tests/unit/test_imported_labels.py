@@ -1,0 +1,178 @@
+"""Labels that were given elsewhere: read from what tools write, taken over as answers, and taken back."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from test_export import ANSWERS, CLASSES, labelled, recording_of
+
+from ml_backend.errors import WeakHARError
+from ml_backend.export import write_export
+from ml_backend.export.intervals import write_elan, write_intervals
+from ml_backend.jobs import drop_imported, import_labels
+from ml_backend.jobs.imports import forget_imported, imported_answers
+from ml_backend.labels import IMPORTED, REVIEW, Answer, LabelledStretch, labelled_stretches, parse_threshold
+from ml_backend.recordings import GivenLabel, read_given_labels
+from training.dataset import read_dataset
+
+NAMES = ("null", "walking", "sit ups, fast")
+stretches = st.lists(
+    st.tuples(st.floats(0, 900), st.floats(0.01, 900), st.integers(0, 2)).map(
+        lambda one: LabelledStretch("session", round(one[0], 3), round(one[0] + one[1] + 0.01, 3), one[2], 0.5)
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(stretches)
+@effort(max_examples=25, deadline=None)
+def test_what_an_export_writes_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, own: list[LabelledStretch]
+) -> None:
+    folder = tmp_path_factory.mktemp("labels")
+    write_intervals({"p01": own}, NAMES, folder / "intervals.csv")
+    expected = [GivenLabel(one.start_seconds, one.end_seconds, NAMES[one.label], "p01", "session") for one in own]
+    assert read_given_labels(folder / "intervals.csv") == expected
+    recording = recording_of(folder, "p01")
+    write_elan("p01", recording, own, NAMES, folder / "one.eaf", folder)
+    found = read_given_labels(folder / "one.eaf")
+    assert [(one.start_seconds, one.end_seconds, one.name) for one in found] == [
+        (one.start_seconds, one.end_seconds, one.name) for one in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("start,end,label\n1,2.5,walking\n2.5,4,\n", [(1, 2.5, "walking"), (2.5, 4, "null")]),
+        ("Beginn;Ende;Aktivität\n0,5;3,25;gehen\n", [(0.5, 3.25, "gehen")]),
+        ("onset\toffset\tclass\n0:00:01.5\t1:02:03\twalking\n", [(1.5, 3723, "walking")]),
+        ("start,end,label\n1,2,7\n", [(1, 2, "7")]),
+    ],
+)
+def test_tables_of_intervals_are_read_as_labs_write_them(
+    tmp_path: Path, text: str, expected: list[tuple[float, float, str]]
+) -> None:
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    found = read_given_labels(tmp_path / "labels.csv")
+    assert [(one.start_seconds, one.end_seconds, one.name) for one in found] == expected
+
+
+ELAN = """<ANNOTATION_DOCUMENT><TIME_ORDER><TIME_SLOT TIME_SLOT_ID="a" TIME_VALUE="500"/>
+<TIME_SLOT TIME_SLOT_ID="b"{}/></TIME_ORDER>{}</ANNOTATION_DOCUMENT>"""
+TIER = """<TIER TIER_ID="{}"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="a"
+TIME_SLOT_REF2="b"><ANNOTATION_VALUE>walking</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "tier", "said"),
+    [
+        ("a.csv", "begin,label\n1,walking\n", "", "no column for the end; call it end_seconds"),
+        ("a.csv", "start,end,label\n3,2,walking\n", "", "from 3 to 2 s"),
+        ("a.csv", "start,end,label\n-1,2,walking\n", "", "from -1 to 2 s"),
+        ("a.csv", "start,end,label\n1,2,walking\n2,later,jogging\n", "", "later"),
+        ("a.csv", "start,end,label\n", "", "a.csv"),
+        ("a.eaf", "no document", "", "is no document of ELAN"),
+        ("a.eaf", ELAN.format(' TIME_VALUE="900"', TIER.format("x") + TIER.format("y")), "", "--tier: x, y"),
+        ("a.eaf", ELAN.format(' TIME_VALUE="900"', TIER.format("x")), "z", "--tier: x"),
+        ("a.eaf", ELAN.format("", TIER.format("x")), "", "annotation 'a1' has no time"),
+        ("a.eaf", ELAN.format("", ""), "", "it has none"),
+        ("missing.eaf", None, "", "missing.eaf"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_labels_is_said(
+    tmp_path: Path, name: str, text: str | None, tier: str, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(WeakHARError, match=said) as error:
+        read_given_labels(tmp_path / name, tier)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def clustered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder in which the videos of p01/session and p02/session are clustered."""
+    videos = {"p01": {"session": "1" * 32}, "p02": {"session": "2" * 32}}
+    places = {"1" * 32: [("p01", "session")], "2" * 32: [("p02", "session")]}
+    monkeypatch.setattr("ml_backend.jobs.imports.participants_of", lambda _folder: list(videos))
+    monkeypatch.setattr("ml_backend.jobs.imports.videos_clustered", lambda _folder, who: videos[who])
+    monkeypatch.setattr("ml_backend.jobs.imports.places_of_videos", lambda _folder: places)
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
+
+
+def test_labels_are_taken_over_replaced_forgotten_and_taken_back(clustered: Path, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text(
+        "start,end,label,participant,recording\n1,5,gehen,p01,session\n5,9,jogging,p02,session\n6,7,x,p01,session\n"
+    )
+    with pytest.raises(WeakHARError, match=r"'gehen' \(1 times\), 'x' \(1 times\) is no class .* --map"):
+        import_labels(clustered, file, CLASSES)
+    assert list(imported_answers(clustered, CLASSES)) == []
+    for _ in range(2):
+        found = import_labels(clustered, file, CLASSES, meant={"gehen": "walking", "x": ""})
+        assert (found.intervals, found.seconds, found.left_out) == (2, 8.0, 1)
+    answers = list(imported_answers(clustered, CLASSES))
+    assert [(one.participant, one.start_seconds, one.choice, one.source) for one in answers] == [
+        ("p01", 1.0, "walking", IMPORTED),
+        ("p02", 5.0, "jogging", IMPORTED),
+    ]
+    forget_imported(clustered, "p01")
+    assert [one.participant for one in imported_answers(clustered, CLASSES)] == ["p02"]
+    with pytest.raises(WeakHARError, match=r"other\.csv: .* imported are: labels\.csv"):
+        drop_imported(clustered, "other.csv")
+    drop_imported(clustered, "labels.csv")
+    assert list(imported_answers(clustered, CLASSES)) == []
+
+
+def test_a_file_that_does_not_say_its_recording_is_asked_for_it(clustered: Path, tmp_path: Path) -> None:
+    (tmp_path / "session.csv").write_text("start,end,label\n1,5,walking\n")
+    with pytest.raises(
+        WeakHARError, match="does not say of which recording it is; name one with --recording: p01/ses"
+    ):
+        import_labels(clustered, tmp_path / "session.csv", CLASSES)
+    with pytest.raises(WeakHARError, match="'p03/session' is no recording of the project"):
+        import_labels(clustered, tmp_path / "session.csv", CLASSES, "p03/session")
+    assert import_labels(clustered, tmp_path / "session.csv", CLASSES, "p02/session").intervals == 1
+    (tmp_path / "p01-session.csv").write_text("start,end,label\n1,5,walking\n")
+    assert import_labels(clustered, tmp_path / "p01-session.csv", CLASSES).intervals == 1
+
+
+def test_imported_labels_are_exact_below_reviews_and_count_where_nobody_was_asked(
+    sample_root: Path, tmp_path: Path
+) -> None:
+    def given_elsewhere(start: float, end: float, name: str) -> Answer:
+        return Answer("p01", "session", start, end, name, source=IMPORTED, at=5.0)
+
+    own = [given_elsewhere(0.0, 3.3, "null"), given_elsewhere(20.0, 33.3, "null")]
+    review = Answer("p01", "session", 30.0, 33.0, "walking", source=REVIEW, at=1.0)
+    labels = labelled("temporal", answers=[*ANSWERS, *own, review])
+    assert CLASSES.names[labels.said[25]] == "jogging"  # who was asked about the clip looked at it
+    assert CLASSES.names[labels.said[21]] == "null"
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
+    recordings = {"p01/session": recording_of(sample_root, "p01")}
+    write_export([labels], recordings, CLASSES.names, parameters, parse_threshold("5%"), tmp_path / "out")
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "samples" / "p01.parquet").to_pandas()
+    for start, end, name, source in (
+        (0.0, 3.3, "null", "imported"),
+        (20.0, 30.0, "null", "imported"),
+        (30.0, 33.0, "walking", "reviewed"),
+        (33.0, 33.3, "null", "imported"),
+    ):
+        part = table[(table.time >= start) & (table.time < end)]
+        assert set(part.label) == {name}
+        assert set(part.source) == {source}
+        assert (part.confidence == 1).all()
+    assert "imported" not in set(table[(table.time >= 3.3) & (table.time < 20)].source)
+    (p01,) = read_dataset(tmp_path / "out").participants
+    assert p01.annotated is not None
+    np.testing.assert_array_equal(p01.annotated, np.isin(table.source, ["annotated", "reviewed", "imported"]))
+    found = [one for one in labelled_stretches(labels, labels.propagated) if one.start_seconds == 30.0]
+    assert [(one.end_seconds, CLASSES.names[one.label]) for one in found] == [(33.0, "walking")]
