@@ -191,7 +191,10 @@ def review(
 
 def import_labels(
     project: ProjectNumber,
-    file: Annotated[Path, typer.Argument(help="An ELAN document, or a table with columns start, end and label")],
+    file: Annotated[
+        Path | None, typer.Argument(help="An ELAN document, or a table with columns start, end and label")
+    ] = None,
+    own: Annotated[bool, typer.Option("--own", help="The labels that the recordings bring themselves")] = False,
     recording: Annotated[
         str | None, typer.Option(metavar="PARTICIPANT/NAME", help="Where the file does not say it")
     ] = None,
@@ -206,11 +209,13 @@ def import_labels(
     from ml_backend.jobs import clusters_folder, drop_imported, project_config
     from ml_backend.jobs import import_labels as take_over
 
+    if (file is None) != own:
+        raise ConfigError("import-labels: name a file, or --own for the labels that the recordings bring")
     settings, store = opened()
     folder = clusters_folder(settings, store.project(project).id)
     if remove:
-        drop_imported(folder, file.name)
-        out.print(f"what {file.name} brought was taken back", markup=False, highlight=False, soft_wrap=True)
+        drop_imported(folder, file)
+        out.print("they were taken back", highlight=False)
         return
     pairs = [text.partition("=") for text in names or []]
     if wrong := [f"{name}{equals}{means}" for name, equals, means in pairs if not equals]:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_backend.clusters import participants_of, places_of_videos, videos_clustered
+from ml_backend.clusters import participant_folder, participants_of, places_of_videos, truth_of, videos_clustered
 from ml_backend.errors import ConfigError
 from ml_backend.files import disk_errors, safe_name, written_atomically
 from ml_backend.labels import IMPORTED, Answer, Classes
 from ml_backend.recordings import GivenLabel, read_given_labels
 
 FOLDER = "imported"
+OWN = Path("own labels")
+"""What the recordings' own labels are called among the files."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,14 @@ class Imported:
 
 def import_labels(
     folder: Path,
-    file: Path,
+    file: Path | None,
     classes: Classes,
     recording: str = "",
     tier: str = "",
     meant: Mapping[str, str] | None = None,
 ) -> Imported:
     """Take over the labels of a file into the project whose clusters lie in `folder`; once more replaces them.
+    Without a file, those that the recordings bring themselves.
 
     recording: `participant/name` where the file does not say it. meant: other names of classes, or an empty one for
     what is to be left out. ConfigError, before anything is written, where a class or a recording is not known.
@@ -46,7 +49,11 @@ def import_labels(
     people = participants_of(folder)
     videos = {f"{who}/{name}": key for who in people for name, key in videos_clustered(folder, who).items()}
     found, left_out, unknown = list[dict[str, Any]](), 0, Counter[str]()
-    for one in read_given_labels(file, tier):
+    given = list(_own_labels(folder)) if file is None else read_given_labels(file, tier)
+    if not given:
+        raise ConfigError("--own: the project's recordings bring no labels")
+    file = file or OWN
+    for one in given:
         name = meant.get(one.name, one.name)
         if not name:
             left_out += 1
@@ -77,12 +84,23 @@ def import_labels(
     return Imported(len(found), seconds, Counter(one["choice"] for one in found), left_out)
 
 
-def drop_imported(folder: Path, file: str) -> None:
-    """Remove what was taken over from a file of that name; ConfigError where there is none."""
-    target = folder / FOLDER / f"{safe_name(file)}.json"
+def _own_labels(folder: Path) -> Iterator[GivenLabel]:
+    """What the recordings' own files call each stretch."""
+    for participant in participants_of(folder):
+        for recording, intervals in truth_of(participant_folder(folder, participant)).items():
+            for start, end, name in intervals:
+                if end > start:
+                    yield GivenLabel(start, end, name, participant, recording)
+
+
+def drop_imported(folder: Path, file: Path | None) -> None:
+    """Remove what was taken over from a file of that name, or of the recordings' own; ConfigError where there is
+    none."""
+    name = (file or OWN).name
+    target = folder / FOLDER / f"{safe_name(name)}.json"
     if not target.is_file():
         known = ", ".join(one["file"] for one in _files(folder)) or "none"
-        raise ConfigError(f"{file}: no labels of a file of that name were imported; imported are: {known}")
+        raise ConfigError(f"{name}: no labels of a file of that name were imported; imported are: {known}")
     target.unlink()
 
 

@@ -127,9 +127,23 @@ def test_labels_are_taken_over_replaced_forgotten_and_taken_back(clustered: Path
     forget_imported(clustered, "p01")
     assert [one.participant for one in imported_answers(clustered, CLASSES)] == ["p02"]
     with pytest.raises(WeakHARError, match=r"other\.csv: .* imported are: labels\.csv"):
-        drop_imported(clustered, "other.csv")
-    drop_imported(clustered, "labels.csv")
+        drop_imported(clustered, Path("other.csv"))
+    drop_imported(clustered, Path("labels.csv"))
     assert list(imported_answers(clustered, CLASSES)) == []
+
+
+def test_the_recordings_own_labels_are_taken_over_on_request(
+    clustered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"session": [(0.0, 5.0, "walking"), (5.0, 5.0, "null"), (5.0, 9.0, "null")]}
+    monkeypatch.setattr("ml_backend.jobs.imports.truth_of", lambda folder: own if folder.name == "p01" else {})
+    assert import_labels(clustered, None, CLASSES).intervals == 2
+    assert [one.choice for one in imported_answers(clustered, CLASSES)] == ["walking", "null"]
+    drop_imported(clustered, None)
+    assert list(imported_answers(clustered, CLASSES)) == []
+    monkeypatch.setattr("ml_backend.jobs.imports.truth_of", lambda _folder: {})
+    with pytest.raises(WeakHARError, match="bring no labels"):
+        import_labels(clustered, None, CLASSES)
 
 
 def test_a_file_that_does_not_say_its_recording_is_asked_for_it(clustered: Path, tmp_path: Path) -> None:
