@@ -32,8 +32,7 @@ from ml_backend.embeddings import embedders
 from ml_backend.embeddings.registry import Weights, load_backbone
 from ml_backend.errors import ConfigError, LabelStudioError, RecordingError, WeakHARError
 from ml_backend.files import private_file, private_folder
-from ml_backend.jobs import Jobs, Store, checked_parameters, open_store
-from ml_backend.jobs.queue import webhook_secret
+from ml_backend.jobs import Jobs, Store, checked_parameters, open_store, webhook_secret
 from ml_backend.labelstudio import Client, class_colours
 from ml_backend.labelstudio.client import AwayError
 from ml_backend.recordings import find_recordings, probe
@@ -215,7 +214,9 @@ class Exchange(Page):
         ((401, "application/json", b'{"detail": "Token is invalid"}'), LabelStudioError, "refuses the access token"),
         ((502, "text/html", b"<html>secret"), AwayError, "exchange of the access token failed .502.: a web page"),
         ((503, "application/json", b'{"detail": "busy"}'), AwayError, "exchange of the access token failed .503."),
-        ((404, "text/html", b"<html>secret"), LabelStudioError, "no JSON; is LABEL_STUDIO_URL its address"),
+        ((404, "text/html", b"<html>secret"), LabelStudioError, "as any Label Studio does; is LABEL_STUDIO_URL its"),
+        ((404, "application/json", b"{}"), LabelStudioError, "as any Label Studio does; is LABEL_STUDIO_URL its"),
+        ((200, "text/html", b"<html>secret"), LabelStudioError, "with a web page; is LABEL_STUDIO_URL its address"),
     ],
 )
 def test_a_personal_access_token_is_exchanged_below_a_sub_path_and_a_busy_server_is_no_wrong_token(
