@@ -3,8 +3,8 @@
 
 async function renew() {
   const busy = document.body.dataset.busy;
-  const typed = [...document.querySelectorAll("input")].some(
-    (one) => one.value !== one.defaultValue || one.checked !== one.defaultChecked
+  const typed = [...document.querySelectorAll("input")].some((one) =>
+    one.type === "checkbox" ? one.checked !== one.defaultChecked : one.value !== one.defaultValue
   );
   const writing = typed || ["INPUT", "SELECT"].includes(document.activeElement.tagName);
   if (!writing && !document.hidden) {
