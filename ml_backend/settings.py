@@ -118,6 +118,14 @@ class Parameters(BaseModel):
                     )
         return values
 
+    @model_validator(mode="after")
+    def _target_needs_confidence(self) -> Self:
+        if self.target is not None and self.propagation != "temporal":
+            raise ValueError(
+                f'"target" needs the confidences of propagation temporal, got {self.propagation}; leave one of them out'
+            )
+        return self
+
     @property
     def frame_rate(self) -> float | None:
         """Frames to embed a second, None for all."""

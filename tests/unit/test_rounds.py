@@ -144,7 +144,17 @@ def test_without_a_target_all_clips_are_asked_for(
     assert "Target" not in create_app(settings, store, Jobs(settings, store)).test_client().get("/").text
 
 
-@pytest.mark.parametrize("wrong", [{"target": 1.0}, {"target": "90%"}, {"round_clips": 0}, {"round_clips": 5000}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target": 1.0},
+        {"target": "90%"},
+        {"target": 0.9, "propagation": "cluster"},
+        {"target": 0.9, "paper_exact": True},
+        {"round_clips": 0},
+        {"round_clips": 5000},
+    ],
+)
 def test_a_target_that_is_none_is_refused(settings: Settings, wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         settings.parameters(wrong)
