@@ -122,7 +122,7 @@ class Parameters(BaseModel):
     def _target_needs_confidence(self) -> Self:
         if self.target is not None and self.propagation != "temporal":
             raise ValueError(
-                f'"target" needs the confidences of propagation temporal, got {self.propagation}; leave one of them out'
+                f'"target" needs the confidences of propagation temporal, got {self.propagation}; leave one out'
             )
         return self
 
