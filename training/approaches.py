@@ -94,6 +94,9 @@ def _weak_labels(dataset: Dataset, participant: Participant, threshold: str) -> 
         clip = _clips(dataset, participant)
         first = np.unique(clip[inside], return_index=True)[1]
         of_clips, numbers = participant.distance[inside][first], clip[inside][first]
+        if participant.clip_distances is not None:  # some clips label no sample, and count all the same
+            of_clips = participant.clip_distances
+            numbers = np.arange(len(of_clips), dtype=numbers.dtype)
         labels[np.isin(clip, numbers[~wanted.keeps(of_clips)])] = UNLABELLED
     return labels if participant.reviewed is None else np.where(participant.reviewed, participant.weak, labels)
 

@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from training.contract import (
     ANNOTATED,
+    CLIPS_FILE,
     COLUMNS,
     DESCRIPTION_FIELDS,
     GAP_STEPS,
@@ -46,7 +47,8 @@ class Participant:
     the stride that it lies in where the export is older or there is none; weak and truth are classes or -1; annotated
     is True where a person's own answer labels the sample, reviewed where one labelled the recording; distance is
     that to the centroid clip. truth is None where it is unknown, the others are None in a folder of CSV files;
-    propagated, the label without any threshold, is None too where it follows from the cluster.
+    propagated, the label without any threshold, is None too where it follows from the cluster. clip_distances
+    `(n_clips,)` are those of all clips, also of such as label no sample; None where the export does not say.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Participant:
     propagated: Ints | None = None
     confidence: npt.NDArray[np.float64] | None = None
     reviewed: Bools | None = None
+    clip_distances: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
     sampling_rate = float(description["sampling_rate"])
     stride = float(description["stride_seconds"])
     names_clips = int(description["schema_version"]) >= 2
+    of_clips = _clip_distances(path / CLIPS_FILE)
     participants, values, begin = [], [], 0
     for name, file in files.items():
         table = _read_table(file)
@@ -203,6 +207,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
                 propagated=propagated,
                 confidence=_confidence(file, table),
+                clip_distances=of_clips.get(name),
             )
         )
         begin += table.num_rows
@@ -221,6 +226,23 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
         names_clips=names_clips,
         paper_exact=bool(description.get("paper_exact", not names_clips)),
     )
+
+
+def _clip_distances(file: Path) -> dict[str, npt.NDArray[np.float64]]:
+    """Each participant's clips' distances, in their order; none where the export has no table of clips."""
+    if not file.is_file():
+        return {}
+    table = _read_table(file)
+    names = np.asarray(_column(file, table, "participant").to_pylist())
+    clips, distances = (
+        _numbers(file, table, "clip", np.int64, -1),
+        _numbers(file, table, "distance", np.float64, np.inf),
+    )
+    found = {}
+    for name in np.unique(names):
+        own = np.flatnonzero(names == name)
+        found[str(name)] = distances[own[np.argsort(clips[own], kind="stable")]]
+    return found
 
 
 def _read_csv_folder(path: Path, files: list[Path], sampling_rate: float | None) -> Dataset:

@@ -98,6 +98,23 @@ def test_paper_exact_gives_a_clips_label_to_its_first_stride(sample_root: Path, 
     assert table["confidence"].null_count == table.num_rows
 
 
+def test_clips_that_label_no_sample_count_in_a_share_all_the_same(sample_root: Path, tmp_path: Path) -> None:
+    labels = labelled("temporal")
+    borders = labels.borders.copy()
+    borders[[3, 6, 24, 30]] = borders[[4, 7, 25, 31]]  # as where two changes lie within a second
+    recordings = {"p01/session": recording_of(sample_root, "p01")}
+    for threshold in ("none", "50%", "7%"):
+        parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
+        wanted = parse_threshold(threshold)
+        write_export(
+            [replace(labels, borders=borders)], recordings, CLASSES.names, parameters, wanted, tmp_path / threshold
+        )
+    everything = read_dataset(tmp_path / "none")
+    for threshold in ("50%", "7%"):
+        derived = training_labels(everything, everything.participants[0], Approach("weak-ce", threshold), seed=1)
+        np.testing.assert_array_equal(derived, read_dataset(tmp_path / threshold).participants[0].weak)
+
+
 @pytest.mark.parametrize("propagation", ["temporal", "cluster"])
 @pytest.mark.parametrize("threshold", ["none", "5", "50%", "7%"])
 def test_training_derives_the_threshold_that_an_export_would_have(
