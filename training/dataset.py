@@ -234,10 +234,8 @@ def _clip_distances(file: Path) -> dict[str, npt.NDArray[np.float64]]:
         return {}
     table = _read_table(file)
     names = np.asarray(_column(file, table, "participant").to_pylist())
-    clips, distances = (
-        _numbers(file, table, "clip", np.int64, -1),
-        _numbers(file, table, "distance", np.float64, np.inf),
-    )
+    clips = _numbers(file, table, "clip", np.int64, -1)
+    distances = _numbers(file, table, "distance", np.float64, np.inf)
     found = {}
     for name in np.unique(names):
         own = np.flatnonzero(names == name)

@@ -1,4 +1,4 @@
-"""Commands on a Label Studio project: `connect`, `run`, `sync`, `audit`, `review`, `export`."""
+"""Commands on a Label Studio project: `connect`, `run`, `sync`, `audit`, `review`, `import-labels`, `export`."""
 
 import json
 from pathlib import Path

@@ -400,6 +400,8 @@ def _wished() -> Wish:
 def _target(store: Store, settings: Settings, project: Project) -> dict[str, Any]:
     """How far a project is from its target, where it has one."""
     try:
+        if project_parameters(settings, project).target is None:
+            return {}
         audit = project_audit(store, settings, project.id, project_answers(store, settings, project.id))
         standing = project_standing(store, settings, project, audit)
     except ConfigError:  # a labelling config that is no good yet

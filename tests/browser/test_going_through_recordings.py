@@ -1,10 +1,9 @@
 """An annotator goes through a recording in headless Chromium: what is drawn there is what is exported."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from commands import weakhar
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
@@ -12,14 +11,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks.pictures import chromium, log_in
+from benchmarks.pictures import log_in
 from ml_backend.sample import BackendServer, LabelStudioServer, true_labels, wait_for
-
-
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    with chromium() as driver:
-        yield driver
 
 
 def test_what_is_drawn_over_a_recording_is_exported_and_other_parts_get_the_labels_anew(

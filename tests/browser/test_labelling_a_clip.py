@@ -1,6 +1,6 @@
 """An annotator in headless Chromium: opens a task, sees the clip play and loop, presses a key, submits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks.pictures import chromium, log_in
+from benchmarks.pictures import log_in
 from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
-
-
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    with chromium() as driver:
-        yield driver
 
 
 def test_a_clip_loops_and_one_key_labels_its_cluster(
