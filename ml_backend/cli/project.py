@@ -110,12 +110,12 @@ def run(
 
 def sync(project: ProjectNumber) -> None:
     """Read all annotations back from Label Studio, and offer further clips where one was skipped or mixed."""
-    from ml_backend.jobs import client_for, project_status, sync_project
+    from ml_backend.jobs import PATIENCE, client_for, project_status, sync_project
 
     settings, store = opened()
     client = client_for(settings, store.project(project))
     with bars() as progress:
-        created = sync_project(store, settings, client, project, progress)
+        created = sync_project(store, settings, client, project, progress, PATIENCE)
     status = project_status(store, settings, store.project(project))
     out.print(
         f"{status['annotations']} annotations on {status['tasks']} tasks; {created} tasks created", highlight=False
@@ -133,6 +133,7 @@ def audit(
     """How right are the labels? Draw clips at random for annotators, and say what their answers show."""
     from ml_backend.jobs import (
         MOST_CLIPS,
+        PATIENCE,
         begin_audit,
         client_for,
         end_audit,
@@ -146,10 +147,10 @@ def audit(
     settings, store = opened()
     client = client_for(settings, store.project(project))
     with bars() as progress:
-        sync_project(store, settings, client, project, progress)
+        sync_project(store, settings, client, project, progress, PATIENCE)
         if clips is not None:
             begin_audit(store, settings, project, clips)
-            sync_project(store, settings, client, project, progress)
+            sync_project(store, settings, client, project, progress, PATIENCE)
     found = project_audit(store, settings, project, project_answers(store, settings, project))
     if found is None:
         raise ConfigError(f"project {project}: no audit yet; begin one with --clips 60")

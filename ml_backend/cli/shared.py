@@ -103,14 +103,15 @@ def say_unused(store: "Store", settings: "Settings", project: int) -> None:
     """Count and name the answers of a project that are kept and not used, and the clips on which people disagree."""
     from ml_backend.jobs import client_for, project_answers, project_labels, unused_answers
 
-    client = client_for(settings, store.project(project))
+    review, client = store.project(project).review_project, client_for(settings, store.project(project))
     given, everything = project_answers(store, settings, project), project_labels(store, settings, project)
     for what, unused in unused_answers(store, project, given, everything):
         if unused:
             err.print(f"{len(unused)} {what}:", style="yellow", highlight=False)
         for one in unused:
-            page = client.task_page(project, one.task)
-            err.print(f"  {one}; {page}", markup=False, highlight=False, soft_wrap=True)
+            where = review if one.review else project
+            page = f"; {client.task_page(where, one.task)}" if where and one.task else ""
+            err.print(f"  {one}{page}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

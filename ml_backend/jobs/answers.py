@@ -10,7 +10,7 @@ from ml_backend.clusters import participants_of, places_of_videos, videos_cluste
 from ml_backend.errors import ConfigError
 from ml_backend.files import written_atomically
 from ml_backend.jobs.audits import load_audit
-from ml_backend.jobs.imports import imported_answers
+from ml_backend.jobs.imports import imported_intervals
 from ml_backend.jobs.store import Annotation, Project, Store, Task
 from ml_backend.labels import AUDIT, CLIP, REVIEW, Answer, Painted, filled
 from ml_backend.labelstudio import NO_CLASS, Given, LabelConfig, parse_label_config
@@ -24,17 +24,19 @@ GONE = "its pictures are gone: the video was replaced, trimmed or removed"
 @dataclass(frozen=True)
 class Unused:
     """An answer that is kept and not used, and why; choice: what it names that is no class; review: its task is one
-    of the project in which recordings are gone through."""
+    of the project in which recordings are gone through; file: where it was imported from, which is no task."""
 
-    task: int
+    task: int | None
     participant: str
     stretch: Stretch
     reason: str
     choice: str = ""
     review: bool = False
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"task {self.task} ({self.participant}/{self.stretch}): {self.reason}"
+        where = self.file or f"{'review ' if self.review else ''}task {self.task}"
+        return f"{where} ({self.participant}/{self.stretch}): {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,25 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
         found.answers.extend(_answer(task, annotation, stretch, place, choice, source) for place in own or ())
     if project.review_project is not None:
         _add_reviews(store, project.review_project, config, places, found)
-    found.answers.extend(imported_answers(folder, config.classes))
+    _add_imported(folder, config, places, found)
     return found
+
+
+def _add_imported(
+    folder: Path, config: LabelConfig, places: Mapping[str, list[tuple[str, str]]], found: GivenAnswers
+) -> None:
+    """What was labelled elsewhere: of videos that are clustered now, in classes that there still are."""
+    for file, video, answer in imported_intervals(folder):
+        choice, problem = config.understood((("", ((answer.choice or "",),)),))
+        own = places.get(video) if video else [(answer.participant, answer.recording)]
+        if problem or not own:
+            unused = found.not_understood if problem else found.gone
+            stretch = Stretch(answer.recording, answer.start_seconds, answer.end_seconds, video)
+            named = answer.choice or "" if problem else ""
+            unused.append(Unused(None, answer.participant, stretch, problem or GONE, named, file=file))
+            continue
+        if choice not in config.classes.mixed:
+            found.answers.extend(replace(answer, participant=who, recording=name, choice=choice) for who, name in own)
 
 
 def _add_reviews(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_backend.clusters import participant_folder, participants_of, places_of_videos, truth_of, videos_clustered
+from ml_backend.clusters import participant_folder, participants_of, truth_of, videos_clustered
 from ml_backend.errors import ConfigError
 from ml_backend.files import disk_errors, safe_name, written_atomically
 from ml_backend.labels import IMPORTED, Answer, Classes
@@ -104,18 +104,15 @@ def drop_imported(folder: Path, file: Path | None) -> None:
     target.unlink()
 
 
-def imported_answers(folder: Path, classes: Classes) -> Iterator[Answer]:
-    """What was imported, of videos that are clustered now and classes that there still are."""
-    places = places_of_videos(folder)
+def imported_intervals(folder: Path) -> Iterator[tuple[str, str, Answer]]:
+    """(file, content key of the video, answer about the recording of then) of all that was imported, in the order in
+    which it was; whether there still is such a video, or class, is not looked at."""
     for file in _files(folder):
         for one in file["intervals"]:
-            if one["choice"] not in classes.names:
-                continue
-            own = places.get(one["video"], []) if one["video"] else [tuple(one["recording"].split("/", 1))]
-            for participant, recording in own:
-                yield Answer(
-                    participant, recording, one["start"], one["end"], one["choice"], source=IMPORTED, at=file["at"]
-                )
+            participant, _, recording = one["recording"].partition("/")
+            span = (one["start"], one["end"])
+            answer = Answer(participant, recording, *span, one["choice"], source=IMPORTED, at=file["at"])
+            yield file["file"], one["video"], answer
 
 
 def forget_imported(folder: Path, participant: str) -> None:

@@ -118,13 +118,15 @@ def run_project(
         return JobResult(created, tuple(problem.message for problem in problems if problem.error), adopted)
 
 
-def sync_project(store: Store, settings: Settings, client: Client, project_id: int, progress: Progress) -> int:
+def sync_project(
+    store: Store, settings: Settings, client: Client, project_id: int, progress: Progress, patience: float = 0.0
+) -> int:
     """Reconcile annotations, then offer the next-best clips of skipped or mixed ones, and those on which annotators
-    disagree to one more; returns the tasks created.
+    disagree to one more; returns the tasks created. Waits `patience` seconds for the project's lease.
 
     A centroid task that somebody deleted comes back only with the job, not behind their back.
     """
-    with held(store, project_id, client, progress) as (client, progress):
+    with held(store, project_id, client, progress, patience) as (client, progress):
         progress("reading annotations", 0, 1)
         tasks = reconcile(store, client, project_id).tasks
         if project_parameters(settings, store.project(project_id)).suggest:

@@ -425,7 +425,8 @@ def news_of_classes(store: Store, project: Project, everything: list[Participant
 
 
 def _as_dict(unused: Unused) -> dict[str, Any]:
-    return {"task": unused.task, "where": f"{unused.participant}/{unused.stretch}", "reason": unused.reason}
+    given_in = {"file": unused.file} if unused.file else {"review_task" if unused.review else "task": unused.task}
+    return {**given_in, "where": f"{unused.participant}/{unused.stretch}", "reason": unused.reason}
 
 
 def _by_participant(answers: list[Answer]) -> dict[str, list[Answer]]:

@@ -1,5 +1,6 @@
 """Labels that were given elsewhere: read from what tools write, taken over as answers, and taken back."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from test_export import ANSWERS, CLASSES, labelled, recording_of
 from ml_backend.errors import WeakHARError
 from ml_backend.export import write_export
 from ml_backend.export.intervals import write_elan, write_intervals
-from ml_backend.jobs import drop_imported, import_labels
-from ml_backend.jobs.imports import forget_imported, imported_answers
+from ml_backend.jobs import Store, drop_imported, import_labels
+from ml_backend.jobs.answers import GivenAnswers, given_answers
+from ml_backend.jobs.imports import forget_imported
 from ml_backend.labels import IMPORTED, REVIEW, Answer, LabelledStretch, labelled_stretches, parse_threshold
+from ml_backend.labelstudio import NO_CLASS, labelling_config
 from ml_backend.recordings import GivenLabel, read_given_labels
 from training.dataset import read_dataset
 
@@ -103,44 +106,85 @@ def clustered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     places = {"1" * 32: [("p01", "session")], "2" * 32: [("p02", "session")]}
     monkeypatch.setattr("ml_backend.jobs.imports.participants_of", lambda _folder: list(videos))
     monkeypatch.setattr("ml_backend.jobs.imports.videos_clustered", lambda _folder, who: videos[who])
-    monkeypatch.setattr("ml_backend.jobs.imports.places_of_videos", lambda _folder: places)
-    (tmp_path / "project").mkdir()
-    return tmp_path / "project"
+    monkeypatch.setattr("ml_backend.jobs.answers.places_of_videos", lambda _folder: places)
+    folder = tmp_path / "models" / "clusters" / "1"
+    folder.mkdir(parents=True)
+    return folder
 
 
-def test_labels_are_taken_over_replaced_forgotten_and_taken_back(clustered: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def used(store: Store, clustered: Path) -> Callable[..., GivenAnswers]:
+    """What of the answers is used where the project has such classes."""
+
+    def look(*classes: str) -> GivenAnswers:
+        store.save_project(1, label_config=labelling_config(list(classes or CLASSES.names)))
+        return given_answers(store, clustered, store.project(1))
+
+    return look
+
+
+def test_labels_are_taken_over_replaced_forgotten_and_taken_back(
+    clustered: Path, used: Callable[..., GivenAnswers], tmp_path: Path
+) -> None:
     file = tmp_path / "labels.csv"
     file.write_text(
         "start,end,label,participant,recording\n1,5,gehen,p01,session\n5,9,jogging,p02,session\n6,7,x,p01,session\n"
     )
     with pytest.raises(WeakHARError, match=r"'gehen' \(1 times\), 'x' \(1 times\) is no class .* --map"):
         import_labels(clustered, file, CLASSES)
-    assert list(imported_answers(clustered, CLASSES)) == []
+    assert used().answers == []
     for _ in range(2):
         found = import_labels(clustered, file, CLASSES, meant={"gehen": "walking", "x": ""})
         assert (found.intervals, found.seconds, found.left_out) == (2, 8.0, 1)
-    answers = list(imported_answers(clustered, CLASSES))
+    answers = used().answers
     assert [(one.participant, one.start_seconds, one.choice, one.source) for one in answers] == [
         ("p01", 1.0, "walking", IMPORTED),
         ("p02", 5.0, "jogging", IMPORTED),
     ]
     forget_imported(clustered, "p01")
-    assert [one.participant for one in imported_answers(clustered, CLASSES)] == ["p02"]
+    assert [one.participant for one in used().answers] == ["p02"]
     with pytest.raises(WeakHARError, match=r"other\.csv: .* imported are: labels\.csv"):
         drop_imported(clustered, Path("other.csv"))
     drop_imported(clustered, Path("labels.csv"))
-    assert list(imported_answers(clustered, CLASSES)) == []
+    assert used().answers == []
+
+
+def test_what_was_imported_and_cannot_be_used_is_named(
+    clustered: Path, used: Callable[..., GivenAnswers], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "labels.csv"
+    rows = ("1,5,walking,p01,session", "5,9,jogging,p02,session", "9,12,null,p02,session")
+    file.write_text("\n".join(["start,end,label,participant,recording", *rows]))
+    import_labels(clustered, file, CLASSES)
+    assert (used().not_understood, used().gone) == ([], [])
+    fewer = used("walking", "null")
+    assert [one.choice for one in fewer.answers] == ["walking", "null"]
+    (unknown,) = fewer.not_understood
+    assert unknown.choice == "jogging"
+    assert str(unknown).startswith("labels.csv (p02/session, 5.0 to 9.0 s): 'jogging' is no class")
+    store.set_meaning(1, "jogging", "walking")
+    assert [one.choice for one in used("walking", "null").answers] == ["walking", "walking", "null"]
+    store.set_meaning(1, "jogging", NO_CLASS)
+    nothing = used("walking", "null")
+    assert ([one.choice for one in nothing.answers], nothing.not_understood) == (["walking", "null"], [])
+    monkeypatch.setattr("ml_backend.jobs.answers.places_of_videos", lambda _folder: {"1" * 32: [("p03", "other")]})
+    moved = used()
+    assert [(one.participant, one.recording) for one in moved.answers] == [("p03", "other")]
+    assert [str(one).split(":")[0] for one in moved.gone] == [
+        "labels.csv (p02/session, 5.0 to 9.0 s)",
+        "labels.csv (p02/session, 9.0 to 12.0 s)",
+    ]
 
 
 def test_the_recordings_own_labels_are_taken_over_on_request(
-    clustered: Path, monkeypatch: pytest.MonkeyPatch
+    clustered: Path, used: Callable[..., GivenAnswers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"session": [(0.0, 5.0, "walking"), (5.0, 5.0, "null"), (5.0, 9.0, "null")]}
     monkeypatch.setattr("ml_backend.jobs.imports.truth_of", lambda folder: own if folder.name == "p01" else {})
     assert import_labels(clustered, None, CLASSES).intervals == 2
-    assert [one.choice for one in imported_answers(clustered, CLASSES)] == ["walking", "null"]
+    assert [one.choice for one in used().answers] == ["walking", "null"]
     drop_imported(clustered, None)
-    assert list(imported_answers(clustered, CLASSES)) == []
+    assert used().answers == []
     monkeypatch.setattr("ml_backend.jobs.imports.truth_of", lambda _folder: {})
     with pytest.raises(WeakHARError, match="bring no labels"):
         import_labels(clustered, None, CLASSES)
