@@ -95,6 +95,7 @@ def write_export(
                     write_elan(name, *of, classes, temporary / document, (target / document).parent)
             has_truth |= out.has_truth
             signals.setdefault("channels", list(out.channels))
+            signals.setdefault("channel_units", {name: min(units) for name, units in out.units.items()})
             signals.setdefault("sampling_rate", float(np.median(out.rates)))
             warnings += _differences(name, out, signals)
         if not has_truth and file_format != "wear":  # every file has the same columns
@@ -143,6 +144,10 @@ def _differences(name: str, out: "SamplesFile", signals: Mapping[str, Any]) -> l
         found.append(
             f"{name}: has channels {', '.join(out.channels)}, not those of the first participant; name imu_columns"
         )
+    for channel, units in out.units.items():
+        known = units | {signals["channel_units"].get(channel) or min(units)}
+        if len(known) > 1:
+            found.append(f"{name}: channel '{channel}' is in {' and in '.join(sorted(known))}; convert one of them")
     slowest, fastest = min([*out.rates, signals["sampling_rate"]]), max([*out.rates, signals["sampling_rate"]])
     if fastest > (1 + RATES_ALIKE) * slowest:
         rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(round(rate, 2) for rate in out.rates))

@@ -5,6 +5,11 @@ from typing import Any
 from training.contract import CLIP_COLUMNS, CLIPS_FILE, COLUMNS, ELAN_FOLDER, INTERVALS_FILE, SAMPLES_FOLDER
 
 
+def _with_unit(channel: str, description: dict[str, Any]) -> str:
+    unit = description.get("channel_units", {}).get(channel)
+    return f"`{channel}` ({unit})" if unit else f"`{channel}`"
+
+
 def readme(description: dict[str, Any]) -> str:
     """Markdown about the export that `description`, its `dataset.json`, describes."""
     title = description.get("label_studio_project", {}).get("title") or "Dataset"
@@ -13,7 +18,8 @@ def readme(description: dict[str, Any]) -> str:
         lines += [f"`{SAMPLES_FOLDER}/` has a Parquet file a participant, a row a sample:", ""]
         lines += [f"- `{name}`: {meaning}" for name, meaning in COLUMNS.items()]
         lines += [
-            f"- {', '.join(f'`{name}`' for name in description['channels'])}: the channels, in the IMU's own units",
+            f"- {', '.join(_with_unit(name, description) for name in description['channels'])}: the channels, in the "
+            "units of the IMU's files; where none is given these do not state it",
             "",
             f"The folder opens as one table: `pandas.read_parquet('{SAMPLES_FOLDER}')`, "
             f"`polars.read_parquet('{SAMPLES_FOLDER}/*.parquet')`, "

@@ -56,14 +56,15 @@ class RecordingSamples:
 
 class SamplesFile:
     """A participant's file, written recording by recording: of long ones only one is in memory at a time. Knows
-    afterwards how many samples come from where and have a label, the rate of each recording, the channels, and
-    whether the truth is known of any."""
+    afterwards how many samples come from where and have a label, the rate of each recording, the channels with their
+    units, and whether the truth is known of any."""
 
     def __init__(self, path: Path, file_format: str, number: int) -> None:
         self._path, self._wear, self._number = path, file_format == "wear", number
         self._writer: Any = None
         self.has_truth = False
         self.channels: tuple[str, ...] = ()
+        self.units: dict[str, set[str]] = {}
         self.rates: list[float] = []
         self.sources = Counter[str]()
         self.labelled = 0
@@ -78,6 +79,8 @@ class SamplesFile:
                 f"recording {part.name}: has other channels than the participant's first one; name imu_columns"
             )
         self.rates.append(part.imu.sampling_rate)
+        for name, unit in part.imu.units.items():
+            self.units.setdefault(name, set()).add(unit)
         self.has_truth |= part.imu.labels is not None
         for piece in _pieces(part):
             table = _table(labels, piece, classes, clip_classes)

@@ -9,7 +9,8 @@ a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sampl
 `cut_part`, `write_strip` and `VideoWriter` for videos; `signals_of` and
 `write_signals` for what is drawn of an IMU; `read_given_labels` for labels of
 other tools; `align` for a body-worn IMU. A new layout is a function in `layouts.py`,
-a new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`.
+a new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`,
+a device's own format in `devices.py`, an app's archive in `archives.py`.
 Times are seconds on the video's clock.
 """
 
@@ -32,10 +33,10 @@ from ml_backend.recordings.clips import (
 )
 from ml_backend.recordings.clocks import UNITS as TIME_UNITS
 from ml_backend.recordings.faces import check_blur_faces, without_faces
-from ml_backend.recordings.imu import Imu, ImuFormat, Interval, ground_truth, read_imu
+from ml_backend.recordings.imu import Imu, ImuFormat, Interval, ground_truth
 from ml_backend.recordings.labels import GivenLabel, read_given_labels
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
-from ml_backend.recordings.sensors import ImuFile, read_imus
+from ml_backend.recordings.sensors import ImuFile, read_imu, read_imus
 from ml_backend.recordings.signals import signals_of, write_signals
 from ml_backend.recordings.strips import write_strip
 from ml_backend.recordings.video import (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ml_backend.errors import WeakHARError
 from ml_backend.recordings.clips import clip_starts
 from ml_backend.recordings.clocks import is_clock_name
-from ml_backend.recordings.imu import Imu
+from ml_backend.recordings.imu import Imu, unit_in
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings
 from ml_backend.recordings.sensors import read_imus
 from ml_backend.recordings.video import VideoInfo, created_at, inspect, probe
@@ -115,8 +115,8 @@ def _assumed(recording: Recording, imu: Imu) -> list[str]:
     if imu.set_aside:
         named = ", ".join(f"'{name}'" for name in imu.set_aside)
         found.append(
-            f"{recording.imu}: {named} taken for no channel (a clock, counter, number or constant); imu_columns "
-            "settles it"
+            f"{recording.imu}: {named} taken for no channel (a clock, counter, number or constant, or no "
+            "motion); imu_columns settles it"
         )
     how = recording.imus[0].how
     if imu.clock is not None and how.time_column is None and not is_clock_name(imu.clock):
@@ -154,6 +154,11 @@ def _by_absolute_clocks(recording: Recording, started: float) -> list[str]:
     ]
 
 
+def _with_unit(channel: str, imu: Imu) -> str:
+    unit = imu.units.get(channel)
+    return f"{channel} ({unit})" if unit else channel
+
+
 def described(result: CheckedRecording) -> str:
     """How the IMU of a recording is read: channels, clock, rate, offset, labels."""
     recording, imu = result.recording, result.imu
@@ -163,7 +168,8 @@ def described(result: CheckedRecording) -> str:
     clock = f"clock '{imu.clock}'" if imu.clock is not None else "no clock"
     offset = "by absolute clocks" if how.video_created is not None else f"{how.offset_seconds:g} s"
     labels = f"labels in '{imu.label_column}'" if imu.label_column is not None else "no labels"
-    return f"channels {', '.join(imu.channels)}; {clock}, {imu.sampling_rate:g} Hz; offset {offset}; {labels}"
+    channels = ", ".join(name if unit_in(name) else _with_unit(name, imu) for name in imu.channels)
+    return f"channels {channels}; {clock}, {imu.sampling_rate:g} Hz; offset {offset}; {labels}"
 
 
 def recording_clips(video: VideoInfo, imu: Imu, parameters: Parameters) -> npt.NDArray[np.float64]:

@@ -28,7 +28,7 @@ UNIT_NAMES = {
     **dict.fromkeys(("h", "hr", "hour", "hours"), "h"),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sek", "sekunden"), "s"),
-    **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), "ms"),
     **dict.fromkeys(("us", "µs", "μs", "usec", "micros", "microsecond", "microseconds"), "us"),
     **dict.fromkeys(("ns", "nsec", "nanos", "nanosecond", "nanoseconds"), "ns"),
 }
@@ -43,6 +43,7 @@ CLOCK_NAMES = {
         "local_time",
         "local_timestamp",
         "unix_timestamp",
+        "loggingtime",
     ),
     *("zeit", "zeitstempel", "temps", "temps_écoulé", "temps_ecoule", "tiempo", "tempo", "tid", "tijd", "czas"),
 }
@@ -70,17 +71,23 @@ STAMP = (
     r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9})|:(?P<millis>\d{3}))?)?)?"
     r"\s*(?:(?P<half>[AaPp])\.?[Mm]\.?)?\s*(?P<zone>[Zz]|UTC|[+-]\d{2}:?\d{2})?\s*$"
 )
+WRAP = 2.0**32
 DAY, HOUR = 86_400 * 10**9, 3600 * 10**9
+
+
+class SlowError(RecordingError):
+    """A clock gives fewer samples a second than any IMU."""
 
 
 @dataclass(frozen=True)
 class Clock:
     """seconds: since the first sample `(n_samples,)`, strictly increasing; rate: Hz; started: when the first was
-    taken, in seconds since 1970 (UTC), None where the clock does not say."""
+    taken, in seconds since 1970 (UTC), None where the clock does not say; first: what it shows there, in seconds."""
 
     seconds: Floats
     rate: float
     started: float | None = None
+    first: float = 0.0
 
 
 def clock_by_content(path: Path, table: pa.Table, names: Iterable[str]) -> str | None:
@@ -147,6 +154,7 @@ def sample_clock(
         )
     ticks, unit, absolute = _ticks(path, name, column, unit)
     # Differences first: nanoseconds since 1970 do not fit a float.
+    ticks = _without_wraps(ticks)
     seconds = np.asarray((ticks - ticks[0]) * UNITS[unit], dtype=np.float64)
     if cut:
         seconds = _going_on(seconds)
@@ -166,11 +174,12 @@ def sample_clock(
         )
     rate = sampling_rate_of(steps)
     if not LEAST_RATE <= rate <= MOST_RATE:
-        raise RecordingError(
+        raise (SlowError if rate < LEAST_RATE else RecordingError)(
             f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not {unit}? "
             f"Set time_unit ({', '.join(UNITS)}) in dataset.yaml"
         )
-    return Clock(seconds, rate, float(ticks[0]) * UNITS[unit] if absolute else None)
+    first = float(ticks[0]) * UNITS[unit]
+    return Clock(seconds, rate, first if absolute else None, first)
 
 
 def _ticks(path: Path, name: str, column: pa.ChunkedArray, unit: str | None) -> tuple[npt.NDArray[Any], str, bool]:
@@ -349,6 +358,15 @@ def _refuse_saved_daylight(path: Path, name: str, column: pa.ChunkedArray, nanos
         )
 
 
+def _without_wraps(ticks: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The numbers of a clock that begins at 0 again after 2³², as one of 32 bits does (every 72 minutes, of µs)."""
+    steps = np.diff(ticks)
+    back = steps < -0.9 * WRAP
+    if not back.any() or (steps > 0.9 * WRAP).any() or ticks.min() < 0 or ticks.max() >= WRAP:
+        return ticks  # what leaps both ways is not in order
+    return ticks + WRAP * np.concatenate([[0], np.cumsum(back)])
+
+
 def _going_on(seconds: Floats) -> Floats:
     """Each piece of a clock that steps back follows the one before it, after a gap that windows do not span."""
     steps = np.diff(seconds)
@@ -389,7 +407,7 @@ def _unit_of_epoch(column: pa.ChunkedArray) -> str | None:
 
 def _name_and_unit(name: str) -> tuple[str, str | None]:
     """A column's name without its unit, as in CLOCK_NAMES, and the unit that it gives."""
-    text = re.sub(r"[\s.\-]+", "_", name.strip().lower())
+    text = re.sub(r"[\s.\-]+", "_", name.strip().lower()).removesuffix("(txt)")
     if text in CLOCK_NAMES:
         return text, UNIT_OF_CLOCK.get(text)
     found = CLOCK_NAME.fullmatch(text)

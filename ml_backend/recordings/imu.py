@@ -1,8 +1,8 @@
-"""Read the IMU of a recording and put its samples on the video's clock: the one reader of IMU files."""
+"""Read one IMU file and put its samples on the video's clock."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ml_backend.errors import RecordingError
 from ml_backend.files import check_present
 from ml_backend.recordings.clocks import (
     UNIT_NAMES,
+    UNITS,
     Clock,
     clock_by_content,
     counts,
@@ -24,6 +25,7 @@ from ml_backend.recordings.clocks import (
     sample_clock,
     stands_still,
 )
+from ml_backend.recordings.devices import DEVICE_SUFFIXES, read_device
 from ml_backend.recordings.gopro import CHANNELS, camera_motion
 from ml_backend.recordings.tables import SampleTable, read_table
 from training.contract import COLUMNS, NULL_CLASS, PARTICIPANT_COLUMNS, gap_seconds, sampling_rate_of
@@ -47,6 +49,7 @@ SENSOR_COLUMN = re.compile(
 )
 """What the column is called that says by which sensor each sample was taken, where several stand in one file."""
 MOST_SENSORS = 64
+UNIT_IN_NAME = re.compile(r".+?\s*[(\[]([^()\[\]]{1,16})[)\]]\s*")
 SENSOR_NAMES = re.compile(
     r"(.*[^a-z])?(a|g|m|q|w|acc\w*|gyr\w*|mag\w*|quat\w*|euler\w*|lin\w*|grav\w*|ang\w*|rot\w*|user)?[\s_.\-]*[xyzw0-3](\W.*)?"
     r"|.*(acc|gyr|mag|quat|roll|pitch|yaw|press|temp|hum|emg|ecg|ppg|eda|heart).*"
@@ -85,7 +88,8 @@ class Imu:
     labels `(n_samples,)` ground truth as text, None where the file has none; sampling_rate in Hz; clock: the column
     that gave the times, None where the rate did; set_aside: columns that are no channels; label_column: that of the
     ground truth; filled: how many missing values were filled in; started: when the first sample was taken, in
-    seconds since 1970 (UTC), None where the file does not say."""
+    seconds since 1970 (UTC), None where the file does not say; first: what the file's own clock shows there, in
+    seconds; units: channel → its unit, of those for which the file states one."""
 
     times: Floats
     values: Floats
@@ -97,6 +101,8 @@ class Imu:
     label_column: str | None = None
     filled: int = 0
     started: float | None = None
+    first: float = 0.0
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gaps(self) -> Floats:
@@ -130,11 +136,17 @@ def ground_truth(imu: Imu) -> list[Interval]:
     ]
 
 
-def read_imu(path: Path, how: ImuFormat) -> Imu:
-    """Read `path`, or what a GoPro wrote into its video; RecordingError names the file, column and first bad row."""
-    if path.suffix.lower() in CAMERA_SUFFIXES:
+def read_imu_file(path: Path, how: ImuFormat, content: bytes | None = None) -> Imu:
+    """Read one table of samples, that of a device, what a GoPro wrote into its video, or the text `content` of an
+    archive's member; RecordingError names the file, column and first bad row."""
+    suffix = path.suffix.lower()
+    if suffix in CAMERA_SUFFIXES:
         return _camera_imu(path, how)
-    found = read_table(path, how.label_column)
+    if suffix in DEVICE_SUFFIXES:
+        check_present(path)
+        found = read_device(path)
+    else:
+        found = read_table(path, how.label_column, content)
     table = found.samples
     if table.num_rows < 2:
         raise RecordingError(f"{path}: holds {table.num_rows} samples; an IMU recording needs at least two")
@@ -144,7 +156,8 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
     clock = _seconds(path, found, how, time_column)
     offset = _offset(path, clock, how)
     labels = _labels(table, label_column) if label_column else None
-    columns = {name: table[name] for name in channels}
+    columns, aside = {name: table[name] for name in channels}, (*set_aside, *found.aside)
+    units = {name: unit for name in channels if (unit := found.units.get(name) or unit_in(name))}
     del found, table
     values, filled = _values(path, columns, how)
     return Imu(
@@ -154,11 +167,19 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
         labels=labels,
         sampling_rate=round(clock.rate, 3),
         clock=time_column,
-        set_aside=tuple(set_aside),
+        set_aside=aside,
         label_column=label_column,
         filled=filled,
         started=clock.started,
+        first=clock.first,
+        units=units,
     )
+
+
+def unit_in(name: str) -> str | None:
+    """The unit in brackets behind a channel's name, as in `Acceleration x (m/s^2)`; None where there is none."""
+    found = UNIT_IN_NAME.fullmatch(name)
+    return found[1].strip() if found else None
 
 
 def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None) -> Clock:
@@ -177,11 +198,22 @@ def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None)
     spread, cut = how.duplicate_stamps == "spread", how.steps_back == "cut"
     clock = sample_clock(path, column, found.samples[column], unit, spread, cut)
     if said and how.time_unit is None and not 0.2 < clock.rate / float(said[1]) < 5:
+        clocks = [_with_unit(path, column, found.samples[column], other, spread, cut) for other in UNITS]
+        fitting = [one for one in clocks if one and 0.8 < one.rate / float(said[1]) < 1.25]
+        if len(fitting) == 1:  # MTw's SampleTimeFine counts 100 µs, that of Movella's DOT µs
+            return fitting[0]
         raise RecordingError(
             f"{path}: column '{column}' gives {clock.rate:.4g} samples a second, its head says '{said[0]}'; "
             "set time_unit in dataset.yaml"
         )
     return clock
+
+
+def _with_unit(path: Path, column: str, samples: pa.ChunkedArray, unit: str, spread: bool, cut: bool) -> Clock | None:
+    try:
+        return sample_clock(path, column, samples, unit, spread, cut)
+    except RecordingError:
+        return None
 
 
 def _offset(path: Path, clock: Clock, how: ImuFormat) -> float:
@@ -208,6 +240,7 @@ def _camera_imu(path: Path, how: ImuFormat) -> Imu:
         channels=tuple(wanted),
         labels=None,
         sampling_rate=round(sampling_rate_of(np.diff(seconds)), 3),
+        units={name: "deg/s" if "gyro" in name else "m/s^2" for name in wanted},
     )
 
 

@@ -1,8 +1,9 @@
 """Dataset folder → recordings: which video and which IMU files belong together, and whose they are.
 
-Three layouts: `ROOT/<participant>/<recording>.mp4` with `<recording>.csv`, or a `<recording>.<sensor>.csv` for each
-sensor, beside it; WEAR's `ROOT/inertial/sbj_0.csv` with `ROOT/video/sbj_0.mp4`; a `ROOT/dataset.yaml` that lists
-recordings. Every file is part of a recording, or a problem, or named as ignored.
+Three layouts: `ROOT/<participant>/<recording>.mp4` with `<recording>.csv`, or another file of a sensor or an app's
+folder, or a `<recording>.<sensor>.csv` for each sensor, beside it; WEAR's `ROOT/inertial/sbj_0.csv` with
+`ROOT/video/sbj_0.mp4`; a `ROOT/dataset.yaml` that lists recordings. Every file is part of a recording, or a problem,
+or named as ignored.
 """
 
 import re
@@ -18,7 +19,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml_backend.errors import RecordingError
+from ml_backend.recordings.archives import is_app_folder
 from ml_backend.recordings.clocks import UNITS
+from ml_backend.recordings.devices import DEVICE_SUFFIXES
 from ml_backend.recordings.gopro import has_telemetry
 from ml_backend.recordings.imu import ImuFormat
 from ml_backend.recordings.sensors import WHOLE, ImuFile
@@ -33,11 +36,12 @@ VIDEO_SUFFIXES = (
 NO_VIDEO_SUFFIXES = (
     *(".lrv", ".thm", ".npy", ".npz", ".json", ".yaml", ".yml", ".md", ".pdf", ".doc", ".docx", ".png", ".jpg"),
     *(".jpeg", ".gif", ".wav", ".mp3", ".m4a", ".aac", ".zip", ".log", ".py", ".html", ".eaf", ".srt", ".gpx"),
-    *(".xml", ".ini", ".db", ".mat", ".pkl", ".bin", ".cwa", ".gt3x"),
+    *(".xml", ".ini", ".db", ".mat", ".pkl", ".bin", *DEVICE_SUFFIXES),
 )
 """Files that are not opened to see whether they are videos; `.lrv` are a GoPro's previews of its own videos."""
-LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz")
-"""Tables of samples only where a video has their name: they may be notes."""
+IMU_SUFFIXES = (*SUFFIXES, *DEVICE_SUFFIXES, ".zip")
+LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz", ".zip")
+"""Samples only where a video has their name: they may be notes, or a copy of all."""
 CHAPTER = re.compile(r"(?:G[HX](?P<chapter>\d{2})|GP(?P<old>\d{2})|GOPR)(?P<number>\d{4})", re.IGNORECASE)
 LEAST_GAP, MOST_GAP = 2.0, 86_400.0
 """Seconds between the videos of one recording that are a gap."""
@@ -293,7 +297,7 @@ def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None
     videos: dict[str, list[Path]] = defaultdict(list)
     tables, others = [], []
     for path in (path for folder in folders for path in _entries(folder)):
-        if path.is_file() and suffix_of(path) in SUFFIXES:
+        if (path.is_file() and suffix_of(path) in IMU_SUFFIXES) or is_app_folder(path):
             tables.append(path)
         elif path.is_file() and _is_video(path):
             videos[_plain(path.stem)].append(path)
@@ -460,7 +464,7 @@ def _video_of(path: Path, videos: dict[str, list[Path]]) -> tuple[str | None, st
 
 
 def _stem(path: Path) -> str:
-    return path.name[: -len(suffix_of(path))]
+    return path.name if path.is_dir() else path.name[: -len(suffix_of(path))]
 
 
 def _plain(name: str) -> str:
@@ -482,7 +486,7 @@ def _broken_link(path: Path, recording: str) -> Problem:
 
 
 def _is_of_a_recording(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in IMU_SUFFIXES
 
 
 def _ignored(folder: Path, paths: Iterable[Path]) -> list[Problem]:
@@ -537,7 +541,9 @@ def _from_manifest(path: Path, how: ImuFormat, roots: Sequence[Path] = ()) -> Fo
     unlisted = [
         str(file.relative_to(path.parent))
         for file in sorted(path.parent.rglob("*"))
-        if _is_of_a_recording(file) and suffix_of(file) not in LOOSE_SUFFIXES and file.resolve() not in listed
+        if _is_of_a_recording(file)
+        and suffix_of(file) not in LOOSE_SUFFIXES
+        and not listed & {file.resolve(), *file.resolve().parents}
     ]
     if unlisted:
         problems.append(Problem(f"{path}: does not list {_first(unlisted)}; ignored", error=False))

@@ -1,4 +1,4 @@
-"""The IMU files of one recording → one table of samples on the video's clock."""
+"""The IMU files of one recording → one table of samples on the video's clock: the one door to what sensors wrote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import RecordingError
-from ml_backend.recordings.imu import Imu, ImuFormat, read_imu
+from ml_backend.recordings.archives import Archive, is_archive, read_archive
+from ml_backend.recordings.clocks import SlowError
+from ml_backend.recordings.imu import Imu, ImuFormat, read_imu_file
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,6 +26,57 @@ class ImuFile:
     sensor: str = ""
 
 
+def read_imu(path: Path, how: ImuFormat) -> Imu:
+    """Read a file, or an archive or folder of several tables; RecordingError names the file, column and first bad
+    row."""
+    return _of_archive(path, how) if is_archive(path) else read_imu_file(path, how)
+
+
+def _of_archive(path: Path, how: ImuFormat) -> Imu:
+    """The tables of an archive in one, on the clock of the fastest. They share a clock, of which the file's first
+    sample is the earliest of any table."""
+    archive = read_archive(path)
+    plain = replace(how, offset_seconds=0.0, drift_ppm=0.0, video_created=None)
+    files, imus, aside = list[ImuFile](), list[Imu](), list(archive.aside)
+    for member in archive.members:
+        try:
+            imu = read_imu_file(member.path, plain, member.content)
+        except SlowError:
+            if len(archive.members) == 1:
+                raise
+            aside.append(f"{member.path.name} (too few samples a second)")
+            continue
+        units = {name: imu.units.get(name) or member.unit_of(name) for name in imu.channels}
+        stated = {name: unit for name, unit in units.items() if unit}
+        own = archive.seconds(imu.first + imu.times)
+        files.append(ImuFile(member.path, plain, member.sensor))
+        imus.append(_with_prefix(files[-1], replace(imu, times=own, units=stated)))
+    if not imus:
+        raise RecordingError(f"{path}: none of its tables has as many samples a second as an IMU: {', '.join(aside)}")
+    zero = min(imu.start for imu in imus)
+    started = _started(archive, imus, zero)
+    found = _joined(files, [replace(imu, times=imu.times - zero) for imu in imus])
+    offset = how.offset_seconds
+    if how.video_created is not None:
+        if started is None:
+            raise RecordingError(
+                f"{path}: does not say when it was taken, as `clock: absolute` needs; write offset_seconds instead"
+            )
+        offset += started - how.video_created
+    return replace(
+        found,
+        times=offset + found.times * (1 + how.drift_ppm * 1e-6),
+        set_aside=(*found.set_aside, *aside),
+        started=None if started is None else started + found.start,
+        first=zero + found.start,
+    )
+
+
+def _started(archive: Archive, imus: list[Imu], zero: float) -> float | None:
+    """When, in seconds since 1970, the earliest sample was taken; None where the archive does not say."""
+    return zero if len(archive.started) or all(imu.started is not None for imu in imus) else None
+
+
 def read_imus(files: Sequence[ImuFile], span: tuple[float, float] = WHOLE) -> Imu:
     """The samples of all files in one table, on the clock of the fastest; of these, those with times in `span`.
 
@@ -32,7 +85,7 @@ def read_imus(files: Sequence[ImuFile], span: tuple[float, float] = WHOLE) -> Im
     """
     imus = [_with_prefix(file, read_imu(file.path, file.how)) for file in files]
     imus = [_on_clock_of_first(files, imus, number) for number in range(len(imus))]
-    imu = imus[0] if len(imus) == 1 else _joined(files, imus)
+    imu = _joined(files, imus)
     inside = (imu.times >= span[0]) & (imu.times < span[1])
     if inside.all():
         return imu
@@ -48,7 +101,8 @@ def read_imus(files: Sequence[ImuFile], span: tuple[float, float] = WHOLE) -> Im
 def _with_prefix(file: ImuFile, imu: Imu) -> Imu:
     if not file.sensor:
         return imu
-    return replace(imu, channels=tuple(f"{file.sensor}_{name}" for name in imu.channels))
+    units = {f"{file.sensor}_{name}": unit for name, unit in imu.units.items()}
+    return replace(imu, channels=tuple(f"{file.sensor}_{name}" for name in imu.channels), units=units)
 
 
 def _on_clock_of_first(files: Sequence[ImuFile], imus: list[Imu], number: int) -> Imu:
@@ -61,6 +115,8 @@ def _on_clock_of_first(files: Sequence[ImuFile], imus: list[Imu], number: int) -
 
 
 def _joined(files: Sequence[ImuFile], imus: list[Imu]) -> Imu:
+    if len(imus) == 1:
+        return imus[0]
     fastest = max(imus, key=lambda imu: imu.sampling_rate)
     begin, end = max(imu.start for imu in imus), min(float(imu.times[-1]) for imu in imus)
     kept = (fastest.times >= begin) & (fastest.times <= end)
@@ -91,6 +147,7 @@ def _joined(files: Sequence[ImuFile], imus: list[Imu]) -> Imu:
         label_column=None if labelled is None else labelled.label_column,
         filled=sum(imu.filled for imu in imus),
         started=imus[0].started if begin == imus[0].start else None,
+        units={name: unit for imu in imus for name, unit in imu.units.items()},
     )
 
 

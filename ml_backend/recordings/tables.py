@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,8 +42,12 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)", r
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 TIME_OF_DAY = r"\d{1,2}:\d{2}(:\d{2}([.,:]\d+)?)?(\s*[ap]\.?m\.?)?\s*(z|utc|[+-]\d{2}:?\d{2})?"
 STAMP = re.compile(rf"\d{{1,4}}[-./]\d{{1,2}}[-./]\d{{1,4}}([t ,]\s*{TIME_OF_DAY})?|{TIME_OF_DAY}", re.IGNORECASE)
-UNIT = re.compile(r"[(\[]?[a-zA-Zµμ°%#]{1,12}([/*^·.\s⁻²³\d()\-]+[a-zA-Z²³\d()^\-]*)*[)\]]?|[(\[]?[°%][)\]]?")
-"""What stands in a row of units below the header."""
+UNIT = re.compile(
+    r"[(\[]?[a-zA-Zµμ°%#]{1,12}([/*^·.\s⁻²³\d()\-]+[a-zA-Z²³\d()^\-]*)*[)\]]?|[(\[]?[°%][)\]]?|no_units"
+    r"|[yYmMdDhHsS0/:.\s\-]{10,}"
+)
+"""What stands in a row of units below the header; of a stamp how it is written."""
+KINDS = {"CAL", "RAW", "UNCAL"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,12 @@ class Dialect:
 @dataclass(frozen=True)
 class SampleTable:
     """samples: a column a quantity, names unique; units: those that a row of units gives; above: lines of metadata
-    above the header."""
+    above the header; aside: what else the file holds that is no sample of motion."""
 
     samples: pa.Table
     units: dict[str, str] = field(default_factory=dict)
     above: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 def suffix_of(path: Path) -> str:
@@ -77,9 +82,11 @@ def suffix_of(path: Path) -> str:
     return "".join(endings) if endings[-1:] == [".gz"] else "".join(endings[-1:])
 
 
-def read_table(path: Path, label_column: str | None = None) -> SampleTable:
-    """All samples of a file; labels stay text even where they look like numbers."""
-    check_present(path)
+def read_table(path: Path, label_column: str | None = None, content: bytes | None = None) -> SampleTable:
+    """All samples of a file, or of the text that `content` is in its place; labels stay text even where they look
+    like numbers."""
+    if content is None:
+        check_present(path)
     kind = suffix_of(path)
     try:
         if kind == ".parquet":
@@ -88,7 +95,7 @@ def read_table(path: Path, label_column: str | None = None) -> SampleTable:
             return SampleTable(table)
         if kind == ".xlsx":
             return _from_text(path, _sheet(path), label_column)
-        return _from_text(path, None, label_column)
+        return _from_text(path, content, label_column)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError, EOFError) as error:
         form = {".parquet": "Parquet", ".xlsx": "XLSX"}.get(kind, "CSV")
         raise RecordingError(f"{path}: cannot be read as {form} ({_own_words(error)}); write it again") from None
@@ -358,12 +365,7 @@ def _header(
             f"{path}: its first line holds numbers ({shown}, …), no names; write a header with the names of the "
             "columns above it"
         )
-    units: list[str] = []
-    names = _header_cells(lines[above[-1]], separator)
-    if len(above) > 1 and len(names) == wide and all(not cell or UNIT.fullmatch(cell) for cell in names):
-        higher = _header_cells(lines[above[-2]], separator)
-        if len(higher) == wide and len(set(higher)) == wide and all(higher):
-            names, units = higher, names
+    names, units = _names_and_units([_header_cells(lines[number], separator) for number in above[-4:]], wide)
     if len(names) == wide - 1 and all(row[-1] == "" for row in rows[first:] if len(row) == wide):
         names.append("")  # a separator at the end of the rows alone
     if len(names) == wide + 1 and names[-1] == "":
@@ -373,7 +375,35 @@ def _header(
             f"{path}: its header has {len(names)} columns ({', '.join(names[:3])}, …), line {first + 1} below it "
             f"{wide} cells; {_remedy_of_widths(names, wide, separator)}"
         )
-    return tuple(names), {name: unit.strip("()[] ") for name, unit in zip(names, units, strict=False) if unit}
+    return tuple(names), {name: _bare(unit) for name, unit in zip(names, units, strict=False) if unit}
+
+
+def _bare(unit: str) -> str:
+    """A unit without the brackets round it."""
+    return unit[1:-1].strip() if (unit[0], unit[-1]) in (("(", ")"), ("[", "]")) else unit
+
+
+def _names_and_units(above: list[list[str]], wide: int) -> tuple[list[str], list[str]]:
+    """Of the rows above the samples the names, and a unit each where the last row holds units: below the names, or as
+    Shimmer's programs write it below a row that says what is raw and what calibrated, and a row of devices above."""
+    *higher, names = above
+    if not higher or len(names) != wide or not all(not cell or UNIT.fullmatch(cell) for cell in names):
+        return names, []
+    kinds = higher.pop() if set(higher[-1]) - {""} <= KINDS else []
+    candidates = higher[-1:]
+    candidates += [_joined(higher[-1], kinds)] if higher and kinds else []
+    candidates += [_joined(higher[-1], higher[-2])] if len(higher) > 1 else []
+    for cells in candidates:
+        filled = [cell for cell in cells if cell]
+        if len(cells) == wide and len(set(filled)) == len(filled) >= wide - 1 and all(cells[: len(filled)]):
+            return cells, names
+    return names, []
+
+
+def _joined(names: list[str], others: list[str]) -> list[str]:
+    """The names, of which those that stand there twice carry what stands above or below them."""
+    pairs = zip_longest(names, others, fillvalue="")
+    return ["_".join(filter(None, pair)) if names.count(pair[0]) > 1 else pair[0] for pair in pairs]
 
 
 def _header_cells(line: str, separator: str) -> list[str]:

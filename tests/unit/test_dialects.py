@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.dialects import outcome
 from ml_backend.errors import RecordingError
-from ml_backend.recordings import ImuFormat, read_imu
+from ml_backend.recordings import Imu, ImuFormat, read_imu
 from training.contract import sampling_rate_of
 
 COUNT = 200
@@ -28,13 +28,14 @@ def text(header: str = HEADER, times: list[str] | None = None) -> str:
     return "\n".join([header, *rows(times)]) + "\n"
 
 
-def read(path: Path, content: str | bytes, **how: object) -> None:
-    """The file's samples are those above."""
+def read(path: Path, content: str | bytes, **how: object) -> Imu:
+    """The file's samples, which are those above."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     imu = read_imu(path, ImuFormat(**how))  # type: ignore[arg-type]
     np.testing.assert_allclose(imu.values, VALUES)
     np.testing.assert_allclose(imu.times, TIMES, atol=1e-6)
     assert imu.sampling_rate == pytest.approx(50, rel=1e-3)
+    return imu
 
 
 def refusal(path: Path, content: str | bytes, **how: object) -> str:
@@ -128,12 +129,58 @@ def test_a_file_without_a_clock_asks_for_the_rate_and_says_what_its_head_says(tm
     read(tmp_path / "imu.csv", ACTIGRAPH + without, sampling_rate=50)
 
 
-def test_a_clock_that_contradicts_the_files_head_is_refused(tmp_path: Path) -> None:
-    content = "// Update Rate: 50.0Hz\n" + text("SampleTimeFine,ax,ay,az", [f"{10000 * time:.0f}" for time in TIMES])
-    assert "gives 5000 samples a second, its head says '50.0Hz'; set time_unit" in refusal(
-        tmp_path / "i.csv", content
+def test_a_files_head_says_which_unit_its_clock_has_or_contradicts_it(tmp_path: Path) -> None:
+    def content(ticks: float) -> str:
+        return "// Update Rate: 50.0Hz\n" + text(
+            "SampleTimeFine,ax,ay,az", [f"{ticks * 50 * time:.0f}" for time in TIMES]
+        )
+
+    read(tmp_path / "i.csv", content(200))
+    read(tmp_path / "i.csv", content(200), time_unit="100us")
+    read(tmp_path / "i.csv", content(20_000))
+    assert "gives 7692 samples a second, its head says '50.0Hz'; set time_unit" in refusal(
+        tmp_path / "i.csv", content(130)
     )
-    read(tmp_path / "i.csv", content, time_unit="100us")
+
+
+def test_a_clock_of_32_bits_goes_on_where_it_begins_anew(tmp_path: Path) -> None:
+    first = 2**32 - 100_000
+    wrapped = [f"{(first + round(1e6 * time)) % 2**32}" for time in TIMES]
+    read(tmp_path / "i.csv", text("SampleTimeFine,ax,ay,az", wrapped))
+    shuffled = wrapped[:3] + wrapped[4:10] + wrapped[3:4] + wrapped[10:]
+    assert "does not increase" in refusal(tmp_path / "i.csv", text("SampleTimeFine,ax,ay,az", shuffled))
+
+
+SHIMMER = ("Timestamp", "Accelerometer X", "Accelerometer Y", "Accelerometer Z")
+
+
+@pytest.mark.parametrize("trailing", ["", "\t"])
+@pytest.mark.parametrize(
+    ("above", "names"),
+    [
+        (["sep=\t", "D_Timestamp_Unix_CAL\tD_X_CAL\tD_Y_CAL\tD_Z_CAL"], ("D_X_CAL", "D_Y_CAL", "D_Z_CAL")),
+        (["\t".join(SHIMMER), "CAL\tCAL\tCAL\tCAL"], SHIMMER[1:]),
+        (["S\tS\tS\tS", "\t".join(SHIMMER), "CAL\tCAL\tCAL\tCAL"], SHIMMER[1:]),
+        (
+            ["S\tS\tS\tT", "Timestamp\tX\tY\tX", "CAL\tCAL\tCAL\tCAL"],
+            ("X_S", "Y", "X_T"),
+        ),
+        (["Timestamp\tX\tX\tZ", "CAL\tRAW\tCAL\tCAL"], ("X_RAW", "X_CAL", "Z")),
+    ],
+)
+def test_shimmers_rows_above_the_samples(
+    tmp_path: Path, above: list[str], names: tuple[str, ...], trailing: str
+) -> None:
+    units = "mSecs\tm/(s^2)\tm/(s^2)\tno_units"
+    samples = np.column_stack([1000 * TIMES, VALUES])
+    rows = ["\t".join(f"{one:.3f}" for one in sample) for sample in samples]
+    sep, lines = above[0] == "sep=\t", [*above, units, *rows]
+    content = "\n".join([lines[0] if sep else lines[0] + trailing, *(line + trailing for line in lines[1:])])
+    (tmp_path / "i.csv").write_text(content + "\n")
+    imu = read_imu(tmp_path / "i.csv", ImuFormat())
+    assert imu.channels == names
+    assert list(imu.units.values()) == ["m/(s^2)", "m/(s^2)", "no_units"]
+    np.testing.assert_allclose(imu.times, TIMES, atol=1e-6)
 
 
 def stamps(shape: str, start: datetime = datetime(2024, 5, 21, 12, 59, 58), behind: str = "") -> list[str]:

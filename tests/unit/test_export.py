@@ -73,6 +73,27 @@ def stretch(table: pyarrow.Table, column: str, value: str) -> tuple[float, float
     return float(first), float(last)
 
 
+def test_units_that_files_state_are_kept_and_different_ones_are_warned_of(sample_root: Path, tmp_path: Path) -> None:
+    recordings = {}
+    everything = []
+    for participant, unit in (("p01", "g"), ("p02", "m/s^2")):
+        names, *rows = (sample_root / "p01" / "session.csv").read_text().splitlines()
+        units = ",".join("s" if "time" in name else unit if "acc" in name else "" for name in names.split(","))
+        path = tmp_path / f"{participant}.csv"
+        path.write_text("\n".join([names, units, *rows]))
+        known = recording_of(sample_root, "p01")
+        recordings[f"{participant}/session"] = replace(
+            known, participant=participant, imus=(ImuFile(path, ImuFormat()),)
+        )
+        labels = labelled("temporal")
+        everything.append(replace(labels, clustering=replace(labels.clustering, participant=participant)))
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False}
+    found = write_export(everything, recordings, CLASSES.names, parameters, parse_threshold("none"), tmp_path / "out")
+    assert found["channel_units"] == dict.fromkeys(found["channels"], "g")
+    assert "p02: channel 'right_wrist_acc_x' is in g and in m/s^2; convert one of them" in found["warnings"]
+    assert "`right_wrist_acc_x` (g)" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_label_changes_between_the_centres_of_the_clips_and_a_watched_clip_is_annotated_whole(
     sample_root: Path, tmp_path: Path
 ) -> None:

@@ -12,8 +12,7 @@ import yaml
 
 from ml_backend.errors import RecordingError
 from ml_backend.jobs import usable_recordings
-from ml_backend.recordings import check_dataset, recording_clips
-from ml_backend.recordings.imu import ImuFormat, read_imu
+from ml_backend.recordings import ImuFormat, check_dataset, read_imu, recording_clips
 from ml_backend.recordings.video import VideoInfo
 from ml_backend.settings import Parameters
 

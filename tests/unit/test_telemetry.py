@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
-from ml_backend.recordings import alignment, check_dataset, find_recordings
+from ml_backend.recordings import ImuFormat, alignment, check_dataset, find_recordings, read_imu
 from ml_backend.recordings.alignment import align, best_offset
 from ml_backend.recordings.gopro import CHANNELS, camera_motion, has_telemetry
-from ml_backend.recordings.imu import ImuFormat, read_imu
 from ml_backend.recordings.video import created_at
 from ml_backend.settings import Parameters
 
