@@ -23,12 +23,13 @@ NAMES = (
     "temporal",
     "audit",
     "asking",
+    "alignment",
     "project_labels",
     "load",
     "exporting",
     "training",
 )
-NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "asking", "training")
+NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "asking", "alignment", "training")
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -8,6 +8,7 @@ from rich.table import Column, Table
 
 from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from, usable
 from ml_backend.errors import ConfigError
+from ml_backend.files import disk_errors
 from training.cli import Labels, Model, write_labels
 
 if TYPE_CHECKING:
@@ -60,23 +61,33 @@ def check(
 
 
 def align(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Of a GoPro, which holds what the camera measured")],
-    imu: Annotated[Path, typer.Argument(metavar="IMU", help="CSV or Parquet of a body-worn IMU")],
+    video: Annotated[
+        Path, typer.Argument(metavar="VIDEO", help="Any; of a GoPro also what the camera measured is used")
+    ],
+    imu: Annotated[Path, typer.Argument(metavar="IMU", help="What a body-worn sensor recorded, in any format read")],
     sampling_rate: Annotated[float | None, typer.Option(min=1, help="Hz, where the IMU file has no clock")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw what was compared into this PNG, PDF or SVG file")] = None,
 ) -> None:
-    """Find when a body-worn IMU was started, by the motion it shares with the camera."""
-    from ml_backend.recordings import ImuFormat, read_imu
+    """Find when a body-worn IMU was started, by the motion it shares with the camera, or with who is seen."""
+    from ml_backend.recordings import ImuFormat, plot_alignment, read_imu
     from ml_backend.recordings import align as find
 
-    samples = read_imu(imu, ImuFormat(sampling_rate=sampling_rate, missing_values="interpolate"))
-    found = find(video, samples.times, samples.values, samples.channels)
+    if plot is not None and plot.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ConfigError(f"--plot {plot}: name a file that ends in .png, .pdf or .svg")
+    found = find(video, read_imu(imu, ImuFormat(sampling_rate=sampling_rate, missing_values="interpolate")))
     out.print(f"offset_seconds: {found.offset_seconds:.2f}", highlight=False)
+    if found.drift_ppm:
+        out.print(f"drift_ppm: {found.drift_ppm:.0f}", highlight=False)
+    compared = "what the camera measured" if found.by == "camera" else "what moves in the pictures"
     out.print(
-        f"correlation {found.correlation:.2f}, elsewhere at most {found.runner_up:.2f}, by chance "
-        f"{found.by_chance:.2f}; confidence {found.confidence:.0%}. Write the first line into dataset.yaml",
+        f"by {compared}: alike {found.alike:.2f}, elsewhere at most {found.runner_up:.2f}, by chance "
+        f"{found.by_chance:.2f}; confidence {found.confidence:.0%}. Write what stands above into dataset.yaml",
         highlight=False,
         soft_wrap=True,
     )
+    if plot is not None:
+        with disk_errors(plot.parent):
+            plot_alignment(found, video, imu, plot)
 
 
 def predict(

@@ -8,7 +8,7 @@ Other rooms use `find_recordings`, `missing_folder`,
 a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip`,
 `cut_part`, `write_strip` and `VideoWriter` for videos; `signals_of` and
 `write_signals` for what is drawn of an IMU; `read_given_labels` for labels of
-other tools; `align` for a body-worn IMU. A new layout is a function in `layouts.py`,
+other tools; `align` and `plot_alignment` for a body-worn IMU. A new layout is a function in `layouts.py`,
 a new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`,
 a device's own format in `devices.py`, an app's archive in `archives.py`.
 Times are seconds on the video's clock.
@@ -17,7 +17,7 @@ Times are seconds on the video's clock.
 from collections.abc import Callable
 from typing import Any
 
-from ml_backend.recordings.alignment import Alignment, align
+from ml_backend.recordings.alignment import Alignment, align, plot_alignment
 from ml_backend.recordings.checks import CheckedRecording, check_dataset, described, recording_clips
 from ml_backend.recordings.clips import (
     Stretch,
@@ -81,6 +81,7 @@ __all__ = [
     "missing_folder",
     "mostly_in_clips",
     "nearest_clip_of_samples",
+    "plot_alignment",
     "probe",
     "read_given_labels",
     "read_imu",

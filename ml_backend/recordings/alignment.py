@@ -1,16 +1,23 @@
-"""When a body-worn IMU was started, on the clock of a video whose camera measured its own motion.
+"""When a body-worn IMU was started, on the clock of a video.
 
-Compared are the magnitudes of acceleration and how vigorous they are, since the two are turned against each other.
+Where the camera measured its own motion (a GoPro that is worn too), magnitudes of acceleration are compared, and how
+vigorous they are, since the two are turned against each other; else what moves in the pictures, with the IMU's.
 """
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import RecordingError
-from ml_backend.recordings.gopro import camera_motion
+from ml_backend.recordings.gopro import camera_motion, has_telemetry
+from ml_backend.recordings.imu import Imu
+from ml_backend.recordings.likeness import LEAST_SECONDS as SHORTEST
+from ml_backend.recordings.likeness import Motion, between, fit, of_imu, of_video
+from ml_backend.recordings.motion import video_motion
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,53 +32,167 @@ COPIES = 40
 """By chance alone one of so many is as good as the original once in 41 times; the margin makes it rarer."""
 APART_SECONDS = 0.5
 """Peaks nearer to each other are one."""
+CLEAR_OF_CHANCE, CLEAR_OF_OTHERS = 1.2, 1.08
+"""By how much the likeness with what moves in the pictures must exceed the others (`benchmarks/alignment.py`)."""
+MOST_PARTED = 0.25
+SHOWN_NEAR = 5.0
+"""Seconds to each side of the offset that the second picture of the plot shows."""
+AXIS = re.compile(r"(?P<before>.*)[xyzXYZ](?P<behind>[^a-zA-Z].*)?")
+"""The name of an axis of a vector, with its unit or kind behind."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """`offset_seconds` is when, on the video's clock, the IMU's first sample was taken; correlation of the motions
-    there, the highest anywhere else, and the highest that motions of the same spectrum reach by chance."""
+    """`offset_seconds` is when, on the video's clock, the IMU's first sample was taken; how alike the motions are
+    there (a correlation where the camera's was measured, else see `likeness`), the most anywhere else, and the most
+    that motions of the same spectrum reach by chance; drift_ppm: how much faster the video's clock runs; offsets and
+    curve: how alike they are at every offset; pieces `(k, 2)`: time and offset of parts that have a place of their
+    own; by: what was compared with, `camera` or `pictures`."""
 
     offset_seconds: float
-    correlation: float
+    alike: float
     runner_up: float
     by_chance: float
+    drift_ppm: float = 0.0
+    offsets: Floats = field(default_factory=lambda: np.zeros(0))
+    curve: Floats = field(default_factory=lambda: np.zeros(0))
+    pieces: Floats = field(default_factory=lambda: np.zeros((0, 2)))
+    by: str = "camera"
 
     @property
     def confidence(self) -> float:
         """By what share of it the peak exceeds the next one and chance, 0 … 1."""
         other = max(0.0, self.runner_up, self.by_chance)
-        return max(0.0, 1 - other / self.correlation) if self.correlation > 0 else 0.0
+        return max(0.0, 1 - other / self.alike) if self.alike > 0 else 0.0
 
 
-def align(video: Path, times: Floats, values: Floats, channels: tuple[str, ...]) -> Alignment:
-    """When the body-worn IMU with `times (n,)` since its first sample and `values (n, channels)` was started.
+def align(video: Path, imu: Imu) -> Alignment:
+    """When a body-worn IMU was started; its times are since its first sample, its orientation does not matter.
 
-    Orientation does not matter: compared are the magnitudes of acceleration and how vigorous they are. RecordingError
-    if the motions do not match anywhere, or at two places alike.
+    RecordingError if the motions do not match anywhere, or at two places alike, or are too short to tell.
     """
+    refused = None
+    if has_telemetry(video):
+        try:
+            return _by_camera(video, imu)
+        except RecordingError as error:  # it may stand, and film who wears the IMU
+            refused = error
+    try:
+        return _by_pictures(video, imu)
+    except RecordingError as error:
+        raise refused or error from None
+
+
+def _by_camera(video: Path, imu: Imu) -> Alignment:
     camera_times, camera = camera_motion(video)
     one = _features(camera_times, np.linalg.norm(camera[:, :3], axis=1)[:, None])
-    if min(camera_times[-1] - camera_times[0], times[-1] - times[0]) < LEAST_SECONDS:
+    if min(camera_times[-1] - camera_times[0], imu.times[-1] - imu.times[0]) < LEAST_SECONDS:
         raise RecordingError(
             f"{video}: video or IMU are shorter than {LEAST_SECONDS:g} s, too short to compare their motion; set "
             "offset_seconds by hand"
         )
-    other = _features(times, _magnitudes(values, channels))
+    other = _features(imu.times, _magnitudes(imu, _is_acceleration))
     found = best_offset(one, other)
-    found = replace(found, offset_seconds=found.offset_seconds + float(camera_times[0] - times[0]))
+    start = float(camera_times[0] - imu.times[0])
+    found = replace(found, offset_seconds=found.offset_seconds + start, offsets=found.offsets + start)
     place = f"{found.offset_seconds:.2f} s"
-    if found.correlation < LEAST_CORRELATION or found.by_chance > (1 - LEAST_MARGIN) * found.correlation:
+    if found.alike < LEAST_CORRELATION or found.by_chance > (1 - LEAST_MARGIN) * found.alike:
         raise RecordingError(
-            f"{video}: the IMU's motion matches the camera's nowhere (correlation {found.correlation:.2f} at best, "
+            f"{video}: the IMU's motion matches the camera's nowhere (correlation {found.alike:.2f} at best, "
             f"at {place}; {found.by_chance:.2f} by chance); is it of this recording? Set offset_seconds by hand"
         )
     if found.confidence < LEAST_MARGIN:
         raise RecordingError(
             f"{video}: the IMU's motion matches the camera's at several places alike (correlation "
-            f"{found.correlation:.2f} at {place}, {found.runner_up:.2f} elsewhere); set offset_seconds by hand"
+            f"{found.alike:.2f} at {place}, {found.runner_up:.2f} elsewhere); set offset_seconds by hand"
         )
     return found
+
+
+def _by_pictures(video: Path, imu: Imu) -> Alignment:
+    times, values = video_motion(video)
+    if len(times) < 2:
+        raise RecordingError(f"{video}: has fewer than three frames; set offset_seconds by hand")
+    return by_motion(video, of_video(times, values), of_imu(imu.times, magnitudes_of(imu)))
+
+
+def magnitudes_of(imu: Imu) -> Floats:
+    """Length of each accelerometer's and gyroscope's vector, `(n, vectors)`."""
+    return _magnitudes(imu, _is_motion)
+
+
+def by_motion(video: Path, pictures: Motion, worn: Motion) -> Alignment:
+    """The same of what `video_motion` found in a video, and a worn sensor measured."""
+    found = fit(pictures, worn)
+    if found is None:
+        raise RecordingError(
+            f"{video}: video or IMU are shorter than {SHORTEST:g} s, too short to compare their motion; set "
+            "offset_seconds by hand"
+        )
+    result = Alignment(
+        offset_seconds=found.offset - worn.start,
+        alike=found.best,
+        runner_up=found.runner_up,
+        by_chance=found.by_chance,
+        drift_ppm=1e6 * found.drift,
+        offsets=found.offsets - worn.start,
+        curve=found.curve,
+        pieces=found.pieces - np.array([0.0, worn.start]),
+        by="pictures",
+    )
+    place = f"{result.offset_seconds:.2f} s"
+    if found.best <= CLEAR_OF_CHANCE * found.by_chance:
+        raise RecordingError(
+            f"{video}: the IMU's motion matches what moves in the pictures nowhere (likeness {found.best:.1f} at "
+            f"best, at {place}; {found.by_chance:.1f} by chance); is it of this recording? Set offset_seconds by hand"
+        )
+    if found.best <= CLEAR_OF_OTHERS * found.runner_up:
+        raise RecordingError(
+            f"{video}: the IMU's motion matches what moves in the pictures at several places alike (likeness "
+            f"{found.best:.1f} at {place}, {found.runner_up:.1f} elsewhere); set offset_seconds by hand"
+        )
+    if found.parted > MOST_PARTED * len(found.pieces):
+        leap = int(np.abs(np.diff(found.pieces[:, 1])).argmax())
+        raise RecordingError(
+            f"{video}: the clocks of video and IMU leap apart, by {np.diff(found.pieces[:, 1])[leap]:.1f} s about "
+            f"{found.pieces[leap : leap + 2, 0].mean():.0f} s after the IMU's start; cut the recording there, or set "
+            "offset_seconds by hand"
+        )
+    return result
+
+
+def plot_alignment(found: Alignment, video: Path, imu: Path, target: Path) -> None:
+    """Draw how alike the motions are at every offset, and where the parts of the recording lie."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (whole, near, parts) = plt.subplots(3, 1, figsize=(9, 8), layout="constrained")
+    for axes, shown in ((whole, np.ones(len(found.offsets), dtype=bool)), (near, _near(found))):
+        axes.plot(found.offsets[shown], found.curve[shown], linewidth=0.8)
+        axes.axhline(found.by_chance, color="grey", linestyle="--", label="by chance")
+        axes.axvline(found.offset_seconds, color="tab:red", label=f"{found.offset_seconds:.2f} s")
+        axes.set(xlabel="offset_seconds", ylabel="how alike")
+        axes.legend(loc="upper right")
+    whole.set_title(f"{imu.name} in {video.name}, by the {found.by}")
+    if len(found.pieces):
+        times = found.pieces[:, 0]
+        parts.plot(times, found.pieces[:, 1], "o", label="parts of the recording")
+        parts.plot(times, found.offset_seconds + 1e-6 * found.drift_ppm * times, label=f"{found.drift_ppm:.0f} ppm")
+        parts.legend(loc="upper right")
+    else:
+        parts.text(0.5, 0.5, "no part of the recording has a place of its own", ha="center")
+    low, high = min(found.pieces[:, 1], default=found.offset_seconds), max(found.pieces[:, 1], default=0.0)
+    middle, reach = (low + max(low, high)) / 2, max(0.5, max(low, high) - low)
+    parts.set(xlabel="seconds since the IMU's start", ylabel="offset, s", ylim=(middle - reach, middle + reach))
+    figure.savefig(target, dpi=110)
+    plt.close(figure)
+
+
+def _near(found: Alignment) -> npt.NDArray[np.bool_]:
+    near: npt.NDArray[np.bool_] = np.abs(found.offsets - found.offset_seconds) < SHOWN_NEAR
+    return near
 
 
 def best_offset(one: list[Floats], other: list[Floats]) -> Alignment:
@@ -84,8 +205,15 @@ def best_offset(one: list[Floats], other: list[Floats]) -> Alignment:
     # Another peak is a rise of its own, not the slope of this one.
     tops = np.flatnonzero((curve[1:-1] > curve[:-2]) & (curve[1:-1] >= curve[2:])) + 1
     others = [float(curve[top]) for top in tops if not near[top]]
-    offset = (lags[peak] + _between(curve, peak)) / RATE
-    return Alignment(offset, float(curve[peak]), max(others, default=0.0), _by_chance(one, other))
+    offset = (lags[peak] + between(curve, peak)) / RATE
+    return Alignment(
+        offset,
+        float(curve[peak]),
+        max(others, default=0.0),
+        _by_chance(one, other),
+        offsets=lags / RATE,
+        curve=curve,
+    )
 
 
 def _by_chance(one: list[Floats], other: list[Floats]) -> float:
@@ -103,15 +231,6 @@ def _by_chance(one: list[Floats], other: list[Floats]) -> float:
         curves = [_correlations(first, second) for first, second in zip(one, copies, strict=True)]
         highest = max(highest, float(np.nanmax(np.mean(curves, axis=0))))
     return highest
-
-
-def _between(curve: Floats, peak: int) -> float:
-    """The top of a parabola through the peak and its neighbours, in samples from the peak."""
-    if not 0 < peak < len(curve) - 1 or not np.isfinite(curve[peak - 1 : peak + 2]).all():
-        return 0.0
-    before, top, after = curve[peak - 1 : peak + 2]
-    bend = before - 2 * top + after
-    return float((before - after) / (2 * bend)) if bend < 0 else 0.0
 
 
 def _correlations(one: Floats, other: Floats) -> Floats:
@@ -146,11 +265,20 @@ def _features(times: Floats, magnitudes: Floats) -> list[Floats]:
     return [uniform_filter1d(moving.mean(axis=1), width), np.log(energy + 0.01 * energy.mean() + 1e-9)]
 
 
-def _magnitudes(values: Floats, channels: tuple[str, ...]) -> Floats:
-    """Length of each accelerometer's vector, `(n, accelerometers)`; of all channels where no name tells them."""
+def _magnitudes(imu: Imu, of_interest: Callable[[str], bool]) -> Floats:
+    """Length of each vector of interest, `(n, vectors)`; of all channels where no name tells them."""
     groups: dict[str, list[int]] = {}
-    for number, name in enumerate(channels):
-        if name.lower()[-1:] in "xyz" and "gyr" not in name.lower() and "mag" not in name.lower():
-            groups.setdefault(name[:-1], []).append(number)
-    triples = [numbers for numbers in groups.values() if len(numbers) == 3] or [list(range(len(channels)))]
-    return np.stack([np.linalg.norm(values[:, numbers], axis=1) for numbers in triples], axis=1)
+    for number, name in enumerate(imu.channels):
+        axis = AXIS.fullmatch(name.strip())
+        if axis and of_interest(name.lower()):
+            groups.setdefault(axis["before"] + (axis["behind"] or ""), []).append(number)
+    triples = [numbers for numbers in groups.values() if len(numbers) == 3] or [list(range(len(imu.channels)))]
+    return np.stack([np.linalg.norm(imu.values[:, numbers], axis=1) for numbers in triples], axis=1)
+
+
+def _is_acceleration(name: str) -> bool:
+    return _is_motion(name) and not re.search("gyr|rotation|rate|ang", name)
+
+
+def _is_motion(name: str) -> bool:
+    return not re.search("mag|quat|grav|euler|orient", name)

@@ -167,6 +167,20 @@ def sample_frames(path: Path, per_second: float | None, after: float = -1.0) -> 
             yield time, _upright(frame)
 
 
+def grey_frames(
+    path: Path, width: int, per_second: float
+) -> Iterator[tuple[float, np.ndarray[Any, np.dtype[np.float32]]]]:
+    """`(time, image (height, width) grey, 0 … 255)`, at most about `per_second`, small and not turned upright."""
+    due = -np.inf
+    for time, frame in _frames_from(path, -1.0):
+        if time < due - CLOCK_TOLERANCE:
+            continue
+        due = max(due + 1 / per_second, time + 0.5 / per_second)
+        height = max(2, round(frame.height * width / frame.width))
+        small = frame.reformat(width=width, height=height, format="gray")
+        yield time, small.to_ndarray()[:, :width].astype(np.float32)
+
+
 def cut_clip(path: Path, start: float, end: float, target: Path, retouch: Retouch = iter) -> None:
     """Re-encode `[start, end)` to an H.264 MP4 that starts with the clip's first frame and streams at once.
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
-from ml_backend.recordings import ImuFormat, alignment, check_dataset, find_recordings, read_imu
+from ml_backend.recordings import Imu, ImuFormat, alignment, check_dataset, find_recordings, read_imu
 from ml_backend.recordings.alignment import align, best_offset
 from ml_backend.recordings.gopro import CHANNELS, camera_motion, has_telemetry
 from ml_backend.recordings.video import created_at
@@ -26,6 +26,10 @@ WORN = ("wrist_acc_x", "wrist_acc_y", "wrist_acc_z")
 @pytest.fixture(scope="module")
 def gopro(shared_data: Path) -> Path:
     return shared_data / "gopro" / "karma.mp4"
+
+
+def imu_of(times: np.ndarray, values: np.ndarray) -> Imu:
+    return Imu(times, values, WORN, None, 50.0)
 
 
 def worn_imu(gopro: Path, start: float, end: float, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -113,16 +117,16 @@ def test_a_video_without_telemetry_still_needs_an_imu_file(shared_data: Path, tm
 def test_the_offset_of_a_body_worn_imu_is_found_whatever_its_orientation(
     gopro: Path, start: float, end: float
 ) -> None:
-    found = align(gopro, *worn_imu(gopro, start, end), WORN)
+    found = align(gopro, imu_of(*worn_imu(gopro, start, end)))
     assert found.offset_seconds == pytest.approx(start, abs=0.04)
-    assert found.correlation > 0.5
+    assert found.alike > 0.5
     assert found.confidence > 0.15
 
 
 def test_a_motion_that_is_not_the_cameras_is_refused(gopro: Path) -> None:
     values = np.random.default_rng(3).normal([0, 0, 9.8], 1, (500, 3))
     with pytest.raises(RecordingError, match=r"matches the camera's (nowhere|at several places alike) .*by hand"):
-        align(gopro, np.arange(500) / 50, values, WORN)
+        align(gopro, imu_of(np.arange(500) / 50, values))
 
 
 def test_other_peoples_motions_and_noise_of_any_length_are_refused(gopro: Path, shared_data: Path) -> None:
@@ -132,13 +136,13 @@ def test_other_peoples_motions_and_noise_of_any_length_are_refused(gopro: Path, 
         other = read_imu(shared_data / "hawthorne" / f"sbj_{number}.csv", ImuFormat(sampling_rate=50))
         for values in (noise, other.values[: seconds * 50]):
             with pytest.raises(RecordingError, match="by hand"):
-                align(gopro, np.arange(len(values)) / 50, values, WORN)
+                align(gopro, imu_of(np.arange(len(values)) / 50, values))
             refused += 1
     assert refused == 8
     with pytest.raises(RecordingError, match="too short to compare"):
-        align(gopro, np.arange(100) / 50, np.ones((100, 3)), WORN)
+        align(gopro, imu_of(np.arange(100) / 50, np.ones((100, 3))))
     with pytest.raises(RecordingError, match="nowhere"):
-        align(gopro, np.arange(600) / 50, np.ones((600, 3)), WORN)
+        align(gopro, imu_of(np.arange(600) / 50, np.ones((600, 3))))
 
 
 def test_the_offset_is_on_the_videos_clock_also_where_the_camera_starts_late(
@@ -148,7 +152,7 @@ def test_the_offset_is_on_the_videos_clock_also_where_the_camera_starts_late(
     camera_times, camera = camera_motion(gopro)
     late = camera_times >= 2.0
     monkeypatch.setattr(alignment, "camera_motion", lambda _: (camera_times[late], camera[late]))
-    assert align(gopro, times, values, WORN).offset_seconds == pytest.approx(3.0, abs=0.04)
+    assert align(gopro, imu_of(times, values)).offset_seconds == pytest.approx(3.0, abs=0.04)
 
 
 def test_a_motion_that_repeats_itself_is_ambiguous() -> None:
