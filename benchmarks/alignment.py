@@ -5,7 +5,7 @@ random, with a clock that drifts by up to 200 ppm; and each IMU with a video of 
 `off by 1 s` or more; `strangers accepted`: share of the pairs that do not belong together.
 
 `GoPro`: its video and what a sensor on the same body, turned otherwise, would have measured: the camera's own
-accelerometer, with noise. Run: python -m benchmarks alignment; five minutes on two cores."""
+accelerometer, with noise. Run: python -m benchmarks alignment; a quarter of an hour on two cores."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from ml_backend.recordings.likeness import of_imu, of_video
 from ml_backend.recordings.motion import video_motion
 from ml_backend.sample import write_sample
 
-TRIALS = 20
+TRIALS = 10
 """Pairs a recording and length that belong together, and as many that do not."""
 LENGTHS = (60, 120, 240)
 DRIFT = 200e-6

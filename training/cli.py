@@ -40,6 +40,7 @@ Setting = Annotated[
     typer.Option("--set", "-s", metavar="NAME=VALUE", help="epochs=30, batch_size=100, normalise=true …"),
 ]
 Rate = Annotated[float | None, typer.Option("--sampling-rate", min=1, help="Hz, of CSV files without a column time")]
+Track = Annotated[str | None, typer.Option(help="Which labels, of an export that has several; the first ones else")]
 Exact = Annotated[bool | None, typer.Option("--paper-exact", help="With the oddities of the published code")]
 
 
@@ -70,6 +71,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     hold_out: Annotated[list[str] | None, typer.Option(help="Participant not to train on; may be repeated")] = None,
     sampling_rate: Rate = None,
+    track: Track = None,
     option: Setting = None,
     paper_exact: Exact = None,
     config: Config = None,
@@ -91,12 +93,13 @@ def train(
         seed=seed,
         hold_out=hold_out,
         sampling_rate=sampling_rate,
+        track=track,
     )
     settings = _settings(given, option, paper_exact)
     name, chosen = str(given.get("model", "tinyhar")), str(given.get("approach", "weak-phgce"))
     if not chosen.startswith("weak") and str(given.get("threshold", "none")) != "none":
         raise TrainingError(f"approach '{chosen}' takes no threshold; use weak-ce or weak-phgce")
-    dataset = read_dataset(export, _rate(given))
+    dataset = read_dataset(export, _rate(given), given.get("track"))
     _check_exact(dataset, settings)
     asked: Approach = parse_approaches([chosen], [str(given.get("threshold", dataset.threshold))])[0]
     left_out = [dataset.participant(entry).name for entry in _texts(given, "hold_out", [])]
@@ -148,6 +151,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Hold out together, such as p01,p02; may be repeated")
     ] = None,
     sampling_rate: Rate = None,
+    track: Track = None,
     option: Setting = None,
     paper_exact: Exact = None,
     config: Config = None,
@@ -170,9 +174,10 @@ def evaluate(
         splits=split,
         processes=processes,
         sampling_rate=sampling_rate,
+        track=track,
     )
     settings = _settings(given, option, paper_exact)
-    dataset = read_dataset(export, _rate(given))
+    dataset = read_dataset(export, _rate(given), given.get("track"))
     _check_exact(dataset, settings)
     weak = dataset.participants[0].weak is not None
     default = ["full", "few-shot-ce", "random-ce", "weak-ce", "weak-phgce"] if weak else ["full"]

@@ -94,15 +94,18 @@ class Dataset:
         raise TrainingError(f"{self.path}: has no participant '{name}'; it has {known}")
 
 
-def read_dataset(path: Path, sampling_rate: float | None = None) -> Dataset:
+def read_dataset(path: Path, sampling_rate: float | None = None, track: str | None = None) -> Dataset:
     """An export's folder or a folder of WEAR-style CSV; TrainingError names the file, the column and the remedy.
 
-    sampling_rate: Hz, of CSV files that have no column `time`.
+    sampling_rate: Hz, of CSV files that have no column `time`. track: which labels of an export that has several,
+    None for the first; of a further one no ground truth is known.
     """
     if not path.is_dir():
         raise TrainingError(f"{path}: no such folder; name an export of weakhar or a folder of WEAR-style CSV files")
     if (path / "dataset.json").is_file():
-        return _read_export(path, _description(path / "dataset.json"))
+        return _read_export(path, _description(path / "dataset.json"), track)
+    if track:
+        raise TrainingError(f"{path}: --track {track} is for exports of weakhar, this has none; leave it out")
     files = sorted(path.glob("*.csv"), key=lambda file: (len(file.stem), file.stem))
     if not files:
         raise TrainingError(f"{path}: holds neither dataset.json nor CSV files; name an export of weakhar")
@@ -166,13 +169,19 @@ def _description(path: Path) -> dict[str, Any]:
     return dict(description)
 
 
-def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
-    labels = list(description["labels"])
+def _read_export(path: Path, description: dict[str, Any], track: str | None = None) -> Dataset:
+    tracks = description.get("tracks") or {}
+    if track and track not in tracks:
+        known = ", ".join(tracks) or "none"
+        raise TrainingError(f"{path / 'dataset.json'}: has no track '{track}'; it has {known}")
+    labels = list(tracks[track]["labels"] if track else description["labels"])
+    of_track = f"_{track}" if track else ""
     files = {name: path / str(entry["file"]) for name, entry in description["participants"].items()}
     if not files:
         raise TrainingError(f"{path / 'dataset.json'}: lists no participants; export the dataset again")
     # Ground truth may know classes that no annotator could choose.
-    truth_labels = labels + sorted(set().union(*(_values_found(file) for file in files.values())) - set(labels))
+    known_truth = set() if track else set[str]().union(*(_values_found(file) for file in files.values()))
+    truth_labels = labels + sorted(known_truth - set(labels))
     channels = tuple(description["channels"])
     sampling_rate = float(description["sampling_rate"])
     stride = float(description["stride_seconds"])
@@ -185,14 +194,14 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
         segment, clip = _segments(file, table, sampling_rate, stride)
         if names_clips:
             clip = _numbers(file, table, "clip", np.int64, -1)
-        weak = _class_indices(file, table, "label", labels, "the labels of dataset.json")
-        propagated = None
-        if PROPAGATED_LABEL in table.column_names:
-            propagated = _class_indices(file, table, PROPAGATED_LABEL, labels, "the labels of dataset.json")
+        weak = _class_indices(file, table, f"label{of_track}", labels, "the labels of dataset.json")
+        propagated, column = None, f"{PROPAGATED_LABEL}{of_track}"
+        if column in table.column_names:
+            propagated = _class_indices(file, table, column, labels, "the labels of dataset.json")
         truth = None
-        if "ground_truth" in table.column_names:
+        if "ground_truth" in table.column_names and not track:
             truth = _class_indices(file, table, "ground_truth", truth_labels, "ground truth")
-        source = np.asarray(_column(file, table, "source").to_pylist())
+        source = np.asarray(_column(file, table, f"source{of_track}").to_pylist())
         participants.append(
             Participant(
                 name=name,
@@ -206,7 +215,7 @@ def _read_export(path: Path, description: dict[str, Any]) -> Dataset:
                 cluster=_numbers(file, table, "cluster", np.int64, -1),
                 distance=_numbers(file, table, "distance", np.float64, np.inf),
                 propagated=propagated,
-                confidence=_confidence(file, table),
+                confidence=_confidence(file, table, f"confidence{of_track}"),
                 clip_distances=of_clips.get(name),
             )
         )
@@ -358,10 +367,10 @@ def _numbers(file: Path, table: pa.Table, column: str, kind: Any, missing: float
     return np.asarray(pc.fill_null(_column(file, table, column), missing).to_numpy(), dtype=kind)
 
 
-def _confidence(file: Path, table: pa.Table) -> npt.NDArray[np.float64] | None:
-    if "confidence" not in table.column_names:
+def _confidence(file: Path, table: pa.Table, column: str) -> npt.NDArray[np.float64] | None:
+    if column not in table.column_names:
         return None
-    found: npt.NDArray[np.float64] = _numbers(file, table, "confidence", np.float64, np.nan)
+    found: npt.NDArray[np.float64] = _numbers(file, table, column, np.float64, np.nan)
     return found
 
 

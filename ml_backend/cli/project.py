@@ -31,6 +31,10 @@ def connect(
     classes_from: Annotated[
         str | None, typer.Option(help="Or those of a folder in WEAKHAR_DATA_DIR whose recordings bring labels")
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=CLASS,CLASS", help="What else is to be said of each clip; may be repeated"),
+    ] = None,
     annotators: Annotated[int | None, typer.Option(min=1, help="How many people label each clip")] = None,
     backend: Backend = "http://127.0.0.1:9090",
     option: Option = None,
@@ -45,11 +49,19 @@ def connect(
     if reason := why_silent(backend):
         raise ConfigError(f"--backend {backend}: weakhar does not answer ({reason}); start it with `weakhar serve`")
     names = tuple(classes.split(",")) if classes else ()
-    wish = Wish(title, dataset, backend, names, classes_from or "", annotators, given)
+    tracks = {name: own.split(",") for name, own in map(_track, track or [])}
+    wish = Wish(title, dataset, backend, names, classes_from or "", annotators, given, tracks)
     found = connect_study(settings, wish, say_left_out)
     for line in (*found.done, f"label at {found.page}"):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     out.print(f"watch it at {backend.rstrip('/')}/?project={found.project}", highlight=False, soft_wrap=True)
+
+
+def _track(text: str) -> tuple[str, str]:
+    name, equals, classes = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--track {text}: expected NAME=CLASS,CLASS, such as posture=sitting,standing,lying")
+    return name.strip(), classes
 
 
 def _named(option: list[str] | None) -> set[str]:

@@ -7,7 +7,7 @@ also as documents that ELAN opens.
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ from slugify import slugify
 from ml_backend.errors import ConfigError
 from ml_backend.export.intervals import write_elan, write_intervals
 from ml_backend.export.readme import readme
-from ml_backend.export.samples import Ints, RecordingSamples, SamplesFile, drop_column, samples_of
+from ml_backend.export.samples import (
+    Ints,
+    Layer,
+    RecordingSamples,
+    SamplesFile,
+    Track,
+    drop_column,
+    placed,
+    samples_of,
+)
 from ml_backend.files import written_atomically
 from ml_backend.labels import (
     UNLABELLED,
@@ -57,11 +66,13 @@ def write_export(
     target: Path,
     file_format: str = "parquet",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    tracks: Sequence[Track] = (),
 ) -> dict[str, Any]:
     """Write the dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
     `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are; `progress`
-    gets how many participants of how many are done.
+    gets how many participants of how many are done; tracks: what else was asked of each clip, whose labels become
+    `label_<track>` and so on.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format: '{file_format}' is not known; known are {', '.join(FORMATS)}")
@@ -82,10 +93,13 @@ def write_export(
             file = f"{SAMPLES_FOLDER}/{names[name]}.{'csv' if file_format == 'wear' else 'parquet'}"
             kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
             with SamplesFile(temporary / file, file_format, number) as out:
+                layers = _layers(tracks, number, threshold) if file_format != "wear" else []
                 for recording in range(len(labels.clustering.recordings)):
-                    out.add(labels, samples_of(labels, recordings, recording, exact), classes, kept)
+                    part = samples_of(labels, recordings, recording, exact)
+                    own = [(layer, placed(layer.labels, part.imu, recording, exact)) for layer in layers]
+                    out.add(labels, part, classes, kept, own)
             participants[name] = {"file": file, **_counts(labels, out)}
-            clips.append(_clips_table(labels, classes, kept))
+            clips.append(_with_tracks(_clips_table(labels, classes, kept), layers))
             stretches[name] = list(labelled_stretches(labels, kept, exact))
             if file_format == "elan":
                 documents = _documents(names[name], labels.clustering.recordings)
@@ -109,6 +123,7 @@ def write_export(
             **parameters,
             "threshold": str(threshold),
             "participants": participants,
+            **({"tracks": {track.name: _described_track(track) for track in tracks}} if tracks else {}),
             "warnings": [*parameters.get("warnings", []), *warnings],
         }
         write_intervals(stretches, classes, temporary / INTERVALS_FILE)
@@ -117,6 +132,36 @@ def write_export(
         (temporary / "dataset.json").write_text(text, encoding="utf-8")
         (temporary / README_FILE).write_text(readme(description), encoding="utf-8")
     return description
+
+
+def _layers(tracks: Sequence[Track], number: int, threshold: Threshold) -> list[Layer]:
+    """Of every track what the participant of that number has."""
+    own = [(track, track.everything[number]) for track in tracks]
+    return [Layer(labels, track.classes, labels.clip_labels(threshold), f"_{track.name}") for track, labels in own]
+
+
+def _with_tracks(clips: pa.Table, layers: Sequence[Layer]) -> pa.Table:
+    """The table of clips, with each track's answer, label and confidence."""
+    for layer in layers:
+        names, labels = np.array([*layer.classes, None], dtype=object), layer.labels
+        for name, column in (
+            ("answer", pa.array(names[labels.said], pa.string())),
+            ("label", pa.array(names[layer.clip_classes], pa.string())),
+            (PROPAGATED_LABEL, pa.array(names[labels.propagated], pa.string())),
+            ("confidence", pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence))),
+        ):
+            clips = clips.append_column(f"{name}{layer.suffix}", column)
+    return clips
+
+
+def _described_track(track: Track) -> dict[str, Any]:
+    return {
+        "labels": list(track.classes),
+        "clips_answered": {one.clustering.participant: int(one.annotated.sum()) for one in track.everything},
+        "clips_labelled": {
+            one.clustering.participant: float((one.propagated != UNLABELLED).mean()) for one in track.everything
+        },
+    }
 
 
 def file_names(participants: Iterable[str]) -> dict[str, str]:

@@ -28,6 +28,11 @@ def readme(description: dict[str, Any]) -> str:
     else:
         lines += [f"`{SAMPLES_FOLDER}/` has a CSV file a participant, as WEAR has: `sbj_id`, the channels, `label`;"]
         lines += ["samples without a label are left out."]
+    for track, own in description.get("tracks", {}).items():
+        lines += [
+            f"- `label_{track}`, `source_{track}`, `confidence_{track}`, `propagated_label_{track}`: the same of "
+            f"`{track}` ({', '.join(own['labels'])})",
+        ]
     lines += ["", f"`{CLIPS_FILE}` has a row a clip of the videos:", ""]
     lines += [f"- `{name}`: {meaning}" for name, meaning in CLIP_COLUMNS.items()]
     lines += ["", f"`{INTERVALS_FILE}` has a row a stretch of one label, in seconds of its recording's video."]

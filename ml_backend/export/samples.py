@@ -1,7 +1,7 @@
 """A participant's samples with the clip that labels each, written recording by recording: most of an export."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,44 @@ class RecordingSamples:
         return np.where(self.reviewed == NOT_REVIEWED, below, self.reviewed)
 
 
+@dataclass(frozen=True)
+class Track:
+    """What else was asked about each clip, a posture beside the activity: its labels of every participant."""
+
+    name: str
+    classes: tuple[str, ...]
+    everything: list[ParticipantLabels]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One track's labels of one participant, and how its columns' names end; clip_classes with the threshold."""
+
+    labels: ParticipantLabels
+    classes: tuple[str, ...]
+    clip_classes: Ints
+    suffix: str = ""
+
+    def columns(self, part: RecordingSamples) -> dict[str, Any]:
+        """label, source, confidence and propagated label of the samples."""
+        names = np.array([*self.classes, None], dtype=object)  # index -1 is the last: unlabelled
+        clip, outside = np.maximum(part.clip, 0), part.clip < 0
+        label, reviewed = part.labels(self.clip_classes), part.reviewed != NOT_REVIEWED
+        imported = ~reviewed & (part.imported != NOT_REVIEWED)
+        source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
+        source = np.where(label == UNLABELLED, OMITTED, source)
+        source[imported], source[reviewed] = IMPORTED, REVIEWED
+        confidence = np.where(reviewed | imported, 1.0, np.where(outside, np.nan, self.labels.confidence[clip]))
+        propagated = np.where(outside, UNLABELLED, self.labels.propagated[clip])
+        found = {
+            "label": pa.array(names[label], pa.string()),
+            "source": pa.array(source, pa.string()),
+            "confidence": pa.array(confidence, pa.float64(), mask=np.isnan(confidence)),
+            PROPAGATED_LABEL: pa.array(names[propagated], pa.string()),
+        }
+        return {f"{name}{self.suffix}": column for name, column in found.items()}
+
+
 class SamplesFile:
     """A participant's file, written recording by recording: of long ones only one is in memory at a time. Knows
     afterwards how many samples come from where and have a label, the rate of each recording, the channels with their
@@ -70,7 +108,12 @@ class SamplesFile:
         self.labelled = 0
 
     def add(
-        self, labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
+        self,
+        labels: ParticipantLabels,
+        part: RecordingSamples,
+        classes: tuple[str, ...],
+        clip_classes: Ints,
+        tracks: Sequence[tuple[Layer, RecordingSamples]] = (),
     ) -> None:
         """Append a recording's samples; RecordingError if it has other channels than the first."""
         self.channels = self.channels or part.imu.channels
@@ -82,8 +125,13 @@ class SamplesFile:
         for name, unit in part.imu.units.items():
             self.units.setdefault(name, set()).add(unit)
         self.has_truth |= part.imu.labels is not None
-        for piece in _pieces(part):
-            table = _table(labels, piece, classes, clip_classes)
+        own = Layer(labels, classes, clip_classes)
+        others = [_pieces(other) for _, other in tracks]
+        for piece, *further in zip(_pieces(part), *others, strict=True):
+            table = _table(own, piece)
+            for (layer, _), one in zip(tracks, further, strict=True):
+                for name, column in layer.columns(one).items():
+                    table = table.append_column(name, column)
             counts = table["source"].value_counts().to_pylist()
             self.sources.update({row["values"]: row["counts"] for row in counts})
             self.labelled += len(table) - table["label"].null_count
@@ -130,7 +178,13 @@ def samples_of(
             f"{recording.video}: is another video than the one that was clustered; run the job, which asks what it "
             "shows"
         )
-    imu = read_imus(recording.imus, recording.span)
+    return placed(labels, read_imus(recording.imus, recording.span), number, paper_exact)
+
+
+def placed(labels: ParticipantLabels, imu: Imu, number: int, paper_exact: bool) -> RecordingSamples:
+    """The same of an IMU that was read already."""
+    clustering = labels.clustering
+    name = clustering.recordings[number]
     own = np.flatnonzero(clustering.recording_of_clip == number)
     end = float(clustering.durations[number])
     starts = clustering.starts[own]
@@ -172,35 +226,24 @@ def _paper_watched(clip: Ints, said: Ints) -> Ints:
     return np.where(clip >= 0, said[np.maximum(clip, 0)], UNLABELLED) if len(said) else np.full(len(clip), UNLABELLED)
 
 
-def _table(
-    labels: ParticipantLabels, part: RecordingSamples, classes: tuple[str, ...], clip_classes: Ints
-) -> pa.Table:
-    """One recording's samples, in the columns of the contract, the channels behind the time; clip_classes:
-    `(n_clips,)` with the threshold."""
-    clustering = labels.clustering
-    names = np.array([*classes, None], dtype=object)  # index -1 is the last: unlabelled
+def _table(layer: Layer, part: RecordingSamples) -> pa.Table:
+    """One recording's samples, in the columns of the contract, the channels behind the time."""
+    clustering, count = layer.labels.clustering, len(part.clip)
     clip, outside = np.maximum(part.clip, 0), part.clip < 0
-    label, reviewed = part.labels(clip_classes), part.reviewed != NOT_REVIEWED
-    imported = ~reviewed & (part.imported != NOT_REVIEWED)
-    source = np.where(label == part.watched, ANNOTATED, PROPAGATED).astype(object)
-    source = np.where(label == UNLABELLED, OMITTED, source)
-    source[imported], source[reviewed] = IMPORTED, REVIEWED
-    confidence = np.where(reviewed | imported, 1.0, np.where(outside, np.nan, labels.confidence[clip]))
-    truth = part.imu.labels if part.imu.labels is not None else np.full(len(clip), None)
+    truth = part.imu.labels if part.imu.labels is not None else np.full(count, None)
+    labels = layer.columns(part)
     return pa.table(
         {
             # No dictionaries, which `datasets` does not read; in the file they are ones.
-            "participant": pa.array([clustering.participant] * len(clip), pa.string()),
-            "recording": pa.array([part.name] * len(clip), pa.string()),
+            "participant": pa.array([clustering.participant] * count, pa.string()),
+            "recording": pa.array([part.name] * count, pa.string()),
             "time": part.imu.times,
             **{name: part.imu.values[:, number] for number, name in enumerate(part.imu.channels)},
-            "label": pa.array(names[label], pa.string()),
-            "source": pa.array(source, pa.string()),
-            "confidence": pa.array(confidence, pa.float64(), mask=np.isnan(confidence)),
+            **{name: labels[name] for name in ("label", "source", "confidence")},
             "clip": pa.array(clip, pa.int32(), mask=outside),
             "cluster": pa.array(clustering.clusters[clip], pa.int32(), mask=outside),
             "distance": pa.array(clustering.distances[clip], pa.float64(), mask=outside),
-            PROPAGATED_LABEL: pa.array(names[np.where(outside, UNLABELLED, labels.propagated[clip])], pa.string()),
+            PROPAGATED_LABEL: labels[PROPAGATED_LABEL],
             "ground_truth": pa.array(truth, pa.string()),
         }
     )

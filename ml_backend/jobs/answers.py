@@ -52,9 +52,9 @@ class GivenAnswers:
     held_seconds: list[float] = field(default_factory=list)
 
 
-def project_config(project: Project) -> LabelConfig:
-    """A project's labelling config, with what its choices mean."""
-    return parse_label_config(project.label_config, json.loads(project.meanings or "{}"))
+def project_config(project: Project, track: str = "") -> LabelConfig:
+    """A project's labelling config, or that of a further track of labels, with what its choices mean."""
+    return parse_label_config(project.label_config, json.loads(project.meanings or "{}"), track)
 
 
 def decide_meaning(store: Store, project_id: int, choice: str, means: str) -> None:
@@ -65,9 +65,10 @@ def decide_meaning(store: Store, project_id: int, choice: str, means: str) -> No
     store.set_meaning(project_id, choice, means)
 
 
-def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
-    """All that was answered in a project whose clusters lie in `folder`."""
-    config, found = project_config(project), GivenAnswers([], [], [])
+def given_answers(store: Store, folder: Path, project: Project, track: str = "") -> GivenAnswers:
+    """All that was answered in a project whose clusters lie in `folder`; of a further `track` of labels only what
+    clips were answered with."""
+    config, found = project_config(project, track), GivenAnswers([], [], [])
     places, old, audit = places_of_videos(folder), videos_of_old_tasks(folder), load_audit(folder)
     drawn = audit.places if audit is not None else {}
     for task, annotation in store.annotations(project.id):
@@ -87,6 +88,8 @@ def given_answers(store: Store, folder: Path, project: Project) -> GivenAnswers:
             found.gone.append(Unused(task.id, task.participant, stretch, GONE))
         source = CLIP if pair is None else AUDIT
         found.answers.extend(_answer(task, annotation, stretch, place, choice, source) for place in own or ())
+    if track:
+        return found
     if project.review_project is not None:
         _add_reviews(store, project.review_project, config, places, found)
     _add_imported(folder, config, places, found)

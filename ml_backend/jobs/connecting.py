@@ -4,7 +4,7 @@ job started. By `weakhar connect`, or by the status page's form, whose wishes a 
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ MOST, LONGEST, KEPT_SECONDS = 10, 300, 86_400.0
 @dataclass(frozen=True)
 class Wish:
     """What is to be connected: `classes`, or those of the recordings in `classes_from`, in a project called `title`;
-    `backend` is where Label Studio reaches us."""
+    `backend` is where Label Studio reaches us; tracks: name → classes of what else is to be said of each clip."""
 
     title: str
     dataset: str
@@ -31,6 +31,7 @@ class Wish:
     classes_from: str = ""
     annotators: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    tracks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def connect_study(
         same = wish.classes_from == wish.dataset
         source = checked if same else _usable(settings, {**meant, "dataset": wish.classes_from}, say)
         classes = _labels_of(source, wish.classes_from)
-    config = labelling_config(classes) if classes else None
+    if wish.tracks and not classes:
+        raise ConfigError("track: name the classes of the project too")
+    config = labelling_config(classes, wish.tracks) if classes else None
     client = Client(settings.label_studio_url, settings.label_studio_api_key, authority=settings.label_studio_ca)
     auth = {"basic_auth_user": settings.basic_auth_user, "basic_auth_pass": settings.basic_auth_pass}
     model = {"url": wish.backend.rstrip("/"), "extra_params": meant}

@@ -25,7 +25,7 @@ from ml_backend.clusters import (
     participants_of,
 )
 from ml_backend.errors import ConfigError
-from ml_backend.export import threshold_table, write_export
+from ml_backend.export import Track, threshold_table, write_export
 from ml_backend.files import written_atomically
 from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project_config
 from ml_backend.jobs.audits import AuditDraw, AuditFound, audit_found, close_audit, draw_audit, load_audit
@@ -66,7 +66,7 @@ HELD_AT_ONCE = 200
 """Participants whose clusters are kept in memory while a project's labels are made; of more, they are read twice."""
 TEMPERATURE_RECIPE = b"1"
 """Changes when a temperature is found in another way."""
-_remembered: dict[tuple[Path, str], tuple[tuple[Any, ...], list[ParticipantLabels]]] = {}
+_remembered: dict[tuple[Path, str, str], tuple[tuple[Any, ...], list[ParticipantLabels]]] = {}
 _audits: dict[Path, tuple[tuple[Any, ...], list[ParticipantLabels], AuditFound | None]] = {}
 _labelling = threading.Lock()
 
@@ -143,11 +143,12 @@ def _note_export(settings: Settings, project_id: int, target: Path) -> None:
 
 
 def project_labels(
-    store: Store, settings: Settings, project_id: int, propagation: str | None = None
+    store: Store, settings: Settings, project_id: int, propagation: str | None = None, track: str = ""
 ) -> list[ParticipantLabels]:
     """The labels of every participant from what the store holds now; participants not yet clustered are left out.
 
-    Remembered until an answer, a class, a clustering or a parameter changes. `propagation` overrides the project's.
+    Remembered until an answer, a class, a clustering or a parameter changes. `propagation` overrides the project's;
+    `track` names a further Choices control, whose labels are meant.
     """
     folder = clusters_folder(settings, project_id)
     if not (participants := participants_of(folder)):
@@ -156,18 +157,19 @@ def project_labels(
     parameters = project_parameters(settings, project)
     way = propagation or parameters.propagation
     across = parameters.across_participants and way == "temporal" and len(participants) > 1
-    answers = given_answers(store, folder, project).answers
-    classes = project_config(project).classes
+    answers = given_answers(store, folder, project, track).answers
+    classes = project_config(project, track).classes
     stamps = tuple(clustering_stamp(folder, name) for name in participants)
     everywhere = parameters.target is not None and way == "temporal"
     made_of = (stamps, tuple(answers), classes, across, everywhere)
     with _labelling:
-        held = _remembered.get((folder, way))
+        held = _remembered.get((folder, way, track))
         if held is None or held[0] != made_of:
             # The matrices are small: threads for linear algebra get into each other's way, most on a busy machine.
             with threadpool_limits(1, user_api="blas"):
-                labels = _labelled(folder, participants, _by_participant(answers), classes, way, across, everywhere)
-            _remembered[folder, way] = held = (made_of, labels)
+                by = _by_participant(answers)
+                labels = _labelled(folder, participants, by, classes, way, across, everywhere, track)
+            _remembered[folder, way, track] = held = (made_of, labels)
             while len(_remembered) > PROJECTS_REMEMBERED:
                 _remembered.pop(next(iter(_remembered)))
     return list(held[1])
@@ -181,13 +183,14 @@ def _labelled(
     propagation: str,
     across: bool,
     everywhere: bool,
+    track: str,
 ) -> list[ParticipantLabels]:
     load: Callable[[str], Clustering] = partial(load_clustering, folder)
     if across and len(participants) <= HELD_AT_ONCE:
         load = cache(load)
     known = reliabilities(answer for own in answers.values() for answer in own)
     others = others_of(lambda: map(load, participants), answers, classes, known) if across else None
-    remember = partial(_temperature, folder)
+    remember = partial(_temperature, folder, track)
     return [
         participant_labels(
             load(name), answers.get(name, []), classes, propagation, others, remember, everywhere, known
@@ -197,10 +200,11 @@ def _labelled(
 
 
 def _temperature(
-    folder: Path, clustering: Clustering, said: npt.NDArray[np.int64], find: Callable[[], float | None]
+    folder: Path, track: str, clustering: Clustering, said: npt.NDArray[np.int64], find: Callable[[], float | None]
 ) -> float | None:
     """A participant's temperature, written down beside its clusters with the answers that it was found by."""
-    file = participant_folder(folder, clustering.participant) / "temperature.json"
+    name = f"temperature-{track}.json" if track else "temperature.json"
+    file = participant_folder(folder, clustering.participant) / name
     made_of = hashlib.sha256(clustering.clusters.tobytes() + said.tobytes() + TEMPERATURE_RECIPE).hexdigest()
     if file.is_file():
         known = json.loads(file.read_text())
@@ -311,10 +315,21 @@ def export_project(
         target,
         file_format,
         progress,
+        _tracks(store, settings, project),
     )
     if listed:
         _note_export(settings, project_id, target)
     return description
+
+
+def _tracks(store: Store, settings: Settings, project: Project) -> list[Track]:
+    """What else was asked about each clip, and its labels."""
+    return [
+        Track(
+            name, project_config(project, name).classes.names, project_labels(store, settings, project.id, track=name)
+        )
+        for name in project_config(project).tracks
+    ]
 
 
 def project_thresholds(store: Store, settings: Settings, project_id: int) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """A project's labelling config (XML): which classes there are, whether our tasks can be shown with it, and what an
 annotation says by it: a class, that the clip shows none, or what is not understood."""
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
 
@@ -21,6 +22,8 @@ NO_CLASS = ""
 CONFIGS = files("label_studio_config")
 KEYS = "123456789qwertyuiopasdfghjklzxcvbnm"
 """Keys of the classes, in this order; 0 is for the clip that shows none."""
+TRACK = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
+"""What a track may be called: it becomes part of the names of columns."""
 REMEDY = "paste one of label_studio_config/ into the project's labelling interface"
 
 Path = tuple[str, ...]
@@ -33,7 +36,8 @@ Meanings = Mapping[str, str | None]
 @dataclass(frozen=True)
 class LabelConfig:
     """The Choices control that our tasks are answered with, and the classes it offers. named: what is stored when a
-    choice is taken, and its class; groups: what holds nested choices and names no class itself."""
+    choice is taken, and its class; groups: what holds nested choices and names no class itself; tracks: names of the
+    other controls that say something else of the same clip, such as a posture."""
 
     from_name: str
     to_name: str
@@ -41,6 +45,8 @@ class LabelConfig:
     named: Mapping[Path, str]
     groups: frozenset[Path]
     meanings: Meanings
+    tracks: tuple[str, ...] = ()
+    track: str = ""
 
     def understood(self, given: Given) -> tuple[str | None, str]:
         """The choice that an annotation names, a class or one of `classes.mixed`; else None and what is wrong."""
@@ -59,7 +65,8 @@ class LabelConfig:
 
     def _taken(self, given: Given) -> list[Path]:
         """The choices that were taken in this control, each once."""
-        own = (path for name, paths in given if name in ("", self.from_name) for path in paths)
+        names = (self.from_name,) if self.track else ("", self.from_name)  # what names no control is the first's
+        own = (path for name, paths in given if name in names for path in paths)
         return list(dict.fromkeys(tuple(map(plain, path)) for path in own))
 
     def _class_of(self, path: Path) -> tuple[str | None, str]:
@@ -83,8 +90,9 @@ class LabelConfig:
         return None, f"'{text}' is no class of the labelling config (any more)"
 
 
-def parse_label_config(xml: str, meanings: Meanings | None = None) -> LabelConfig:
-    """Read a labelling config; ConfigError if a clip cannot be shown or labelled with it."""
+def parse_label_config(xml: str, meanings: Meanings | None = None, track: str = "") -> LabelConfig:
+    """Read a labelling config: its first Choices for the clip, or the one called `track`; ConfigError if a clip
+    cannot be shown or labelled with it."""
     if not xml.strip():
         raise ConfigError(f"label config: empty; {REMEDY}")
     try:
@@ -101,31 +109,73 @@ def parse_label_config(xml: str, meanings: Meanings | None = None) -> LabelConfi
             f'label config: shows no clip; it needs <HyperText value="$html"> or <Video value="$video">: {REMEDY}'
         )
     meanings = {plain(text): meant for text, meant in (meanings or {}).items()}
-    for control in root.iter("Choices"):
-        target = (control.get("toName") or "").split(",")[0]
-        leaves = list(_leaves(control))
-        named = _names(leaves)
-        offered = list(dict.fromkeys(named.values()))
-        mixed = frozenset(name for name in offered if plain(name).casefold() in MIXED)
-        none = {name for name, meant in meanings.items() if meant is None or meant == NO_CLASS}
-        names = tuple(name for name in offered if name not in mixed and name not in none)
-        if target in media and len(names) >= 2:
-            groups = frozenset(path[:length] for path in leaves for length in range(1, len(path)))
-            classes = Classes(names, mixed | {MIXED[0]})
-            return LabelConfig(control.get("name") or "", target, classes, named, groups, meanings)
+    found = [config for control in root.iter("Choices") if (config := _control(control, media, meanings))]
+    tracks = tuple(config.from_name for config in found[1:] if TRACK.fullmatch(config.from_name))
+    if track and track not in tracks:
+        raise ConfigError(f"label config: has no track '{track}'; it has {', '.join(tracks) or 'none'}")
+    for config in found:
+        if not track or config.from_name == track:
+            return replace(config, tracks=tracks, track=track)
     raise ConfigError(f"label config: has no <Choices> with two classes or more for the clip; {REMEDY}")
 
 
-def labelling_config(classes: Sequence[str]) -> str:
-    """A labelling config for these classes, each with a key of its own, and one for `mixed / can't tell`.
+def _control(control: Element, media: Mapping[str | None, Element], meanings: Meanings) -> LabelConfig | None:
+    """What one Choices control offers; None where it is not about the clip, or offers no two classes."""
+    target = (control.get("toName") or "").split(",")[0]
+    leaves = list(_leaves(control))
+    named = _names(leaves)
+    offered = list(dict.fromkeys(named.values()))
+    mixed = frozenset(name for name in offered if plain(name).casefold() in MIXED)
+    none = {name for name, meant in meanings.items() if meant is None or meant == NO_CLASS}
+    names = tuple(name for name in offered if name not in mixed and name not in none)
+    if target not in media or len(names) < 2:
+        return None
+    groups = frozenset(path[:length] for path in leaves for length in range(1, len(path)))
+    return LabelConfig(control.get("name") or "", target, Classes(names, mixed | {MIXED[0]}), named, groups, meanings)
+
+
+def labelling_config(classes: Sequence[str], tracks: Mapping[str, Sequence[str]] | None = None) -> str:
+    """A labelling config for these classes, each with a key of its own, and one for `mixed / can't tell`; tracks:
+    name → classes of what else is to be said of each clip.
 
     ConfigError names what cannot be a class.
     """
+    tracks = tracks or {}
+    for track in tracks:
+        if not TRACK.fullmatch(track) or track == "activity":
+            raise ConfigError(f"track: '{track}' is no name; take letters, digits and _, and not activity")
+    named = {"": _checked_names(classes), **{track: _checked_names(own) for track, own in tracks.items()}}
+    count = sum(map(len, named.values()))
+    if count > len(KEYS):
+        raise ConfigError(f"classes: {count} are more than there are keys for ({len(KEYS)}); leave some out")
+    template = (CONFIGS / "looping_clip.xml").read_text(encoding="utf-8")
+    comments = template[: template.index("<View>")]  # Label Studio takes what its preview shows from one of them
+    root = fromstring(template)
+    control = next(root.iter("Choices"))
+    column = next(view for view in root.iter("View") if control in list(view))
+    keys = iter(KEYS)
+    _fill(control, named[""], keys, "0")
+    for track in tracks:
+        SubElement(column, "Header", value=track.replace("_", " "), size="5")
+        own = SubElement(column, "Choices", {**control.attrib, "name": track})
+        _fill(own, named[track], keys, "")
+    indent(root)
+    return comments + tostring(root, encoding="unicode")
+
+
+def _fill(control: Element, names: Sequence[str], keys: Iterator[str], mixed_key: str) -> None:
+    for choice in list(control):
+        control.remove(choice)
+    for (name, colour), key in zip(class_colours(tuple(names)).items(), keys, strict=False):
+        SubElement(control, "Choice", value=name, hotkey=key, style=choice_style(colour))
+    hotkey = {"hotkey": mixed_key} if mixed_key else {}
+    SubElement(control, "Choice", {"value": MIXED[0], **hotkey, "style": "padding-left: 12px"})
+
+
+def _checked_names(classes: Sequence[str]) -> list[str]:
     names = [plain(name) for name in classes]
     if len(names) < 2:
         raise ConfigError("classes: name two or more, such as walking,jogging")
-    if len(names) > len(KEYS):
-        raise ConfigError(f"classes: {len(names)} are more than there are keys for ({len(KEYS)}); leave some out")
     for name in names:
         if not name or not name.isprintable():
             raise ConfigError(f"classes: '{name}' is no name; name each class in words")
@@ -133,17 +183,7 @@ def labelling_config(classes: Sequence[str]) -> str:
             raise ConfigError(f"classes: '{name}' says that a clip shows none, and is always there; leave it out")
         if names.count(name) > 1:
             raise ConfigError(f"classes: '{name}' is named twice; name each class once")
-    template = (CONFIGS / "looping_clip.xml").read_text(encoding="utf-8")
-    comments = template[: template.index("<View>")]  # Label Studio takes what its preview shows from one of them
-    root = fromstring(template)
-    control = next(root.iter("Choices"))
-    for choice in list(control):
-        control.remove(choice)
-    for (name, colour), key in zip(class_colours(tuple(names)).items(), KEYS, strict=False):
-        SubElement(control, "Choice", value=name, hotkey=key, style=choice_style(colour))
-    SubElement(control, "Choice", value=MIXED[0], hotkey="0", style="padding-left: 12px")
-    indent(root)
-    return comments + tostring(root, encoding="unicode")
+    return names
 
 
 def plain(text: str) -> str:

@@ -32,7 +32,7 @@ COPIES = 40
 """By chance alone one of so many is as good as the original once in 41 times; the margin makes it rarer."""
 APART_SECONDS = 0.5
 """Peaks nearer to each other are one."""
-CLEAR_OF_CHANCE, CLEAR_OF_OTHERS = 1.2, 1.08
+CLEAR_OF_CHANCE, CLEAR_OF_OTHERS = 1.25, 1.1
 """By how much the likeness with what moves in the pictures must exceed the others (`benchmarks/alignment.py`)."""
 MOST_PARTED = 0.25
 SHOWN_NEAR = 5.0
