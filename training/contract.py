@@ -68,7 +68,7 @@ CLIP_COLUMNS = {
 }
 """The columns of `clips.parquet`."""
 SAMPLES_FOLDER, CLIPS_FILE, README_FILE = "samples", "clips.parquet", "README.md"
-INTERVALS_FILE, ELAN_FOLDER = "intervals.csv", "elan"
+INTERVALS_FILE, ELAN_FOLDER, BIDS_FOLDER = "intervals.csv", "elan", "bids"
 PARTICIPANT_COLUMNS = ("sbj_id", "subject", "participant")
 """Columns that name the participant, as in WEAR's files: they are no channels."""
 DESCRIPTION_FIELDS = ("labels", "channels", "sampling_rate", "clip_seconds", "stride_seconds", "participants")

@@ -51,7 +51,7 @@ def connect(
     names = tuple(classes.split(",")) if classes else ()
     tracks = {name: own.split(",") for name, own in map(_track, track or [])}
     wish = Wish(title, dataset, backend, names, classes_from or "", annotators, given, tracks)
-    found = connect_study(settings, wish, say_left_out)
+    found = connect_study(settings.confine(), wish, say_left_out)  # the server is to read the recordings
     for line in (*found.done, f"label at {found.page}"):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     out.print(f"watch it at {backend.rstrip('/')}/?project={found.project}", highlight=False, soft_wrap=True)
@@ -247,7 +247,7 @@ def export(
     project: ProjectNumber,
     threshold: Annotated[str | None, typer.Option(help="none, a distance (6), a share (90%) or p0.9")] = None,
     file_format: Annotated[
-        str, typer.Option("--format", help="parquet, wear, or elan: Parquet, and ELAN's documents")
+        str, typer.Option("--format", help="parquet, wear, elan or bids: Parquet, and that too")
     ] = "parquet",
 ) -> None:
     """Write the weakly labelled dataset."""

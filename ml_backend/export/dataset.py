@@ -1,5 +1,5 @@
 """The weakly labelled dataset: clip labels spread to IMU samples, written as Parquet or as WEAR's CSV; with `elan`
-also as documents that ELAN opens.
+also as documents that ELAN opens, with `bids` also in BIDS' layout for motion.
 
 `training/contract.py` defines what is written; `training` reads nothing else.
 """
@@ -18,6 +18,7 @@ import pyarrow.parquet
 from slugify import slugify
 
 from ml_backend.errors import ConfigError
+from ml_backend.export.bids import bids_label, forget_subject, write_description, write_run
 from ml_backend.export.intervals import write_elan, write_intervals
 from ml_backend.export.readme import readme
 from ml_backend.export.samples import (
@@ -42,6 +43,7 @@ from ml_backend.labels import (
 )
 from ml_backend.recordings import Recording
 from training.contract import (
+    BIDS_FOLDER,
     CLIPS_FILE,
     ELAN_FOLDER,
     INTERVALS_FILE,
@@ -53,7 +55,7 @@ from training.contract import (
     SOURCES,
 )
 
-FORMATS = ("parquet", "wear", "elan")
+FORMATS = ("parquet", "wear", "elan", "bids")
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
 
@@ -87,20 +89,26 @@ def write_export(
         stretches: dict[str, list[LabelledStretch]] = {}
         has_truth = False
         names = file_names([labels.clustering.participant for labels in everything])
+        subjects = dict[str, str]()
         for number, labels in enumerate(everything):
             progress(number, len(everything))
             name = labels.clustering.participant
             file = f"{SAMPLES_FOLDER}/{names[name]}.{'csv' if file_format == 'wear' else 'parquet'}"
             kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
+            stretches[name] = list(labelled_stretches(labels, kept, exact))
+            subjects[name] = bids_label(name, subjects.values())
             with SamplesFile(temporary / file, file_format, number) as out:
                 layers = _layers(tracks, number, threshold) if file_format != "wear" else []
                 for recording in range(len(labels.clustering.recordings)):
                     part = samples_of(labels, recordings, recording, exact)
                     own = [(layer, placed(layer.labels, part.imu, recording, exact)) for layer in layers]
                     out.add(labels, part, classes, kept, own)
+                    if file_format == "bids":
+                        key = labels.clustering.recordings[recording]
+                        said = ((one, classes[one.label]) for one in stretches[name] if one.recording == key)
+                        write_run(temporary / BIDS_FOLDER, subjects[name], recording + 1, key, part.imu, said)
             participants[name] = {"file": file, **_counts(labels, out)}
             clips.append(_with_tracks(_clips_table(labels, classes, kept), layers))
-            stretches[name] = list(labelled_stretches(labels, kept, exact))
             if file_format == "elan":
                 documents = _documents(names[name], labels.clustering.recordings)
                 participants[name]["elan"] = list(documents.values())
@@ -112,6 +120,12 @@ def write_export(
             signals.setdefault("channel_units", {name: min(units) for name, units in out.units.items()})
             signals.setdefault("sampling_rate", float(np.median(out.rates)))
             warnings += _differences(name, out, signals)
+        if file_format == "bids":
+            for name, subject in subjects.items():
+                participants[name]["bids"] = f"{BIDS_FOLDER}/sub-{subject}"
+            title = str(parameters.get("label_studio_project", {}).get("title") or "Dataset")
+            by = str(parameters.get("written_by", ""))
+            write_description(temporary / BIDS_FOLDER, title, by, [(label, name) for name, label in subjects.items()])
         if not has_truth and file_format != "wear":  # every file has the same columns
             for counts in participants.values():
                 drop_column(temporary / counts["file"], "ground_truth")
@@ -207,6 +221,9 @@ def forget_in_export(folder: Path, participant: str) -> bool:
     theirs = description["participants"].pop(participant, None)
     if theirs is None:
         return False
+    for track in description.get("tracks", {}).values():
+        for counts in (track["clips_answered"], track["clips_labelled"]):
+            counts.pop(participant, None)
     for name in ("answers_not_understood", "answers_to_pictures_that_are_gone"):
         description[name] = [line for line in description.get(name, []) if f"({participant}/" not in line]
     clips = pa.parquet.read_table(folder / CLIPS_FILE) if (folder / CLIPS_FILE).is_file() else None
@@ -218,6 +235,8 @@ def forget_in_export(folder: Path, participant: str) -> bool:
         temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
     for document in theirs.get("elan", ()):
         (folder / document).unlink(missing_ok=True)
+    if "bids" in theirs:
+        forget_subject(folder / theirs["bids"])
     _forget_intervals(folder / INTERVALS_FILE, participant)
     if (folder / README_FILE).is_file():
         (folder / README_FILE).write_text(readme(description), encoding="utf-8")

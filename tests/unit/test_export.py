@@ -1,7 +1,10 @@
 """What an export says of each sample: by which clip it is labelled, and whether a person watched it."""
 
 import csv
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -18,9 +22,10 @@ from hypothesis import strategies as st
 from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
 from ml_backend.export import forget_in_export, write_export
+from ml_backend.export.bids import _channel
 from ml_backend.export.dataset import file_names
 from ml_backend.labels import Answer, Classes, ParticipantLabels, parse_threshold, participant_labels
-from ml_backend.recordings import ImuFile, ImuFormat, Recording
+from ml_backend.recordings import Imu, ImuFile, ImuFormat, Recording
 from training.approaches import Approach, training_labels
 from training.contract import CLIP_COLUMNS, COLUMNS
 from training.dataset import read_dataset
@@ -245,6 +250,65 @@ def test_intervals_and_elans_documents_hold_what_the_samples_hold(sample_root: P
     assert forget_in_export(out, "p01")
     assert not list((out / "elan").rglob("*.eaf"))
     assert (out / "intervals.csv").read_text().strip().count("\n") == 0
+
+
+def test_bids_motion_is_valid_and_holds_what_the_samples_hold(sample_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    parameters = {"clip_seconds": 4.0, "stride_seconds": 1.0, "paper_exact": False, "written_by": "weakhar 1.2"}
+    everything, recordings = [], {}
+    for name in ("p 01", "p01"):
+        labels = labelled("temporal")
+        everything.append(replace(labels, clustering=replace(labels.clustering, participant=name)))
+        recordings[f"{name}/session"] = replace(recording_of(sample_root, "p01"), participant=name)
+    wanted = parse_threshold("none")
+    found = write_export(everything, recordings, CLASSES.names, parameters, wanted, out, "bids")
+    assert [one["bids"] for one in found["participants"].values()] == ["bids/sub-p01", "bids/sub-p01x2"]
+    validator = Path(sys.executable).parent / "bids-validator-deno"
+    said = subprocess.run([validator, out / "bids", "--json"], capture_output=True, text=True, check=False)
+    issues = json.loads(said.stdout)["issues"]["issues"]
+    assert [one for one in issues if one["severity"] == "error"] == []
+    motion = out / "bids" / "sub-p01" / "motion"
+    stem = motion / "sub-p01_task-activities_tracksys-imu_run-01"
+    samples = np.loadtxt(f"{stem}_motion.tsv", delimiter="\t")
+    table = pyarrow.parquet.read_table(out / "samples" / "p-01.parquet").to_pandas()
+    np.testing.assert_allclose(samples[:, 0], table.time - table.time[0], atol=1e-5)
+    np.testing.assert_allclose(samples[:, 1:], table[found["channels"]], rtol=1e-5)
+    with (motion / "sub-p01_task-activities_run-01_events.tsv").open() as stream:
+        for row in csv.DictReader(stream, delimiter="\t"):
+            start, end = float(row["onset"]), float(row["onset"]) + float(row["duration"])
+            inside = table[(table.time - table.time[0] > start) & (table.time - table.time[0] < end)]
+            assert set(inside.label) == {row["trial_type"]}
+    assert read_dataset(out).participants[1].name == "p01"
+    assert forget_in_export(out, "p01")
+    assert "sub-p01x2" not in (out / "bids" / "participants.tsv").read_text()
+    assert not (out / "bids" / "sub-p01x2").exists()
+    assert (out / "bids" / "sub-p01").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "expected"),
+    [
+        ("left_wrist_acc_x", "g", ("x", "ACCEL", "left_wrist")),
+        ("Pelvis_free_acc_z", "m/s^2", ("z", "ACCEL", "pelvis")),
+        ("rotationRateY", "rad/s", ("y", "GYRO", "n/a")),
+        ("Pelvis_quat_w", "1", ("quat_w", "ORNT", "pelvis")),
+        ("gyroscope_x", "rad/s", ("x", "GYRO", "n/a")),
+        ("Acceleration x (m/s^2)", "m/s^2", ("x", "ACCEL", "n/a")),
+        ("pressure", "", ("n/a", "MISC", "pressure")),
+    ],
+)
+def test_bids_channels_have_type_axis_and_place(name: str, unit: str, expected: tuple[str, str, str]) -> None:
+    imu = Imu(np.arange(2.0), np.zeros((2, 1)), (name,), None, 1.0, units={name: unit} if unit else {})
+    assert _channel(name, imu) == (name, *expected, unit or "n/a")
+
+
+def test_an_exports_readme_is_a_card_for_datasets(sample_root: Path, tmp_path: Path) -> None:
+    exported(sample_root, tmp_path / "out", "temporal")
+    head = (tmp_path / "out" / "README.md").read_text().split("---\n")[1]
+    card = yaml.safe_load(head)
+    assert card["configs"][0] == {"config_name": "samples", "default": True, "data_files": "samples/*.parquet"}
+    for config in card["configs"]:
+        assert list((tmp_path / "out").glob(config["data_files"]))
 
 
 def test_clips_say_who_answered_them(sample_root: Path, tmp_path: Path) -> None:
