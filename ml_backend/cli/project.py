@@ -205,13 +205,18 @@ def review(
 def import_labels(
     project: ProjectNumber,
     file: Annotated[
-        Path | None, typer.Argument(help="An ELAN document, or a table with columns start, end and label")
+        Path | None,
+        typer.Argument(help="An ELAN document, a table with columns start, end and label, or Label Studio's JSON"),
     ] = None,
     own: Annotated[bool, typer.Option("--own", help="The labels that the recordings bring themselves")] = False,
     recording: Annotated[
         str | None, typer.Option(metavar="PARTICIPANT/NAME", help="Where the file does not say it")
     ] = None,
-    tier: Annotated[str | None, typer.Option(help="Of an ELAN document that has several")] = None,
+    tier: Annotated[str | None, typer.Option(help="Tier of ELAN, or control of Label Studio, of several")] = None,
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(min=1, help="Of the Video tag of a Label Studio project with timelines; 24 by default there"),
+    ] = None,
     names: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="NAME=CLASS", help="Another name of a class; `NAME=` leaves it out"),
@@ -235,7 +240,7 @@ def import_labels(
         raise ConfigError(f"--map {wrong[0]}: expected NAME=CLASS, such as gehen=walking")
     meant = {name.strip(): means.strip() for name, _, means in pairs}
     classes = project_config(store.project(project)).classes
-    found = take_over(folder, file, classes, recording or "", tier or "", meant)
+    found = take_over(folder, file, classes, recording or "", tier or "", meant, frame_rate)
     by_class = ", ".join(f"{name} {count}" for name, count in sorted(found.by_class.items()))
     left = f"; {found.left_out} left out" if found.left_out else ""
     text = f"{found.intervals} intervals, {found.seconds / 60:.1f} min, were taken over ({by_class}){left}"

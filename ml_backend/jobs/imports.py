@@ -38,6 +38,7 @@ def import_labels(
     recording: str = "",
     tier: str = "",
     meant: Mapping[str, str] | None = None,
+    frame_rate: float | None = None,
 ) -> Imported:
     """Take over the labels of a file into the project whose clusters lie in `folder`; once more replaces them.
     Without a file, those that the recordings bring themselves.
@@ -49,7 +50,7 @@ def import_labels(
     people = participants_of(folder)
     videos = {f"{who}/{name}": key for who in people for name, key in videos_clustered(folder, who).items()}
     found, left_out, unknown = list[dict[str, Any]](), 0, Counter[str]()
-    given = list(_own_labels(folder)) if file is None else read_given_labels(file, tier)
+    given = list(_own_labels(folder)) if file is None else read_given_labels(file, tier, frame_rate)
     if not given:
         raise ConfigError("--own: the project's recordings bring no labels")
     file = file or OWN
@@ -133,8 +134,9 @@ def _recording_of(file: Path, one: GivenLabel, named: str, known: Iterable[str])
     """Which of the project's recordings an interval is about."""
     told = f"{one.participant}/{one.recording}" if one.participant and one.recording else ""
     where = named or told
-    if not where:  # a document that is called as one recording alone
-        alike = [name for name in known if file.stem in (name.partition("/")[2], name.replace("/", "-"))]
+    if not where:  # a document, or what it is about, that is called as one recording alone
+        called = one.recording or file.stem
+        alike = [name for name in known if called in (name.partition("/")[2], name.replace("/", "-"))]
         where = alike[0] if len(alike) == 1 else ""
     if where not in known:
         said = f"'{where}' is no recording of the project" if where else "does not say of which recording it is"

@@ -1,12 +1,15 @@
-"""Labels that somebody gave elsewhere, as intervals of a recording's video: ELAN's documents, and tables with a row
-an interval (CSV of any dialect, XLSX, Parquet), among them the `intervals.csv` of an export.
+"""Labels that somebody gave elsewhere, as intervals of a recording's video: ELAN's documents, tables with a row an
+interval (CSV of any dialect, XLSX, Parquet), among them the `intervals.csv` of an export, and what Label Studio
+exports of a project as JSON: choices of clips, regions of time series and audio, and of a video's timeline.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 from defusedxml.ElementTree import parse
@@ -38,10 +41,15 @@ class GivenLabel:
     recording: str = ""
 
 
-def read_given_labels(path: Path, tier: str = "") -> list[GivenLabel]:
-    """All intervals of a file, in its order. tier: that of an ELAN document which has several. RecordingError names
-    what is missing or cannot be understood, and the remedy."""
-    found = _from_elan(path, tier) if path.suffix.lower() == ".eaf" else _from_table(path)
+def read_given_labels(path: Path, tier: str = "", frame_rate: float | None = None) -> list[GivenLabel]:
+    """All intervals of a file, in its order. tier: that of an ELAN document, or the control of a Label Studio
+    project, which has several; frame_rate: by which a project counted the frames of its videos' timelines.
+    RecordingError names what is missing or cannot be understood, and the remedy."""
+    kind = path.suffix.lower()
+    if kind == ".json":
+        found = _from_label_studio(path, tier, frame_rate)
+    else:
+        found = _from_elan(path, tier) if kind == ".eaf" else _from_table(path)
     if not found:
         raise RecordingError(f"{path}: holds no interval with a label")
     for one in found:
@@ -120,3 +128,68 @@ def _from_elan(path: Path, tier: str) -> list[GivenLabel]:
         GivenLabel(at(one, "TIME_SLOT_REF1"), at(one, "TIME_SLOT_REF2"), _name(one.findtext("ANNOTATION_VALUE")))
         for one in tiers[wanted]
     ]
+
+
+def _from_label_studio(path: Path, control: str, frame_rate: float | None) -> list[GivenLabel]:
+    """Of every task the last annotation that was not cancelled."""
+    check_present(path)
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordingError(f"{path}: is no JSON ({' '.join(str(error).split())}); export it again") from None
+    if not isinstance(tasks, list) or not all(isinstance(one, dict) and "annotations" in one for one in tasks):
+        raise RecordingError(
+            f"{path}: is no export of Label Studio with annotations; export it as JSON, not JSON-MIN"
+        )
+    found: dict[str, list[GivenLabel]] = {}
+    for task in tasks:
+        given = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
+        if not given:
+            continue
+        last = max(given, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
+        for result in last.get("result") or []:
+            name = str(result.get("from_name", ""))
+            found.setdefault(name, []).extend(_of_result(path, task, result, frame_rate))
+    found = {name: own for name, own in found.items() if own}
+    if not control and len(found) > 1:
+        raise RecordingError(f"{path}: several controls were labelled; name one with --tier: {', '.join(found)}")
+    if control and control not in found:
+        raise RecordingError(f"{path}: nothing is labelled by '{control}'; name one with --tier: {', '.join(found)}")
+    return found[control] if control else [one for own in found.values() for one in own]
+
+
+def _of_result(
+    path: Path, task: dict[str, Any], result: dict[str, Any], frame_rate: float | None
+) -> Iterator[GivenLabel]:
+    """The intervals of one result: a choice of a clip, a region in time, or ranges of frames, which count from 1."""
+    data, value, kind = task.get("data") or {}, result.get("value") or {}, str(result.get("type"))
+    names = value.get(kind)
+    if kind not in ("choices", "labels", "timeserieslabels", "timelinelabels") or not names:
+        return
+    where = f"{path}: task {task.get('id')}"
+    own = str(data.get("participant") or ""), str(data.get("recording") or "") or _file_shown(data)
+    at = _seconds(path, data.get("start_seconds", 0))
+    if kind == "choices":
+        if "start_seconds" not in data or "end_seconds" not in data:
+            raise RecordingError(f"{where} has a choice but no start_seconds and end_seconds in its data; add them")
+        spans = [(at, _seconds(path, data["end_seconds"]))]
+    elif kind == "timelinelabels":
+        if frame_rate is None:
+            raise RecordingError(f"{where} counts frames; say by --frame-rate how many a second its Video tag has")
+        spans = [
+            (at + (float(one["start"]) - 1) / frame_rate, at + float(one["end"]) / frame_rate)
+            for one in value.get("ranges") or []
+        ]
+    else:
+        spans = [(at + _seconds(path, value.get("start")), at + _seconds(path, value.get("end")))]
+    for start, end in spans:
+        yield GivenLabel(start, end, " / ".join(map(str, names)) if len(names) > 1 else str(names[0]), *own)
+
+
+def _file_shown(data: Mapping[str, Any]) -> str:
+    """The name of the video or table that a task shows, without what Label Studio puts before uploads' names."""
+    for value in data.values():
+        name = Path(urlsplit(value).path).name if isinstance(value, str) and "<" not in value else ""
+        if re.search(r"\.[A-Za-z0-9]{2,5}$", name):
+            return re.sub(r"^[0-9a-f]{8}-", "", unquote(name)).rsplit(".", 1)[0]
+    return ""

@@ -1,5 +1,7 @@
 """Labels that were given elsewhere: read from what tools write, taken over as answers, and taken back."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +149,101 @@ def test_labels_are_taken_over_replaced_forgotten_and_taken_back(
         drop_imported(clustered, Path("other.csv"))
     drop_imported(clustered, Path("labels.csv"))
     assert used().answers == []
+
+
+def task(number: int, data: dict[str, object], *results: tuple[str, str, dict[str, object]]) -> dict[str, object]:
+    """As Label Studio exports it, with an earlier annotation and a cancelled one that do not count."""
+    own = [{"from_name": name, "type": kind, "value": value} for name, kind, value in results]
+    other = [{"from_name": "activity", "type": "choices", "value": {"choices": ["null"]}}]
+    return {
+        "id": number,
+        "data": data,
+        "annotations": [
+            {"updated_at": "2026-01-01T00:00:00Z", "result": other},
+            {"updated_at": "2026-02-01T00:00:00Z", "result": own},
+            {"updated_at": "2026-03-01T00:00:00Z", "result": other, "was_cancelled": True},
+        ],
+    }
+
+
+CLIP = {"participant": "p01", "recording": "session", "start_seconds": 12.0, "end_seconds": 16.0, "html": "<video/>"}
+
+
+@pytest.mark.parametrize(
+    ("data", "result", "expected"),
+    [
+        (CLIP, ("activity", "choices", {"choices": ["walking"]}), (12.0, 16.0, "p01", "session")),
+        (
+            {"imu": "/data/upload/3/0a1b2c3d-p02-session.csv"},
+            ("t", "timeserieslabels", {"start": 3, "end": 9.5, "timeserieslabels": ["walking"]}),
+            (3.0, 9.5, "", "p02-session"),
+        ),
+        (
+            {**CLIP, "video": "x.mp4"},
+            ("t", "timelinelabels", {"ranges": [{"start": 1, "end": 50}], "timelinelabels": ["walking"]}),
+            (12.0, 14.0, "p01", "session"),
+        ),
+        (
+            {"audio": "https://host/a/session.wav?x=1"},
+            ("t", "labels", {"start": 0.5, "end": 1, "labels": ["walking"]}),
+            (0.5, 1.0, "", "session"),
+        ),
+    ],
+)
+def test_an_earlier_project_of_label_studio_is_read(
+    tmp_path: Path,
+    data: dict[str, object],
+    result: tuple[str, str, dict[str, object]],
+    expected: tuple[float, float, str, str],
+) -> None:
+    (tmp_path / "project.json").write_text(json.dumps([task(1, data, result), {**task(2, data), "annotations": []}]))
+    (found,) = read_given_labels(tmp_path / "project.json", frame_rate=25)
+    start, end, *where = expected
+    assert found == GivenLabel(start, end, "walking", *where)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is no JSON"),
+        ('[{"id": 1, "clip": "x", "activity": "walking"}]', "export it as JSON, not JSON-MIN"),
+        (
+            [task(7, {"video": "a.mp4"}, ("a", "choices", {"choices": ["walking"]}))],
+            "task 7 has a choice but no start",
+        ),
+        (
+            [task(7, CLIP, ("t", "timelinelabels", {"ranges": [{"start": 1, "end": 9}], "timelinelabels": ["x"]}))],
+            "task 7 counts frames; say by --frame-rate",
+        ),
+        (
+            [task(7, CLIP, ("a", "choices", {"choices": ["x"]}), ("b", "choices", {"choices": ["y"]}))],
+            "several controls were labelled; name one with --tier: a, b",
+        ),
+        (
+            [task(7, {}, ("t", "timeserieslabels", {"start": "2020", "end": None, "timeserieslabels": ["x"]}))],
+            "'None' is no time",
+        ),
+        ([task(7, CLIP)], "holds no interval with a label"),
+    ],
+)
+def test_a_project_that_cannot_be_understood_says_why(tmp_path: Path, content: object, said: str) -> None:
+    file = tmp_path / "project.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(WeakHARError, match=re.escape(said)) as error:
+        read_given_labels(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_projects_tasks_find_their_recordings(clustered: Path, tmp_path: Path) -> None:
+    file = tmp_path / "project.json"
+    shown = {"imu": "/data/upload/3/0a1b2c3d-p02-session.csv"}
+    region = ("t", "timeserieslabels", {"start": 3, "end": 9.5, "timeserieslabels": ["walking"]})
+    file.write_text(json.dumps([task(1, shown, region)]))
+    assert import_labels(clustered, file, CLASSES).seconds == 6.5
+    file.write_text(json.dumps([task(1, {"imu": "/data/session.csv"}, region)]))
+    with pytest.raises(WeakHARError, match="does not say of which recording it is; name one with --recording"):
+        import_labels(clustered, file, CLASSES)
 
 
 def test_what_was_imported_and_cannot_be_used_is_named(
