@@ -35,6 +35,9 @@ def said(results: Results) -> Iterator[Said]:
     for row in results["asking"]["rows"]:
         start = f"| {row['data']} | {row['answers']} | "
         yield "docs/clustering.md", *_gaps(start, list(row.values())[2:])
+    for row in results["alignment"]["rows"]:
+        start = f"| {row['data']} | {row['seconds']} | {row['pairs']} | "
+        yield "docs/recordings.md", *_gaps(start, list(row.values())[3:])
     for row in results["labelling_accuracy"]["rows"]:
         yield "docs/results.md", *_gaps(f"| {row['clusters a participant']} | ", list(row.values())[1:])
 

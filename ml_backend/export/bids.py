@@ -24,12 +24,12 @@ NOT_KNOWN = "n/a"
 TYPES = (
     (r"quat|orient|roll|pitch|yaw|euler", "ORNT"),
     (r"gyr|rotation|angular|angvel", "GYRO"),
-    (r"mag", "MAGN"),
     (r"acc|gravity", "ACCEL"),
+    (r"mag", "MAGN"),
 )
 """What a channel's name says of its type, the first that fits; else MISC."""
 KINDS = ("ACCEL", "ANGACCEL", "GYRO", "JNTANG", "LATENCY", "MAGN", "MISC", "ORNT", "POS", "VEL")
-COMPONENT = re.compile(r"(?P<before>.*?)[_\s.\-]?(?P<axis>[xyzXYZ]|(?<![a-z])[wW])(?P<behind>[^a-zA-Z].*)?")
+COMPONENT = re.compile(r"(?:.*[_\s.\-]|.*[a-z](?=[XYZW])|q|)(?P<axis>[xyzwXYZW])(?:[^a-zA-Z].*)?")
 
 
 def bids_label(name: str, taken: Iterable[str] = ()) -> str:
@@ -77,7 +77,7 @@ def write_run(
     _table(folder / f"{stem}_channels.tsv", ("name", "component", "type", "tracked_point", "units"), channels)
     with (folder / f"{stem}_motion.tsv").open("w", encoding="utf-8") as stream:
         samples = np.column_stack([imu.times - imu.times[0], imu.values])
-        np.savetxt(stream, samples, fmt="%.7g", delimiter="\t")
+        np.savetxt(stream, samples, fmt=["%.6f", *["%.9g"] * imu.values.shape[1]], delimiter="\t")
     counts = Counter(channel[2] for channel in channels)
     sidecar = {
         "TaskName": TASK,

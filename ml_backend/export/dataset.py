@@ -221,6 +221,11 @@ def forget_in_export(folder: Path, participant: str) -> bool:
     theirs = description["participants"].pop(participant, None)
     if theirs is None:
         return False
+    described = description.get("warnings", [])
+    description["warnings"] = [line for line in described if not line.startswith(f"{participant}: ")]
+    for name, value in description.items():
+        if isinstance(value, dict) and name not in ("participants", "tracks", "channel_units"):
+            value.pop(participant, None)  # of a parameter that differs between participants
     for track in description.get("tracks", {}).values():
         for counts in (track["clips_answered"], track["clips_labelled"]):
             counts.pop(participant, None)

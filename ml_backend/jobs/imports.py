@@ -120,7 +120,11 @@ def forget_imported(folder: Path, participant: str) -> None:
     """Leave a participant out of what was imported."""
     for file in _files(folder):
         kept = [one for one in file["intervals"] if not one["recording"].startswith(f"{participant}/")]
-        with written_atomically(folder / FOLDER / f"{safe_name(file['file'])}.json") as temporary:
+        target = folder / FOLDER / f"{safe_name(file['file'])}.json"
+        if not kept:  # its name may be theirs
+            target.unlink()
+            continue
+        with written_atomically(target) as temporary:
             temporary.write_text(json.dumps({**file, "intervals": kept}, ensure_ascii=False), encoding="utf-8")
 
 
@@ -135,9 +139,9 @@ def _recording_of(file: Path, one: GivenLabel, named: str, known: Iterable[str])
     told = f"{one.participant}/{one.recording}" if one.participant and one.recording else ""
     where = named or told
     if not where:  # a document, or what it is about, that is called as one recording alone
-        called = one.recording or file.stem
-        alike = [name for name in known if called in (name.partition("/")[2], name.replace("/", "-"))]
-        where = alike[0] if len(alike) == 1 else ""
+        for called in filter(None, (one.recording, Path(one.recording).stem, file.stem)):
+            alike = [name for name in known if called in (name.partition("/")[2], name.replace("/", "-"))]
+            where = where or (alike[0] if len(alike) == 1 else "")
     if where not in known:
         said = f"'{where}' is no recording of the project" if where else "does not say of which recording it is"
         raise ConfigError(f"{file}: {said}; name one with --recording: {', '.join(known) or 'none is clustered yet'}")

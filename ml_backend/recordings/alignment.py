@@ -35,6 +35,8 @@ APART_SECONDS = 0.5
 CLEAR_OF_CHANCE, CLEAR_OF_OTHERS = 1.25, 1.1
 """By how much the likeness with what moves in the pictures must exceed the others (`benchmarks/alignment.py`)."""
 MOST_PARTED = 0.25
+MOST_HOURS = 4.0
+"""Of an IMU: every shift is looked at, which takes minutes and a gigabyte for so many."""
 SHOWN_NEAR = 5.0
 """Seconds to each side of the offset that the second picture of the plot shows."""
 AXIS = re.compile(r"(?P<before>.*)[xyzXYZ](?P<behind>[^a-zA-Z].*)?")
@@ -123,6 +125,12 @@ def magnitudes_of(imu: Imu) -> Floats:
 
 def by_motion(video: Path, pictures: Motion, worn: Motion) -> Alignment:
     """The same of what `video_motion` found in a video, and a worn sensor measured."""
+    hours = float(np.ptp(worn.times)) / 3600
+    if hours > MOST_HOURS:
+        raise RecordingError(
+            f"{video}: the IMU file holds {hours:.1f} h, and more than {MOST_HOURS:g} are not searched; cut out the "
+            "hours round the video, or set offset_seconds by hand"
+        )
     found = fit(pictures, worn)
     if found is None:
         raise RecordingError(

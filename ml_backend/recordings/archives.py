@@ -8,6 +8,7 @@ experiment was started and paused. Of another archive the one table that it hold
 
 import csv
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import RecordingError
+from ml_backend.files import check_present
 from ml_backend.recordings.tables import TEXT_SUFFIXES, suffix_of
 
 Floats = npt.NDArray[np.float64]
@@ -94,11 +96,16 @@ def is_app_folder(path: Path) -> bool:
 def read_archive(path: Path) -> Archive:
     """The tables of an archive or folder; RecordingError where it cannot be read, or holds several tables and is of
     no app that is known."""
-    files = _unpacked(path) if path.is_file() else _in_folder(path)
-    tables = {name: content for name, content in files.items() if suffix_of(Path(name)) in TEXT_SUFFIXES}
+    if not path.is_dir():
+        check_present(path)
+    files = _in_folder(path) if path.is_dir() else _unpacked(path)
+    tables = {name: content for name, content in files.items() if _is_table(name)}
     named = {PurePosixPath(name).stem.replace(" ", ""): name for name in tables}
     meta = {name: tables.pop(name) for name in list(tables) if "meta/" in f"/{name}"}
     others = [name for name in files if name not in tables and name not in meta]
+    stems = [PurePosixPath(name).stem for name in tables]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise RecordingError(f"{path}: holds several recordings ('{twice[0]}' is there twice); pack each by itself")
     if any(_is_sensor_loggers(content) for content in tables.values()):
         return _sensor_loggers(path, tables, named, others)
     with_starts = any(name.endswith("meta/time.csv") for name in meta)
@@ -124,7 +131,7 @@ def _archive(
     alone = len(tables) == 1
     members = [
         Member(path / name, content, "" if alone else _snake(PurePosixPath(name).stem), units)
-        for name, (content, units) in tables.items()
+        for name, (content, units) in sorted(tables.items())
     ]
     return Archive(members, tuple(sorted(aside)), np.zeros((0, 2)) if started is None else started)
 
@@ -206,9 +213,8 @@ def _unpacked(path: Path) -> dict[str, bytes]:
             infos = [info for info in archive.infolist() if not info.is_dir() and _is_of_interest(info.filename)]
             if sum(info.file_size for info in infos) > MOST_BYTES:
                 raise RecordingError(f"{path}: holds more than {MOST_BYTES >> 30} GiB; unpack it")
-            tables = [info for info in infos if suffix_of(Path(info.filename)) in TEXT_SUFFIXES]
-            return {info.filename: archive.read(info) if info in tables else b"" for info in infos}
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, zlib.error) as error:
+            return {one.filename: archive.read(one) if _is_table(one.filename) else b"" for one in infos}
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAError) as error:
         said = "it is encrypted" if "encrypted" in str(error) else "it is damaged or cut off"
         raise RecordingError(f"{path}: cannot be read as a zip archive ({said}); export it again") from None
 
@@ -221,8 +227,12 @@ def _in_folder(path: Path) -> dict[str, bytes]:
             continue
         if not file.resolve().is_relative_to(path.resolve()):
             raise RecordingError(f"{file}: links out of its folder; copy the file there")
-        files[name] = file.read_bytes() if suffix_of(file) in TEXT_SUFFIXES else b""
+        files[name] = file.read_bytes() if _is_table(name) else b""
     return files
+
+
+def _is_table(name: str) -> bool:
+    return suffix_of(Path(name)) in TEXT_SUFFIXES and not name.endswith(".gz")
 
 
 def _is_of_interest(name: str) -> bool:

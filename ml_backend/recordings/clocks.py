@@ -75,8 +75,12 @@ WRAP = 2.0**32
 DAY, HOUR = 86_400 * 10**9, 3600 * 10**9
 
 
-class SlowError(RecordingError):
-    """A clock gives fewer samples a second than any IMU."""
+class NoMotionError(RecordingError):
+    """A table is no IMU's: its clock gives too few samples a second, or nothing in it moves."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def sample_clock(
         )
     ticks, unit, absolute = _ticks(path, name, column, unit)
     # Differences first: nanoseconds since 1970 do not fit a float.
-    ticks = _without_wraps(ticks)
+    ticks = ticks if cut else _without_wraps(ticks)
     seconds = np.asarray((ticks - ticks[0]) * UNITS[unit], dtype=np.float64)
     if cut:
         seconds = _going_on(seconds)
@@ -174,10 +178,11 @@ def sample_clock(
         )
     rate = sampling_rate_of(steps)
     if not LEAST_RATE <= rate <= MOST_RATE:
-        raise (SlowError if rate < LEAST_RATE else RecordingError)(
+        said = (
             f"{path}: column '{name}' gives {rate:.3g} samples a second; is its unit not {unit}? "
             f"Set time_unit ({', '.join(UNITS)}) in dataset.yaml"
         )
+        raise NoMotionError(said, "too few samples a second") if rate < LEAST_RATE else RecordingError(said)
     first = float(ticks[0]) * UNITS[unit]
     return Clock(seconds, rate, first if absolute else None, first)
 

@@ -15,8 +15,8 @@ from ml_backend.errors import RecordingError
 from ml_backend.files import check_present
 from ml_backend.recordings.clocks import (
     UNIT_NAMES,
-    UNITS,
     Clock,
+    NoMotionError,
     clock_by_content,
     counts,
     is_clock_name,
@@ -85,11 +85,12 @@ Interval = tuple[float, float, str]
 @dataclass(frozen=True)
 class Imu:
     """times `(n_samples,)` seconds on the video's clock; values `(n_samples, n_channels)` in the file's units;
-    labels `(n_samples,)` ground truth as text, None where the file has none; sampling_rate in Hz; clock: the column
-    that gave the times, None where the rate did; set_aside: columns that are no channels; label_column: that of the
-    ground truth; filled: how many missing values were filled in; started: when the first sample was taken, in
-    seconds since 1970 (UTC), None where the file does not say; first: what the file's own clock shows there, in
-    seconds; units: channel → its unit, of those for which the file states one."""
+    labels `(n_samples,)` ground truth as text, None where the file has none; sampling_rate in Hz; clock: the
+    column that gave the times, None where the rate did; set_aside: columns that are no channels; label_column:
+    that of the ground truth; filled: how many missing values were filled in; started: when the first sample was
+    taken, in seconds since 1970 (UTC), None where the file does not say (of an archive the earliest of any
+    table); first: what the file's own clock shows there, in seconds; units: channel → its unit, of those for
+    which the file states one."""
 
     times: Floats
     values: Floats
@@ -198,22 +199,15 @@ def _seconds(path: Path, found: SampleTable, how: ImuFormat, column: str | None)
     spread, cut = how.duplicate_stamps == "spread", how.steps_back == "cut"
     clock = sample_clock(path, column, found.samples[column], unit, spread, cut)
     if said and how.time_unit is None and not 0.2 < clock.rate / float(said[1]) < 5:
-        clocks = [_with_unit(path, column, found.samples[column], other, spread, cut) for other in UNITS]
-        fitting = [one for one in clocks if one and 0.8 < one.rate / float(said[1]) < 1.25]
-        if len(fitting) == 1:  # MTw's SampleTimeFine counts 100 µs, that of Movella's DOT µs
-            return fitting[0]
+        if column.strip().lower() == "sampletimefine":  # MTw's counts 100 µs, that of Movella's DOT µs
+            other = sample_clock(path, column, found.samples[column], "100us", spread, cut)
+            if 0.8 < other.rate / float(said[1]) < 1.25:
+                return other
         raise RecordingError(
             f"{path}: column '{column}' gives {clock.rate:.4g} samples a second, its head says '{said[0]}'; "
             "set time_unit in dataset.yaml"
         )
     return clock
-
-
-def _with_unit(path: Path, column: str, samples: pa.ChunkedArray, unit: str, spread: bool, cut: bool) -> Clock | None:
-    try:
-        return sample_clock(path, column, samples, unit, spread, cut)
-    except RecordingError:
-        return None
 
 
 def _offset(path: Path, clock: Clock, how: ImuFormat) -> float:
@@ -285,8 +279,9 @@ def _channels(
     aside = [name for name in named if _is_no_channel(name, table[name])]
     channels = [name for name in named if name not in aside]
     if not channels:
-        raise RecordingError(
-            f"{path}: has no channel columns; it has {', '.join(table.column_names)}. Name them in imu_columns"
+        raise NoMotionError(
+            f"{path}: has no channel columns; it has {', '.join(table.column_names)}. Name them in imu_columns",
+            "nothing in it moves",
         )
     return _refuse_export_names(path, channels), aside
 

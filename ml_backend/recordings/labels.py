@@ -25,6 +25,10 @@ NAMES = ("label", "class", "activity", "annotation", "aktivität", "value")
 PARTICIPANTS, RECORDINGS = ("participant", "subject", "sbj_id"), ("recording", "video", "file")
 NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+KINDS = ("choices", "labels", "timeserieslabels", "timelinelabels")
+"""Results of Label Studio that are about a stretch of time."""
+LONGEST = 1e6
+"""Seconds: what lies later counts from 1970, or in another unit."""
 OWN_TIER = "label"
 """The tier of the documents that an export writes."""
 
@@ -53,6 +57,10 @@ def read_given_labels(path: Path, tier: str = "", frame_rate: float | None = Non
     if not found:
         raise RecordingError(f"{path}: holds no interval with a label")
     for one in found:
+        if one.end_seconds > LONGEST:
+            raise RecordingError(
+                f"{path}: an interval ends at {one.end_seconds:g} s; write seconds since the video's start"
+            )
         if not 0 <= one.start_seconds < one.end_seconds:
             raise RecordingError(
                 f"{path}: an interval goes from {one.start_seconds:g} to {one.end_seconds:g} s; each must begin at 0 "
@@ -141,21 +149,21 @@ def _from_label_studio(path: Path, control: str, frame_rate: float | None) -> li
         raise RecordingError(
             f"{path}: is no export of Label Studio with annotations; export it as JSON, not JSON-MIN"
         )
-    found: dict[str, list[GivenLabel]] = {}
+    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for task in tasks:
-        given = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
+        given = [one for one in task["annotations"] or [] if isinstance(one, dict) and not one.get("was_cancelled")]
         if not given:
             continue
         last = max(given, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
         for result in last.get("result") or []:
-            name = str(result.get("from_name", ""))
-            found.setdefault(name, []).extend(_of_result(path, task, result, frame_rate))
-    found = {name: own for name, own in found.items() if own}
+            if result.get("type") in KINDS:
+                found.setdefault(str(result.get("from_name", "")), []).append((task, result))
     if not control and len(found) > 1:
         raise RecordingError(f"{path}: several controls were labelled; name one with --tier: {', '.join(found)}")
     if control and control not in found:
         raise RecordingError(f"{path}: nothing is labelled by '{control}'; name one with --tier: {', '.join(found)}")
-    return found[control] if control else [one for own in found.values() for one in own]
+    own = found[control] if control else next(iter(found.values()), [])
+    return [one for task, result in own for one in _of_result(path, task, result, frame_rate)]
 
 
 def _of_result(
@@ -164,7 +172,7 @@ def _of_result(
     """The intervals of one result: a choice of a clip, a region in time, or ranges of frames, which count from 1."""
     data, value, kind = task.get("data") or {}, result.get("value") or {}, str(result.get("type"))
     names = value.get(kind)
-    if kind not in ("choices", "labels", "timeserieslabels", "timelinelabels") or not names:
+    if not names:
         return
     where = f"{path}: task {task.get('id')}"
     own = str(data.get("participant") or ""), str(data.get("recording") or "") or _file_shown(data)

@@ -39,9 +39,10 @@ NO_VIDEO_SUFFIXES = (
     *(".xml", ".ini", ".db", ".mat", ".pkl", ".bin", *DEVICE_SUFFIXES),
 )
 """Files that are not opened to see whether they are videos; `.lrv` are a GoPro's previews of its own videos."""
-IMU_SUFFIXES = (*SUFFIXES, *DEVICE_SUFFIXES, ".zip")
-LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz", ".zip")
-"""Samples only where a video has their name: they may be notes, or a copy of all."""
+LOOSE_SUFFIXES = (".txt", ".dat", ".xlsx", ".txt.gz")
+"""Tables of samples only where a video has their name: they may be notes."""
+RAW_SUFFIXES = (*DEVICE_SUFFIXES, ".zip")
+"""What devices and apps wrote: samples only where a video has their name, and no table beside it was made of them."""
 CHAPTER = re.compile(r"(?:G[HX](?P<chapter>\d{2})|GP(?P<old>\d{2})|GOPR)(?P<number>\d{4})", re.IGNORECASE)
 LEAST_GAP, MOST_GAP = 2.0, 86_400.0
 """Seconds between the videos of one recording that are a gap."""
@@ -295,10 +296,12 @@ def _flat(root: Path, how: ImuFormat) -> Found:
 def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None) -> Found:
     """The recordings that lie in folders, together; without a `participant` each is one of its own."""
     videos: dict[str, list[Path]] = defaultdict(list)
-    tables, others = [], []
+    tables, raw, others = [], [], []
     for path in (path for folder in folders for path in _entries(folder)):
-        if (path.is_file() and suffix_of(path) in IMU_SUFFIXES) or is_app_folder(path):
+        if path.is_file() and suffix_of(path) in SUFFIXES:
             tables.append(path)
+        elif (path.is_file() and suffix_of(path) in RAW_SUFFIXES) or is_app_folder(path):
+            raw.append(path)
         elif path.is_file() and _is_video(path):
             videos[_plain(path.stem)].append(path)
         else:
@@ -315,6 +318,12 @@ def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None
             name = _plain(_stem(path))
             message = f"{path}: has no video of the same name; add {name}.mp4 or remove this file"
             problems.append(Problem(message, recording=f"{participant or name}/{name}"))
+    for path in raw:
+        stem, sensor = _video_of(path, videos)
+        if stem is None or any(sensor == other for other, _ in imus[stem]):
+            others.append(path)
+        else:
+            imus[stem].append((sensor, path))
     recordings: list[Recording] = []
     for names in _chapters(videos, imus):
         found, wrong = _recording(participant or names[0], names, videos, imus, how)
@@ -323,7 +332,8 @@ def _in_folders(folders: Sequence[Path], how: ImuFormat, participant: str | None
     for path in [path for path in others if path.is_symlink() and not path.exists()]:
         others.remove(path)
         problems.append(_broken_link(path, f"{participant or _plain(path.stem)}/{_plain(path.stem)}"))
-    for path in [path for path in others if path.is_dir() and any(map(_is_of_a_recording, path.rglob("*")))]:
+    deeper = [path for path in others if path.is_dir() and path not in raw]
+    for path in [path for path in deeper if any(map(_is_of_a_recording, path.rglob("*")))]:
         others.remove(path)
         problems.append(
             Problem(
@@ -486,7 +496,7 @@ def _broken_link(path: Path, recording: str) -> Problem:
 
 
 def _is_of_a_recording(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in IMU_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES or suffix_of(path) in SUFFIXES
 
 
 def _ignored(folder: Path, paths: Iterable[Path]) -> list[Problem]:

@@ -9,12 +9,14 @@ import numpy.typing as npt
 
 from ml_backend.errors import RecordingError
 from ml_backend.recordings.archives import Archive, is_archive, read_archive
-from ml_backend.recordings.clocks import SlowError
+from ml_backend.recordings.clocks import NoMotionError
 from ml_backend.recordings.imu import Imu, ImuFormat, read_imu_file
 
 Floats = npt.NDArray[np.float64]
 
 WHOLE = (-np.inf, np.inf)
+FEWEST_ROWS = 20
+"""A table of fewer lines is of a sensor that was on and gave nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +36,41 @@ def read_imu(path: Path, how: ImuFormat) -> Imu:
 
 def _of_archive(path: Path, how: ImuFormat) -> Imu:
     """The tables of an archive in one, on the clock of the fastest. They share a clock, of which the file's first
-    sample is the earliest of any table."""
+    sample is the earliest of any table; `columns` are meant with the tables' names before them."""
     archive = read_archive(path)
-    plain = replace(how, offset_seconds=0.0, drift_ppm=0.0, video_created=None)
+    plain = replace(how, offset_seconds=0.0, drift_ppm=0.0, video_created=None, columns=None)
     files, imus, aside = list[ImuFile](), list[Imu](), list(archive.aside)
     for member in archive.members:
+        if member.content.count(b"\n") < FEWEST_ROWS:
+            aside.append(f"{member.path.name} (hardly any samples)")
+            continue
         try:
             imu = read_imu_file(member.path, plain, member.content)
-        except SlowError:
-            if len(archive.members) == 1:
-                raise
-            aside.append(f"{member.path.name} (too few samples a second)")
+        except NoMotionError as error:
+            aside.append(f"{member.path.name} ({error.reason})")
             continue
         units = {name: imu.units.get(name) or member.unit_of(name) for name in imu.channels}
         stated = {name: unit for name, unit in units.items() if unit}
+        file = ImuFile(member.path, plain, member.sensor)
         own = archive.seconds(imu.first + imu.times)
-        files.append(ImuFile(member.path, plain, member.sensor))
-        imus.append(_with_prefix(files[-1], replace(imu, times=own, units=stated)))
+        imu = _with_prefix(file, replace(imu, times=own, units=stated))
+        if how.columns is None or set(how.columns) & set(imu.channels):
+            files.append(file)
+            imus.append(imu)
+    longest = max((imu.end - imu.start for imu in imus), default=0.0)
+    kept = [number for number, imu in enumerate(imus) if imu.end - imu.start > longest / 2]
+    aside += [
+        f"{files[number].path.name} (only {imu.end - imu.start:.1f} of {longest:.1f} s)"
+        for number, imu in enumerate(imus)
+        if number not in kept
+    ]
+    files, imus = [files[number] for number in kept], [imus[number] for number in kept]
     if not imus:
-        raise RecordingError(f"{path}: none of its tables has as many samples a second as an IMU: {', '.join(aside)}")
+        wanted = f" of {how.columns_of}" if how.columns else ""
+        raise RecordingError(f"{path}: none of its tables holds motion{wanted}: {', '.join(aside) or 'it has none'}")
     zero = min(imu.start for imu in imus)
     started = _started(archive, imus, zero)
-    found = _joined(files, [replace(imu, times=imu.times - zero) for imu in imus])
+    found = _chosen(path, _joined(files, [replace(imu, times=imu.times - zero) for imu in imus]), how)
     offset = how.offset_seconds
     if how.video_created is not None:
         if started is None:
@@ -67,9 +82,21 @@ def _of_archive(path: Path, how: ImuFormat) -> Imu:
         found,
         times=offset + found.times * (1 + how.drift_ppm * 1e-6),
         set_aside=(*found.set_aside, *aside),
-        started=None if started is None else started + found.start,
-        first=zero + found.start,
+        started=started,  # at the offset, where not every table may have a sample yet
+        first=zero,
     )
+
+
+def _chosen(path: Path, imu: Imu, how: ImuFormat) -> Imu:
+    """The channels that were asked for, in that order."""
+    if how.columns is None:
+        return imu
+    if missing := [name for name in how.columns if name not in imu.channels]:
+        raise RecordingError(
+            f"{path}: has no column '{missing[0]}' ({how.columns_of}); it has {', '.join(imu.channels)}"
+        )
+    numbers = [imu.channels.index(name) for name in how.columns]
+    return replace(imu, values=imu.values[:, numbers], channels=how.columns)
 
 
 def _started(archive: Archive, imus: list[Imu], zero: float) -> float | None:

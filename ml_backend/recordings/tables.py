@@ -48,6 +48,7 @@ UNIT = re.compile(
 )
 """What stands in a row of units below the header; of a stamp how it is written."""
 KINDS = {"CAL", "RAW", "UNCAL"}
+NO_UNITS = {"time", "timestamp", "timestamps", "datetime"}
 
 
 @dataclass(frozen=True)
@@ -387,15 +388,16 @@ def _names_and_units(above: list[list[str]], wide: int) -> tuple[list[str], list
     """Of the rows above the samples the names, and a unit each where the last row holds units: below the names, or as
     Shimmer's programs write it below a row that says what is raw and what calibrated, and a row of devices above."""
     *higher, names = above
-    if not higher or len(names) != wide or not all(not cell or UNIT.fullmatch(cell) for cell in names):
+    are_units = all(not cell or UNIT.fullmatch(cell) for cell in names)
+    if not higher or len(names) != wide or not are_units or any(cell.lower() in NO_UNITS for cell in names):
         return names, []
     kinds = higher.pop() if set(higher[-1]) - {""} <= KINDS else []
     candidates = higher[-1:]
     candidates += [_joined(higher[-1], kinds)] if higher and kinds else []
-    candidates += [_joined(higher[-1], higher[-2])] if len(higher) > 1 else []
+    candidates += [_joined(higher[-1], higher[-2])] if len(higher) > 1 and kinds else []
+    named = wide - (names[-1] == "")  # a separator at the end of each line
     for cells in candidates:
-        filled = [cell for cell in cells if cell]
-        if len(cells) == wide and len(set(filled)) == len(filled) >= wide - 1 and all(cells[: len(filled)]):
+        if len(cells) == wide and all(cells[:named]) and len(set(cells)) == wide:
             return cells, names
     return names, []
 

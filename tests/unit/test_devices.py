@@ -19,7 +19,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from ml_backend.errors import RecordingError, WeakHARError
-from ml_backend.recordings import ImuFormat, check_dataset, read_imu
+from ml_backend.recordings import ImuFile, ImuFormat, check_dataset, read_imu, read_imus
 from ml_backend.settings import Parameters
 
 Floats = npt.NDArray[np.float64]
@@ -287,9 +287,9 @@ def test_sensor_loggers_tables_are_one_imu_on_one_clock(tmp_path: Path) -> None:
         assert (imu.units["accelerometer_x"], imu.units["gyroscope_z"]) == ("m/s^2", "rad/s")
         assert imu.units["accelerometer_uncalibrated_x"] == "g"
         assert "Location.csv" in imu.set_aside
-        # The earliest sample, of the gyroscope, lies at the offset.
+        # The earliest sample, of the gyroscope, lies at the offset; it was taken then.
         assert imu.start == pytest.approx(3.03, abs=1e-6)
-        assert imu.started == pytest.approx(STARTED + 0.02, abs=1e-6)
+        assert imu.started == pytest.approx(STARTED - 0.01, abs=1e-6)
         own = imu.values[:, imu.channels.index("accelerometer_x")]
         np.testing.assert_allclose(own, acc[: len(own), 0], atol=1e-9)
         turned = imu.values[:, imu.channels.index("gyroscope_y")]
@@ -357,7 +357,7 @@ def test_phyphox_says_when_it_was_started_and_paused(tmp_path: Path, separator: 
 def test_phyphox_tables_of_several_sensors_share_a_clock_also_without_its_meta_data(tmp_path: Path) -> None:
     times, acc = motion(10, 100)
     slower, gyr = motion(9, 50, 1)
-    slow = phyphox(gyr[:9], np.arange(9.0))
+    slow = phyphox(gyr[:40], np.arange(40.0) / 4)
     files = {
         "Accelerometer.csv": phyphox(acc, times),
         "Gyroscope.csv": phyphox(gyr, slower + 0.5).replace("Acceleration", "Gyroscope").replace("m/s^2", "rad/s"),
@@ -397,7 +397,7 @@ def test_archives_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["cwa", "gt3x", "mvnx", "zip"])
+@pytest.mark.parametrize("kind", ["cwa", "gt3x", "mvnx", "zip", "lzma.zip"])
 def test_a_damaged_file_is_refused_in_one_line_or_read(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp(kind)
     whole = folder / f"whole.{kind}"
@@ -409,7 +409,12 @@ def test_a_damaged_file_is_refused_in_one_line_or_read(kind: str, tmp_path_facto
     elif kind == "mvnx":
         write_mvnx(whole, {"sensorFreeAcceleration": np.concatenate([values, values], axis=1)})
     else:
-        packed(whole, sensor_loggers({"Accelerometer": (times, values)}))
+        how = zipfile.ZIP_LZMA if kind == "lzma.zip" else zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(whole, "w", how) as archive:
+            for name, text in sensor_loggers(
+                {"Bewegung ä": (times, values), "Accelerometer": (times, values)}
+            ).items():
+                archive.writestr(name, text)
     content, path = whole.read_bytes(), folder / f"damaged.{kind}"
 
     @effort(max_examples=60, deadline=None)
@@ -452,5 +457,87 @@ def test_they_lie_beside_a_video_as_tables_do(sample_root: Path, tmp_path: Path)
     (tmp_path / "dataset.yaml").write_text(json.dumps({"recordings": listed}))
     checked, problems = check_dataset(tmp_path, Parameters())
     assert [one.imu.start for one in checked if one.imu is not None] == [1.0, 0.0]
-    (ignored,) = [one.message for one in problems if "does not list" in one.message]
-    assert "Gyroscope.csv" not in ignored
+    assert not [one.message for one in problems if "does not list" in one.message]
+
+
+TABLE = "time,acc_x,acc_y,acc_z\n" + "".join(f"{n / 50},{n % 7},{n % 5},{n % 3}\n" for n in range(2500))
+
+
+def test_what_a_table_was_made_of_lies_beside_it_and_is_ignored(sample_root: Path, tmp_path: Path) -> None:
+    for name in ("p01", "p02", "p03"):
+        (tmp_path / name / "raw").mkdir(parents=True)
+        (tmp_path / name / "session.mp4").symlink_to(sample_root / "p01" / "session.mp4")
+        (tmp_path / name / "session.csv").write_text(TABLE)
+        (tmp_path / name / "raw" / "6013.cwa").write_bytes(b"x")
+        (tmp_path / name / "other.gt3x").write_bytes(b"x")
+    (tmp_path / "p01" / "session.cwa").write_bytes(b"x")
+    packed(tmp_path / "p02" / "session.zip", {"a.txt": "x"})
+    unpacked(tmp_path / "p03" / "session", sensor_loggers({}))
+    checked, problems = check_dataset(tmp_path, Parameters())
+    assert [str(one.recording) for one in checked if one.imu is not None] == [f"p0{n}/session" for n in (1, 2, 3)]
+    assert not [one.message for one in problems if one.error]
+    said = " ".join(one.message for one in problems)
+    assert all(name in said for name in ("session.cwa", "session.zip", "session/", "other.gt3x", "raw/"))
+
+
+def test_two_archives_and_a_late_table_stay_on_one_clock(tmp_path: Path) -> None:
+    times, acc = motion(20, 50)
+    phone = packed(tmp_path / "v.phone.zip", sensor_loggers({"Accelerometer": (times, acc)}))
+    late = {"WristMotion": (times, acc), "WatchMagnetometer": (times[:600] + 5, acc[:600])}
+    watch = packed(tmp_path / "v.watch.zip", sensor_loggers(late))
+    alone = read_imu(watch, ImuFormat(offset_seconds=2.0))
+    assert (alone.start, alone.started) == (pytest.approx(7.0), pytest.approx(STARTED))
+    files = [ImuFile(path, ImuFormat(), name) for path, name in ((phone, "phone"), (watch, "watch"))]
+    both = read_imus(files)
+    own = both.values[:, both.channels.index("watch_wrist_motion_x")]
+    np.testing.assert_allclose(own, np.interp(both.times, times, acc[:, 0]), atol=1e-6)
+
+
+def test_columns_of_an_archive_are_chosen_by_their_full_names(tmp_path: Path) -> None:
+    times, acc = motion(10, 50)
+    three = dict.fromkeys(("Magnetometer", "Gyroscope", "Accelerometer"), (times, acc))
+    path = packed(tmp_path / "a.zip", sensor_loggers(three))
+    assert (
+        read_imu(path, ImuFormat()).channels
+        == read_imu(unpacked(tmp_path / "b", sensor_loggers(three)), ImuFormat()).channels
+    )
+    wanted = ("gyroscope_y", "accelerometer_x")
+    imu = read_imu(path, ImuFormat(columns=wanted))
+    assert imu.channels == wanted
+    np.testing.assert_allclose(imu.values, acc[:, [1, 0]], atol=1e-9)
+    with pytest.raises(RecordingError, match=r"has no column 'acc_x' \(imu_columns\); it has accelerometer_z, "):
+        read_imu(path, ImuFormat(columns=("accelerometer_x", "acc_x")))
+
+
+def test_a_table_that_is_empty_still_or_short_is_set_aside_and_named(tmp_path: Path) -> None:
+    times, acc = motion(20, 50)
+    files = {
+        "Accelerometer.csv": phyphox(acc, times),
+        "Location.csv": '"Time (s)","Latitude"\n',
+        "Light.csv": '"Time (s)","Illuminance"\n0.1,3\n',
+        "Proximity.csv": '"Time (s)","Distance"\n' + "".join(f"{at},5\n" for at in times),
+        "Gyroscope.csv": phyphox(acc[:200], times[:200]),
+    }
+    imu = read_imu(packed(tmp_path / "a.zip", files), ImuFormat())
+    assert len(imu.times) == len(times)
+    assert [name.split(" ")[0] for name in imu.set_aside] == [
+        "Light.csv",
+        "Location.csv",
+        "Proximity.csv",
+        "Gyroscope.csv",
+    ]
+    files["Accelerometer.csv"] = files["Accelerometer.csv"].replace(
+        files["Accelerometer.csv"].split("\n")[5], "x,y,z,1"
+    )
+    with pytest.raises(RecordingError, match=r"Accelerometer\.csv"):
+        read_imu(packed(tmp_path / "b.zip", files), ImuFormat())
+
+
+def test_several_recordings_in_one_archive_are_refused(tmp_path: Path) -> None:
+    times, acc = motion(10, 50)
+    one = sensor_loggers({"Accelerometer": (times, acc)})
+    two = {f"r{number}/{name}": content for number in (1, 2) for name, content in one.items()}
+    with pytest.raises(RecordingError, match=r"holds several recordings \('Accelerometer' is there twice\)"):
+        read_imu(packed(tmp_path / "a.zip", two), ImuFormat())
+    with pytest.raises(RecordingError, match=r"none\.zip: no such file"):
+        read_imu(tmp_path / "none.zip", ImuFormat())

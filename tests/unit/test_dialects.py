@@ -151,6 +151,18 @@ def test_a_clock_of_32_bits_goes_on_where_it_begins_anew(tmp_path: Path) -> None
     assert "does not increase" in refusal(tmp_path / "i.csv", text("SampleTimeFine,ax,ay,az", shuffled))
 
 
+@pytest.mark.parametrize("above", ["Device,AX3,12345,", "Subject,P01,left,", "Session,a,b,rate\nsensor,acc,acc,acc"])
+def test_rows_of_metadata_above_the_names_are_no_names(tmp_path: Path, above: str) -> None:
+    (tmp_path / "i.csv").write_text(f"{above}\n" + text("time,x,y,z"))
+    imu = read_imu(tmp_path / "i.csv", ImuFormat())
+    assert (imu.channels, imu.clock) == (("x", "y", "z"), "time")
+
+
+def test_a_rate_in_the_head_does_not_overrule_a_stated_unit(tmp_path: Path) -> None:
+    content = "# sensor ODR 1000 Hz\n" + text("time (ms),ax,ay,az", [f"{1000 * time:.0f}" for time in TIMES])
+    assert "its head says '1000 Hz'; set time_unit" in refusal(tmp_path / "i.csv", content)
+
+
 SHIMMER = ("Timestamp", "Accelerometer X", "Accelerometer Y", "Accelerometer Z")
 
 

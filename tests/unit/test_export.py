@@ -97,6 +97,9 @@ def test_units_that_files_state_are_kept_and_different_ones_are_warned_of(sample
     assert found["channel_units"] == dict.fromkeys(found["channels"], "g")
     assert "p02: channel 'right_wrist_acc_x' is in g and in m/s^2; convert one of them" in found["warnings"]
     assert "`right_wrist_acc_x` (g)" in (tmp_path / "out" / "README.md").read_text()
+    assert forget_in_export(tmp_path / "out", "p02")
+    for file in ("README.md", "dataset.json"):
+        assert "p02" not in (tmp_path / "out" / file).read_text()
 
 
 def test_a_label_changes_between_the_centres_of_the_clips_and_a_watched_clip_is_annotated_whole(
@@ -295,6 +298,11 @@ def test_bids_motion_is_valid_and_holds_what_the_samples_hold(sample_root: Path,
         ("gyroscope_x", "rad/s", ("x", "GYRO", "n/a")),
         ("Acceleration x (m/s^2)", "m/s^2", ("x", "ACCEL", "n/a")),
         ("pressure", "", ("n/a", "MISC", "pressure")),
+        ("temp_max", "", ("n/a", "MISC", "temp_max")),
+        ("proximity", "", ("n/a", "MISC", "proximity")),
+        ("quaternionW", "1", ("quat_w", "ORNT", "n/a")),
+        ("qx", "1", ("x", "MISC", "qx")),
+        ("hip_acc_magnitude", "g", ("n/a", "ACCEL", "hip")),
     ],
 )
 def test_bids_channels_have_type_axis_and_place(name: str, unit: str, expected: tuple[str, str, str]) -> None:

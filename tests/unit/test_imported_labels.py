@@ -143,7 +143,10 @@ def test_labels_are_taken_over_replaced_forgotten_and_taken_back(
         ("p01", 1.0, "walking", IMPORTED),
         ("p02", 5.0, "jogging", IMPORTED),
     ]
+    (tmp_path / "of p01.csv").write_text("start,end,label,participant,recording\n1,5,walking,p01,session\n")
+    import_labels(clustered, tmp_path / "of p01.csv", CLASSES)
     forget_imported(clustered, "p01")
+    assert len(list((clustered / "imported").iterdir())) == 1
     assert [one.participant for one in used().answers] == ["p02"]
     with pytest.raises(WeakHARError, match=r"other\.csv: .* imported are: labels\.csv"):
         drop_imported(clustered, Path("other.csv"))
@@ -224,6 +227,21 @@ def test_an_earlier_project_of_label_studio_is_read(
             "'None' is no time",
         ),
         ([task(7, CLIP)], "holds no interval with a label"),
+        (
+            [
+                task(
+                    7,
+                    {},
+                    (
+                        "t",
+                        "timeserieslabels",
+                        {"start": 1592250751951, "end": 1592250761951, "timeserieslabels": ["x"]},
+                    ),
+                )
+            ],
+            "write seconds since the video's start",
+        ),
+        ([{"id": 1, "data": {}, "annotations": None}], "holds no interval with a label"),
     ],
 )
 def test_a_project_that_cannot_be_understood_says_why(tmp_path: Path, content: object, said: str) -> None:
@@ -233,6 +251,18 @@ def test_a_project_that_cannot_be_understood_says_why(tmp_path: Path, content: o
         read_given_labels(file)
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
+
+
+def test_only_the_control_that_is_asked_for_is_understood(tmp_path: Path) -> None:
+    region = {"start": 3, "end": 9.5}
+    results = (
+        ("label", "timeserieslabels", {**region, "timeserieslabels": ["walking"]}),
+        ("quality", "choices", {**region, "choices": ["good"]}),
+        ("timeline", "timelinelabels", {"ranges": [{"start": 1, "end": 2}], "timelinelabels": ["walking"]}),
+    )
+    (tmp_path / "project.json").write_text(json.dumps([task(1, {"imu": "a.csv"}, *results)]))
+    (found,) = read_given_labels(tmp_path / "project.json", "label")
+    assert (found.start_seconds, found.end_seconds) == (3.0, 9.5)
 
 
 def test_a_projects_tasks_find_their_recordings(clustered: Path, tmp_path: Path) -> None:
@@ -296,6 +326,8 @@ def test_a_file_that_does_not_say_its_recording_is_asked_for_it(clustered: Path,
     with pytest.raises(WeakHARError, match="'p03/session' is no recording of the project"):
         import_labels(clustered, tmp_path / "session.csv", CLASSES, "p03/session")
     assert import_labels(clustered, tmp_path / "session.csv", CLASSES, "p02/session").intervals == 1
+    (tmp_path / "p02-session.csv").write_text("start,end,label,video\n1,5,walking,GX010001.mp4\n")
+    assert import_labels(clustered, tmp_path / "p02-session.csv", CLASSES).intervals == 1
     (tmp_path / "p01-session.csv").write_text("start,end,label\n1,5,walking\n")
     assert import_labels(clustered, tmp_path / "p01-session.csv", CLASSES).intervals == 1
 
