@@ -38,8 +38,36 @@ def _of_archive(path: Path, how: ImuFormat) -> Imu:
     """The tables of an archive in one, on the clock of the fastest. They share a clock, of which the file's first
     sample is the earliest of any table; `columns` are meant with the tables' names before them."""
     archive = read_archive(path)
+    read, aside = _members(archive, how)
+    if not read:
+        wanted = f" of {how.columns_of}" if how.columns else ""
+        said = ", ".join([*archive.aside, *aside]) or "it has none"
+        raise RecordingError(f"{path}: none of its tables holds motion{wanted}: {said}")
+    files, imus = [file for file, _ in read], [imu for _, imu in read]
+    zero = min(imu.start for imu in imus)
+    dated = len(archive.started) or all(imu.started is not None for imu in imus)
+    found = _chosen(path, _joined(files, [replace(imu, times=imu.times - zero) for imu in imus]), how)
+    offset = how.offset_seconds
+    if how.video_created is not None:
+        if not dated:
+            raise RecordingError(
+                f"{path}: does not say when it was taken, as `clock: absolute` needs; write offset_seconds instead"
+            )
+        offset += zero - how.video_created
+    return replace(
+        found,
+        times=offset + found.times * (1 + how.drift_ppm * 1e-6),
+        set_aside=(*found.set_aside, *archive.aside, *aside),
+        started=zero if dated else None,  # at the offset, where not every table may have a sample yet
+        first=zero,
+    )
+
+
+def _members(archive: Archive, how: ImuFormat) -> tuple[list[tuple[ImuFile, Imu]], list[str]]:
+    """The tables of motion that are wanted, each on the archive's own clock; and, with the reason, those that are
+    none."""
     plain = replace(how, offset_seconds=0.0, drift_ppm=0.0, video_created=None, columns=None)
-    files, imus, aside = list[ImuFile](), list[Imu](), list(archive.aside)
+    found, aside = list[tuple[ImuFile, Imu]](), list[str]()
     for member in archive.members:
         if member.content.count(b"\n") < FEWEST_ROWS:
             aside.append(f"{member.path.name} (hardly any samples)")
@@ -49,42 +77,19 @@ def _of_archive(path: Path, how: ImuFormat) -> Imu:
         except NoMotionError as error:
             aside.append(f"{member.path.name} ({error.reason})")
             continue
-        units = {name: imu.units.get(name) or member.unit_of(name) for name in imu.channels}
-        stated = {name: unit for name, unit in units.items() if unit}
+        units = {name: unit for name in imu.channels if (unit := imu.units.get(name) or member.unit_of(name))}
         file = ImuFile(member.path, plain, member.sensor)
-        own = archive.seconds(imu.first + imu.times)
-        imu = _with_prefix(file, replace(imu, times=own, units=stated))
+        imu = _with_prefix(file, replace(imu, times=archive.seconds(imu.first + imu.times), units=units))
         if how.columns is None or set(how.columns) & set(imu.channels):
-            files.append(file)
-            imus.append(imu)
-    longest = max((imu.end - imu.start for imu in imus), default=0.0)
-    kept = [number for number, imu in enumerate(imus) if imu.end - imu.start > longest / 2]
-    aside += [
-        f"{files[number].path.name} (only {imu.end - imu.start:.1f} of {longest:.1f} s)"
-        for number, imu in enumerate(imus)
-        if number not in kept
-    ]
-    files, imus = [files[number] for number in kept], [imus[number] for number in kept]
-    if not imus:
-        wanted = f" of {how.columns_of}" if how.columns else ""
-        raise RecordingError(f"{path}: none of its tables holds motion{wanted}: {', '.join(aside) or 'it has none'}")
-    zero = min(imu.start for imu in imus)
-    started = _started(archive, imus, zero)
-    found = _chosen(path, _joined(files, [replace(imu, times=imu.times - zero) for imu in imus]), how)
-    offset = how.offset_seconds
-    if how.video_created is not None:
-        if started is None:
-            raise RecordingError(
-                f"{path}: does not say when it was taken, as `clock: absolute` needs; write offset_seconds instead"
-            )
-        offset += started - how.video_created
-    return replace(
-        found,
-        times=offset + found.times * (1 + how.drift_ppm * 1e-6),
-        set_aside=(*found.set_aside, *aside),
-        started=started,  # at the offset, where not every table may have a sample yet
-        first=zero,
-    )
+            found.append((file, imu))
+    longest = max((imu.end - imu.start for _, imu in found), default=0.0)
+    kept = []
+    for file, imu in found:
+        if imu.end - imu.start > longest / 2:
+            kept.append((file, imu))
+        else:
+            aside.append(f"{file.path.name} (only {imu.end - imu.start:.1f} of {longest:.1f} s)")
+    return kept, aside
 
 
 def _chosen(path: Path, imu: Imu, how: ImuFormat) -> Imu:
@@ -97,11 +102,6 @@ def _chosen(path: Path, imu: Imu, how: ImuFormat) -> Imu:
         )
     numbers = [imu.channels.index(name) for name in how.columns]
     return replace(imu, values=imu.values[:, numbers], channels=how.columns)
-
-
-def _started(archive: Archive, imus: list[Imu], zero: float) -> float | None:
-    """When, in seconds since 1970, the earliest sample was taken; None where the archive does not say."""
-    return zero if len(archive.started) or all(imu.started is not None for imu in imus) else None
 
 
 def read_imus(files: Sequence[ImuFile], span: tuple[float, float] = WHOLE) -> Imu:
