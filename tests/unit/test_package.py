@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 from installed import PROJECT, REPOSITORY, name_of
 
 from benchmarks.figures import RESULTS, corrected
@@ -36,6 +37,25 @@ def test_every_variable_of_the_containers_is_in_the_example_to_copy() -> None:
     asked = set(re.findall(r"\$\{([A-Z_]+)", compose))
     assert asked == set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
     assert not re.search(r"^(?!#).*(PASS|PASSWORD)=.+", example, re.MULTILINE)  # no password that many would have
+
+
+def test_the_manifests_ask_for_the_secrets_of_the_example_and_run_what_compose_runs() -> None:
+    base = REPOSITORY / "docker" / "kubernetes" / "base"
+    kustomization = yaml.safe_load((base / "kustomization.yaml").read_text(encoding="utf-8"))
+    text = "\n---\n".join((base / name).read_text(encoding="utf-8") for name in kustomization["resources"])
+    example = (base / "secrets.env.example").read_text(encoding="utf-8")
+    offered = set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE))  # no password that many would have
+    assert set(re.findall(r"key: ([A-Z_]+)", text)) <= offered
+    assert set(re.findall(r"\$\(([A-Z_]+)\)", text)) <= offered
+    compose = yaml.safe_load((REPOSITORY / "docker" / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    for manifest in yaml.safe_load_all(text):
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            (container,) = manifest["spec"]["template"]["spec"]["containers"]
+            service = compose[container["name"]]
+            if container["name"] in ("backend", "worker"):
+                assert " ".join(container["command"]) == service["command"]
+            else:
+                assert container["image"] == service["image"]
 
 
 def test_every_parameter_and_setting_is_in_the_docs_with_its_default() -> None:
