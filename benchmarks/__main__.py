@@ -27,6 +27,7 @@ NAMES = (
     "project_labels",
     "load",
     "exporting",
+    "tasks",
     "training",
 )
 NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "asking", "alignment", "training")

@@ -286,7 +286,7 @@ def _create_missing(store: Store, media: Media, offers: list[Offer], progress: P
     """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
     existing = {task.place for task in store.tasks(media.project_id)}
     missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
-    for number, offer in enumerate(missing):
+    for number, offer in enumerate(media.ahead(missing)):
         progress("creating tasks", number, len(missing))
         task_id = create_task(media, offer)
         store.add_tasks(media.project_id, [(task_id, offer.participant, offer.key)])

@@ -1,10 +1,12 @@
 """Clips as Label Studio tasks, and back from a task to its clip."""
 
 import logging
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape, unescape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,21 +65,39 @@ class Media:
         """Addresses, and numbers, of those that were there before."""
         return self.client.uploads(self.project_id)
 
+    def ahead(self, offers: Sequence[Offer]) -> Iterator[Offer]:
+        """The offers one by one, while the files of those that follow are made beside, on all cores."""
+        cores, known = len(os.sched_getaffinity(0)), set(self.uploads)
+        with ThreadPoolExecutor(cores) as pool:
+            made = [pool.submit(self.make, offer, known) for offer in offers[:cores]]
+            try:
+                for number, offer in enumerate(offers):
+                    made[number].result()
+                    made += [pool.submit(self.make, one, known) for one in offers[len(made) : number + 1 + cores]]
+                    yield offer
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def make(self, offer: Offer, known: Iterable[str]) -> None:
+        """Write an offer's files beforehand; what cannot be is left to who asks for it, and says why."""
+        for name, make in ((offer.upload_name, _cut), (offer.strip_name, _strip)):
+            file = self.folder / name
+            if _address(known, name) is None and (make is _cut or offer.alike):
+                try:
+                    make(offer, file)
+                except Exception:  # the same again, where it is asked for
+                    file.unlink(missing_ok=True)
+
     def clip(self, offer: Offer) -> str:
         """The address of a clip."""
-        return self.served(
-            offer.upload_name,
-            lambda file: cut_clip(
-                offer.video, offer.start_seconds, offer.end_seconds, file, without_faces if offer.blurred else iter
-            ),
-        )
+        return self.served(offer.upload_name, partial(_cut, offer))
 
     def strip(self, offer: Offer) -> str:
         """The address of the pictures beside it; empty where there are none."""
         if not offer.alike:
             return ""
         try:
-            return self.served(offer.strip_name, lambda file: write_strip(offer.alike, file, offer.blurred))
+            return self.served(offer.strip_name, partial(_strip, offer))
         except RecordingError as error:
             log.warning("task without the pictures beside it: %s", error)
             return ""
@@ -94,13 +114,22 @@ class Media:
         if address is None:
             file = self.folder / name
             try:
-                make(file)
+                if not file.is_file():
+                    make(file)
             except OSError:
                 self.client.check()  # who took over the job has removed our folder
                 raise
             address = _uploaded(self.client, self.project_id, file, name)
             file.unlink()
         return address
+
+
+def _cut(offer: Offer, file: Path) -> None:
+    cut_clip(offer.video, offer.start_seconds, offer.end_seconds, file, without_faces if offer.blurred else iter)
+
+
+def _strip(offer: Offer, file: Path) -> None:
+    write_strip(offer.alike, file, offer.blurred)
 
 
 def create_task(media: Media, offer: Offer) -> int:

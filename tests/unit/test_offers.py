@@ -10,8 +10,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from PIL import Image
 
-from ml_backend.labelstudio import Offer, is_upload_of, upload_names, with_order
-from ml_backend.recordings import Stretch, clip_key, stretch_of_key, write_strip
+from ml_backend.labelstudio import Media, Offer, is_upload_of, upload_names, with_order
+from ml_backend.recordings import Stretch, clip_key, cut_clip, stretch_of_key, write_strip
 from ml_backend.recordings.strips import GAP, HEIGHT
 from ml_backend.recordings.video import picture_at
 
@@ -81,3 +81,39 @@ def test_the_strip_shows_each_moment_in_its_order(sample_root: Path, tmp_path: P
         wanted = Image.fromarray(picture_at(video, seconds, 160)).resize((width, HEIGHT))
         shown = strip[:, number * (width + GAP) :][:, :width]
         assert np.abs(shown - np.asarray(wanted, dtype=float)).mean() < 6
+
+
+class Unsent(Media):
+    """Files that are made, of a project without uploads; nothing is asked of Label Studio."""
+
+    uploads: dict[str, int] = {}  # noqa: RUF012 - none are there
+
+
+def test_files_of_tasks_are_made_ahead_in_order_and_what_cannot_be_is_left_to_who_asks(
+    sample_root: Path, tmp_path: Path
+) -> None:
+    video, gone = sample_root / "p01" / "session.mp4", sample_root / "p01" / "gone.mp4"
+    offers = []
+    for number in range(7):
+        own = gone if number == 3 else video
+        key = clip_key(Stretch("session", 4.0 * number, 4.0 * number + 4, "0" * 32))
+        moments = ((video, 1.0), (video, 2.0)) if number % 2 else ()
+        offers.append(Offer("p01", "session", own, 4.0 * number, 4.0 * number + 4, 1, 1, 1.0, key, alike=moments))
+    media = Unsent(None, 1, tmp_path)  # type: ignore[arg-type]
+    seen = []
+    for offer in media.ahead(offers):
+        there = (
+            (tmp_path / offer.upload_name).is_file(),
+            bool(offer.alike) and (tmp_path / offer.strip_name).is_file(),
+        )
+        seen.append((offer, there))
+        if offer.video == video:
+            (tmp_path / offer.upload_name).unlink()
+    assert [offer for offer, _ in seen] == offers
+    assert [there for _, there in seen] == [(number != 3, bool(number % 2)) for number in range(7)]
+    assert not list(tmp_path.glob("*.mp4"))
+    cut_clip(video, 0.0, 4.0, tmp_path / "alone.mp4")
+    media.make(offers[0], ())
+    assert (tmp_path / offers[0].upload_name).read_bytes() == (tmp_path / "alone.mp4").read_bytes()
+    media.make(offers[1], [f"/data/upload/1/abc-{offers[1].upload_name}"])
+    assert not (tmp_path / offers[1].upload_name).exists()  # it was uploaded before
