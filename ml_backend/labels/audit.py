@@ -125,9 +125,9 @@ def _share(right: Bools, among: int, known: float) -> Estimate:
     return _estimate(value, low, high, len(right))
 
 
-def _estimate(value: float, low: float, high: float, answers: int) -> Estimate:
+def _estimate(value: float, low: float, high: float, answers: int, erring: float = ERRING) -> Estimate:
     """With what annotators may be wrong at themselves allowed for."""
-    return Estimate(float(value), float(low), min(1.0, float(high) / (1 - ERRING)), answers)
+    return Estimate(float(value), float(low), min(1.0, float(high) / (1 - erring)), answers)
 
 
 def betting_interval(right: Bools, among: int, level: float = LEVEL) -> tuple[float, float]:
@@ -220,4 +220,5 @@ def _shares(size: Ints, confidence: Floats, hits: Ints, misses: Ints, random: np
 
 def _quantiles(values: Floats, answers: int) -> Estimate:
     low, high = np.quantile(values, [LOOKS / 2, 1 - LOOKS / 2])
-    return _estimate(values.mean(), low, high, answers)
+    # Who errs takes a right clip from its class, and gives one that was missed to the class that is named: twice.
+    return _estimate(values.mean(), low, high, answers, 2 * ERRING)
