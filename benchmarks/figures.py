@@ -35,6 +35,14 @@ def said(results: Results) -> Iterator[Said]:
     for row in results["asking"]["rows"]:
         start = f"| {row['data']} | {row['answers']} | "
         yield "docs/clustering.md", *_gaps(start, list(row.values())[2:])
+    named = (
+        "`/health`, idle",
+        "status page, nothing changes",
+        "webhook",
+        "status page while every webhook changes it",
+    )
+    for name, row in zip(named, results["load"]["rows"], strict=True):
+        yield "docs/operations.md", f"| {name} | {{}} | {{}} |", [str(row["p50 (ms)"]), str(row["p99 (ms)"])]
     for row in results["alignment"]["rows"]:
         start = f"| {row['data']} | {row['seconds']} | {row['pairs']} | "
         yield "docs/recordings.md", *_gaps(start, list(row.values())[3:])
