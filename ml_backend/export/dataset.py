@@ -157,15 +157,20 @@ def _layers(tracks: Sequence[Track], number: int, threshold: Threshold) -> list[
 def _with_tracks(clips: pa.Table, layers: Sequence[Layer]) -> pa.Table:
     """The table of clips, with each track's answer, label and confidence."""
     for layer in layers:
-        names, labels = np.array([*layer.classes, None], dtype=object), layer.labels
-        for name, column in (
-            ("answer", pa.array(names[labels.said], pa.string())),
-            ("label", pa.array(names[layer.clip_classes], pa.string())),
-            (PROPAGATED_LABEL, pa.array(names[labels.propagated], pa.string())),
-            ("confidence", pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence))),
-        ):
+        for name, column in _clip_labels(layer.labels, layer.classes, layer.clip_classes).items():
             clips = clips.append_column(f"{name}{layer.suffix}", column)
     return clips
+
+
+def _clip_labels(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> dict[str, pa.Array]:
+    """What people said of each clip, and its label."""
+    names = np.array([*classes, None], dtype=object)
+    return {
+        "answer": pa.array(names[labels.said], pa.string()),
+        "label": pa.array(names[clip_classes], pa.string()),
+        PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
+        "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
+    }
 
 
 def _described_track(track: Track) -> dict[str, Any]:
@@ -292,8 +297,7 @@ def threshold_table(
 def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> pa.Table:
     """A row a clip: where it lies, its cluster, what people said of it, and its label."""
     clustering = labels.clustering
-    names = np.array([*classes, None], dtype=object)
-    count = len(clustering.clusters)
+    count, said = len(clustering.clusters), _clip_labels(labels, classes, clip_classes)
     return pa.table(
         {
             "participant": pa.array([clustering.participant] * count, pa.string()),
@@ -304,13 +308,11 @@ def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_class
             "cluster": pa.array(clustering.clusters, pa.int32()),
             "centroid_clip": np.isin(np.arange(count), clustering.centroids),
             "distance": clustering.distances,
-            "answer": pa.array(names[labels.said], pa.string()),
+            "answer": said.pop("answer"),
             "answered_by": pa.array(
                 [labels.answered_by.get(clip, ()) for clip in range(count)], pa.list_(pa.int64())
             ),
-            "label": pa.array(names[clip_classes], pa.string()),
-            PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
-            "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
+            **said,
         }
     )
 

@@ -25,7 +25,6 @@ from ml_backend.recordings.tables import TEXT_SUFFIXES, suffix_of
 
 Floats = npt.NDArray[np.float64]
 
-SENSOR_LOGGER, PHYPHOX = "Sensor Logger", "phyphox"
 G, MS2, RADS, UT = "g", "m/s^2", "rad/s", "uT"
 BY_SETTING = "by setting"
 """Of an iPhone or Apple Watch g, unless the units were standardised."""
