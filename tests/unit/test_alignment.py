@@ -107,6 +107,12 @@ def test_a_drift_is_found_in_a_long_recording_and_a_leap_of_a_clock_refused() ->
         by_motion(Path("v.mp4"), of_video(leaping, video), of_imu(clock, imu[:, None]))
 
 
+def test_an_imu_of_a_whole_day_is_not_searched() -> None:
+    day = of_imu(np.array([0.0, 86_400.0]), np.ones((2, 1)))
+    with pytest.raises(RecordingError, match=r"v\.mp4: the IMU file holds 24\.0 h, and more than 4 are not searched"):
+        by_motion(Path("v.mp4"), of_video(np.arange(2.0), np.ones((2, len(QUANTITIES)))), day)
+
+
 def test_vectors_are_told_by_the_names_of_their_axes() -> None:
     names = (
         *("acc_x", "acc_y", "acc_z", "rotationRateX", "rotationRateY", "rotationRateZ", "mag_x", "mag_y", "mag_z"),
