@@ -151,7 +151,10 @@ def test_a_clock_of_32_bits_goes_on_where_it_begins_anew(tmp_path: Path) -> None
     assert "does not increase" in refusal(tmp_path / "i.csv", text("SampleTimeFine,ax,ay,az", shuffled))
 
 
-@pytest.mark.parametrize("above", ["Device,AX3,12345,", "Subject,P01,left,", "Session,a,b,rate\nsensor,acc,acc,acc"])
+@pytest.mark.parametrize(
+    "above",
+    ["Device,AX3,12345,", "Device,AX3,12345,left", "Subject,P01,left,", "Session,a,b,rate\nsensor,acc,acc,acc"],
+)
 def test_rows_of_metadata_above_the_names_are_no_names(tmp_path: Path, above: str) -> None:
     (tmp_path / "i.csv").write_text(f"{above}\n" + text("time,x,y,z"))
     imu = read_imu(tmp_path / "i.csv", ImuFormat())
