@@ -3,6 +3,7 @@
 `gunicorn --config python:ml_backend.web.server ml_backend._wsgi:app`; `--bind`, `--workers`, `--threads` as usual.
 """
 
+import gc
 import socket
 import sys
 from contextlib import suppress
@@ -22,8 +23,10 @@ control_socket_disable = True
 
 
 def post_worker_init(_worker: Any) -> None:
-    """Threads that answer need the interpreter for moments; the one that makes pages lets them in more often."""
+    """Threads that answer need the interpreter for moments; the one that makes pages lets them in more often. What
+    was imported stays: looking through it for what may go would hold all of them for a tenth of a second."""
     sys.setswitchinterval(0.0005)
+    gc.freeze()
 
 
 class PunctualWorker(ThreadWorker):  # type: ignore[misc, unused-ignore]
