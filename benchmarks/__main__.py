@@ -19,6 +19,7 @@ NAMES = (
     "embedding",
     "backbones",
     "sampling",
+    "decoding",
     "labelling_accuracy",
     "temporal",
     "audit",
@@ -30,7 +31,17 @@ NAMES = (
     "tasks",
     "training",
 )
-NEED_REAL_RECORDINGS = ("embedding", "backbones", "sampling", "temporal", "audit", "asking", "alignment", "training")
+NEED_REAL_RECORDINGS = (
+    "embedding",
+    "backbones",
+    "sampling",
+    "decoding",
+    "temporal",
+    "audit",
+    "asking",
+    "alignment",
+    "training",
+)
 RESULTS = Path(__file__).parent / "results.json"
 
 

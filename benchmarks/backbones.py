@@ -16,7 +16,7 @@ import torch
 from benchmarks.embedding import clip_backbone, write_video
 from benchmarks.harness import Rows
 from ml_backend.embeddings import Backbone, Sampling, choose_precision, load_backbone
-from ml_backend.embeddings.backbone import CLIPS
+from ml_backend.embeddings.backbone import ClipBackbone
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 from ml_backend.settings import Parameters
 
@@ -91,7 +91,9 @@ def rate(backbone: Backbone, video: Path) -> tuple[str, float]:
     """What was made a second as text, and how many seconds of video that is."""
     sampling = Sampling(4.0, 1.0, Parameters().frame_rate)
     made = backbone.vectors_of(video, sampling, -1.0)
-    unit, unit_seconds = ("clips", 1.0) if backbone.rows is CLIPS else ("frames", 1 / (Parameters().frame_rate or 1))
+    unit, unit_seconds = (
+        ("clips", 1.0) if isinstance(backbone, ClipBackbone) else ("frames", 1 / (Parameters().frame_rate or 1))
+    )
     list(islice(made, 1))
     began, count = time.perf_counter(), 0
     for times, _ in made:

@@ -30,7 +30,8 @@ from ml_backend.embeddings import embedders
 from ml_backend.labels import discriminant_labels, macro_recall
 from ml_backend.paper import Track
 from ml_backend.recordings.clips import clip_starts
-from ml_backend.recordings.video import VideoWriter, probe, sample_frames
+from ml_backend.recordings.sampling import sample_frames
+from ml_backend.recordings.video import VideoWriter, probe
 from ml_backend.settings import Parameters, Settings
 
 matplotlib.use("Agg")

@@ -24,7 +24,8 @@ from ml_backend.embeddings import Embedder, Precision, Sampling, choose_precisio
 from ml_backend.embeddings.frames import NetworkOnFrames, Preprocessing
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
 from ml_backend.recordings.clips import clip_starts
-from ml_backend.recordings.video import VideoWriter, sample_frames
+from ml_backend.recordings.sampling import sample_frames
+from ml_backend.recordings.video import VideoWriter
 from ml_backend.settings import Parameters
 
 SIZE = 640, 480

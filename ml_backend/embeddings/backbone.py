@@ -6,17 +6,28 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from joblib import cpu_count
 
-from ml_backend.recordings import CLOCK_TOLERANCE, clip_starts, frames_of_clips, probe, sample_frames
+from ml_backend.recordings import (
+    CLOCK_TOLERANCE,
+    Part,
+    clip_starts,
+    frames_of_clips,
+    key_frames_are_dense,
+    probe,
+    sample_frames,
+    sampled_parts,
+)
 
 Item = TypeVar("Item")
 Floats = npt.NDArray[np.float64]
@@ -27,17 +38,25 @@ Images = list[npt.NDArray[np.uint8]]
 Batches = Iterator[tuple[list[float], Vectors]]
 """`(times, vectors (n, dim))`, a few rows at a time; times in seconds."""
 
+ITEMS_AHEAD = 64
+"""Frames of each part of a video that are decoded and prepared before they are asked for."""
+LIKE_EXACT = 0.995
+"""Cosine between clips' vectors by key frames and by exact sampling, from which on they are taken for the same."""
+MOST_COMPARED, SECONDS_COMPARED = 8, 30.0
+"""Clips that are compared: one in so many seconds of video. A video too short for two is sampled exactly."""
 CLIPS_AT_ONCE = 256
 """Sums over frames are made for so many clips at a time, to bound memory."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How clips are cut, in seconds, and how many frames a second are embedded (None: all)."""
+    """How clips are cut, in seconds, how many frames a second are embedded (None: all), and whether key frames may
+    stand for these where there are as many."""
 
     clip_seconds: float
     stride_seconds: float
     frames_per_second: float | None
+    key_frames: bool = False
 
 
 class Rows(Protocol):
@@ -77,7 +96,15 @@ class ClipRows:
         return np.asarray(vectors[rows], dtype=np.float32)
 
 
-FRAMES, CLIPS = FrameRows(), ClipRows()
+class KeyFrameRows(FrameRows):
+    """A row a key frame: about as many as would be sampled, each at its own time."""
+
+    def key(self, sampling: Sampling) -> str:
+        """Frames a second, of key frames."""
+        return f"{super().key(sampling)}-keys"
+
+
+FRAMES, KEY_FRAMES, CLIPS = FrameRows(), KeyFrameRows(), ClipRows()
 
 
 class Backbone(Protocol):
@@ -85,7 +112,10 @@ class Backbone(Protocol):
 
     name: str
     dim: int
-    rows: Rows
+
+    def rows_of(self, video: Path, sampling: Sampling) -> Rows:
+        """What a row of a video's vectors will stand for."""
+        ...
 
     def vectors_of(self, video: Path, sampling: Sampling, after: float) -> Batches:
         """The rows later than the time `after`, in order."""
@@ -98,7 +128,6 @@ class FrameBackbone(ABC):
     name: str
     dim: int
     batch: int
-    rows: Rows = FRAMES
 
     @abstractmethod
     def prepare(self, images: Images) -> Any:
@@ -108,10 +137,35 @@ class FrameBackbone(ABC):
     def encode(self, prepared: Any) -> Vectors:
         """Vectors `(n, dim)` of what `prepare` made of `n` images."""
 
+    def rows_of(self, video: Path, sampling: Sampling) -> Rows:
+        """Of key frames, where these lie as densely as frames are wanted, and clips all over the video look to the
+        network as they do by exact sampling."""
+        if not sampling.key_frames or not key_frames_are_dense(video, sampling.frames_per_second):
+            return FRAMES
+        duration = probe(video).duration
+        count = min(MOST_COMPARED, int(duration // SECONDS_COMPARED))
+        starts = np.linspace(0.0, duration - sampling.clip_seconds, count)
+        same = count > 1 and all(self._likeness(video, sampling, start) >= LIKE_EXACT for start in starts)
+        return KEY_FRAMES if same else FRAMES
+
     def vectors_of(self, video: Path, sampling: Sampling, after: float) -> Batches:
         """One row a frame."""
-        for times, prepared in _prepared(video, sampling.frames_per_second, after, self):
+        for times, prepared in _prepared(video, sampling.frames_per_second, after, self, sampling.key_frames):
             yield times, self.encode(prepared)
+
+    def _likeness(self, video: Path, sampling: Sampling, start: float) -> float:
+        """Cosine between a clip's vector by exact sampling and by key frames."""
+        exact, other = (self._clip(video, replace(sampling, key_frames=way), start) for way in (False, True))
+        return float(exact @ other / np.linalg.norm(exact) / np.linalg.norm(other))
+
+    def _clip(self, video: Path, sampling: Sampling, start: float) -> Vectors:
+        """The vector `(dim,)` of the clip that starts there."""
+        frames = sample_frames(video, sampling.frames_per_second, start - 2 * CLOCK_TOLERANCE, sampling.key_frames)
+        end = start + sampling.clip_seconds
+        shown = (image for _, image in takewhile(lambda frame: frame[0] < end, frames))
+        batches = iter(lambda: list(islice(shown, self.batch)), [])
+        vectors: Vectors = np.concatenate([self.encode(self.prepare(batch)) for batch in batches])
+        return vectors.mean(axis=0)
 
 
 class ClipBackbone(ABC):
@@ -121,7 +175,6 @@ class ClipBackbone(ABC):
     dim: int
     batch: int
     clips: int
-    rows: Rows = CLIPS
 
     @abstractmethod
     def frames_of_clip(self, clip_seconds: float) -> int:
@@ -139,6 +192,10 @@ class ClipBackbone(ABC):
     @abstractmethod
     def encode(self, stacks: Any) -> Vectors:
         """Vectors `(n, dim)` of `n` clips, `clips` at a time, each the stack of its frames' tensors."""
+
+    def rows_of(self, video: Path, sampling: Sampling) -> Rows:  # noqa: ARG002
+        """Of clips, always."""
+        return CLIPS
 
     def vectors_of(self, video: Path, sampling: Sampling, after: float) -> Batches:
         """One row a clip. Every frame is decoded, and its part of a clip made, once."""
@@ -221,22 +278,39 @@ def _drop_before(start: float, held: deque[tuple[float, Any]]) -> None:
 
 
 def _prepared(
-    video: Path, per_second: float | None, after: float, backbone: FrameBackbone | ClipBackbone
+    video: Path,
+    per_second: float | None,
+    after: float,
+    backbone: FrameBackbone | ClipBackbone,
+    key_frames: bool = False,
 ) -> Iterator[tuple[list[float], Any]]:
-    """Times and prepared frames later than `after`, batch by batch, each made while the one before is in use."""
-    frames = sample_frames(video, per_second, after)
+    """Times and prepared frames later than `after`, `backbone.batch` at a time; parts of the video are decoded and
+    prepared on all cores while the caller works on those before."""
+    import torch
 
-    def batches() -> Iterator[tuple[list[float], Any]]:
-        while batch := list(islice(frames, backbone.batch)):
-            yield [time for time, _ in batch], backbone.prepare([image for _, image in batch])
+    def prepared(part: Part) -> Iterator[tuple[float, Any]]:
+        return ((time, backbone.prepare([image])) for time, image in part())
 
-    return _one_ahead(batches())
+    parts = sampled_parts(video, per_second, after, key_frames)
+    frames = side_by_side([partial(prepared, part) for part in parts])
+    while batch := list(islice(frames, backbone.batch)):
+        yield [time for time, _ in batch], torch.cat([one for _, one in batch])
 
 
-def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the caller works on the one before."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = thread.submit(next, items, None)
-            yield item
+def side_by_side(parts: Iterable[Callable[[], Iterator[Item]]]) -> Iterator[Item]:
+    """What all parts give, in order: a part a core is under way in a thread, and so many items of it made ahead."""
+    waiting, following = deque[tuple[Iterator[Item], Future[list[Item]]]](), iter(parts)
+
+    def ahead(items: Iterator[Item]) -> tuple[Iterator[Item], Future[list[Item]]]:
+        return items, threads.submit(lambda: list(islice(items, ITEMS_AHEAD)))
+
+    with ThreadPoolExecutor(cores := cpu_count()) as threads:
+        waiting.extend(ahead(part()) for part in islice(following, cores))
+        while waiting:
+            items, future = waiting.popleft()
+            made = future.result()
+            if len(made) == ITEMS_AHEAD:
+                waiting.appendleft(ahead(items))
+            else:
+                waiting.extend(ahead(part()) for part in islice(following, 1))
+            yield from made

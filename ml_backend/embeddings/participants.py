@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings.backbone import FRAMES, Sampling
+from ml_backend.embeddings.backbone import CLIPS, FRAMES, Sampling
 from ml_backend.embeddings.device import choose_precision
 from ml_backend.embeddings.registry import Weights, load_backbone, parts_of
 from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, unit_spread
@@ -77,7 +77,7 @@ def participant_frames(
     frames, means = [], []
     for result, own in zip(results, starts, strict=True):
         stored = [(part, part.stored(result.recording.video)) for part in parts]
-        seen = [(part, times, vectors) for part, (rows, times, vectors) in stored if rows is FRAMES]
+        seen = [(part, times, vectors) for part, (rows, times, vectors) in stored if rows is not CLIPS]
         if not seen:
             return None
         frames.append((seen[0][1], [vectors for _, _, vectors in seen]))
@@ -93,7 +93,12 @@ def _embedder(settings: Settings, parameters: Parameters, weights: Weights, part
         backbone=part,
         weights=weights.key(part),
         precision=precision,
-        sampling=Sampling(parameters.clip_seconds, parameters.stride_seconds, parameters.frame_rate),
+        sampling=Sampling(
+            parameters.clip_seconds,
+            parameters.stride_seconds,
+            parameters.frame_rate,
+            key_frames=not parameters.paper_exact,
+        ),
         load=lambda: load_backbone(part, weights, precision),
     )
 

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings.backbone import CLIPS, FRAMES, Backbone, Batches, Floats, Rows, Sampling, Vectors
+from ml_backend.embeddings.backbone import (
+    CLIPS,
+    FRAMES,
+    KEY_FRAMES,
+    Backbone,
+    Batches,
+    Floats,
+    Rows,
+    Sampling,
+    Vectors,
+)
 from ml_backend.embeddings.device import Precision
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
@@ -23,6 +33,8 @@ from ml_backend.files import content_key, disk_errors, locked, safe_name, writte
 CLOCK_ROUNDED, EQUAL_VECTORS, SHARE_ALIKE = 0.05, 1e-3, 0.75
 """Seconds by which containers may round a frame's time otherwise; how far vectors of the same picture lie apart at
 most, as a share of their length; and how many of a clip's rows must be equal."""
+ROWS = (FRAMES, KEY_FRAMES, CLIPS)
+"""What rows may stand for. Older versions took no key frames: vectors of theirs are used as they are."""
 ROWS_AT_ONCE = 4096
 """What is copied from file to file goes in such pieces: memory does not grow with the length of a video."""
 
@@ -57,22 +69,31 @@ class Embedder:
 
         `progress` gets the seconds of video done.
         """
-        for rows in (FRAMES, CLIPS):
+        for rows in ROWS:
             if _is_made(stem := self._stem(video, rows)):
                 return rows, *_made(stem)
-        backbone = self.load()
-        stem = self._stem(video, backbone.rows)
-        _make_once(stem, video, backbone, partial(backbone.vectors_of, video, self.sampling), progress)
-        return backbone.rows, *_made(stem)
+        return self._make(video, self.sampling, progress)
 
     def shows_the_same(self, former: str, video: Path, start: float, end: float) -> bool:
         """True if the file whose content had the key `former` showed in `[start, end)` seconds what `video` shows
         there: the vectors of both are at hand and equal, up to the frames at which clocks are rounded otherwise."""
-        for rows in (FRAMES, CLIPS):
+        for rows in ROWS:
             before, now = self._stem_of(former, rows), self._stem(video, rows)
+            if rows is FRAMES and _is_made(before) and not _is_made(now):  # an older version took no key frames
+                self._make(video, replace(self.sampling, key_frames=False))
             if _is_made(before) and _is_made(now):
                 return _alike(_made(before), _made(now), start, end)
         return False
+
+    def _make(
+        self, video: Path, sampling: Sampling, progress: Callable[[float], None] = lambda _: None
+    ) -> tuple[Rows, Floats, Vectors]:
+        backbone = self.load()
+        rows = backbone.rows_of(video, sampling)
+        sampling = replace(sampling, key_frames=rows is KEY_FRAMES)
+        stem = self._stem(video, rows)
+        _make_once(stem, video, backbone, partial(backbone.vectors_of, video, sampling), progress)
+        return rows, *_made(stem)
 
     def _stem(self, video: Path, rows: Rows) -> Path:
         return self._stem_of(content_key(video), rows)

@@ -5,11 +5,12 @@ Other rooms use `find_recordings`, `missing_folder`,
 `check_dataset` and `described` with `Recording`, `CheckedRecording` and `Problem`;
 `recording_clips` and the other time windows of clips, with `Stretch` and
 `clip_key`, their names; `read_imu` and, for all files of
-a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `sample_frames`, `cut_clip`,
-`cut_part`, `write_strip` and `VideoWriter` for videos; `signals_of` and
+a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `cut_clip`,
+`cut_part`, `write_strip` and `VideoWriter` for videos, `sample_frames`, `sampled_parts` and
+`key_frames_are_dense` for the frames to embed; `signals_of` and
 `write_signals` for what is drawn of an IMU; `read_given_labels` for labels of
 other tools; `align` and `plot_alignment` for a body-worn IMU. A new layout is a function in `layouts.py`,
-a new video container is handled in `video.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`,
+a new video container is handled in `video.py`, which frames are decoded in `sampling.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`,
 a device's own format in `devices.py`, an app's archive in `archives.py`.
 Times are seconds on the video's clock.
 """
@@ -36,6 +37,7 @@ from ml_backend.recordings.faces import check_blur_faces, without_faces
 from ml_backend.recordings.imu import Imu, ImuFormat, Interval, ground_truth
 from ml_backend.recordings.labels import GivenLabel, read_given_labels
 from ml_backend.recordings.layouts import Problem, Recording, find_recordings, missing_folder
+from ml_backend.recordings.sampling import Part, key_frames_are_dense, sample_frames, sampled_parts
 from ml_backend.recordings.sensors import ImuFile, read_imu, read_imus
 from ml_backend.recordings.signals import signals_of, write_signals
 from ml_backend.recordings.strips import write_strip
@@ -46,7 +48,6 @@ from ml_backend.recordings.video import (
     cut_clip,
     cut_part,
     probe,
-    sample_frames,
 )
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "ImuFile",
     "ImuFormat",
     "Interval",
+    "Part",
     "Problem",
     "Recording",
     "Stretch",
@@ -77,6 +79,7 @@ __all__ = [
     "find_recordings",
     "frames_of_clips",
     "ground_truth",
+    "key_frames_are_dense",
     "last_sample_of_clips",
     "missing_folder",
     "mostly_in_clips",
@@ -88,6 +91,7 @@ __all__ = [
     "read_imus",
     "recording_clips",
     "sample_frames",
+    "sampled_parts",
     "signals_of",
     "stretch_of_key",
     "without_faces",

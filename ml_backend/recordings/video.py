@@ -80,17 +80,17 @@ class Timeline:
 
 def probe(path: Path) -> VideoInfo:
     """Read a video's header and end; RecordingError if it is no video, empty, or cut off."""
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         first = next(_frames(path, container, stream), None)
         if first is None:
             raise RecordingError(f"{path}: no frame can be decoded; is the file damaged? Re-encode or remove it")
-        start, image = first[0], _upright(first[1])
+        start, image = first[0], upright(first[1])
         if _is_stream_of_packets(container):
             end = _timeline(path).end
         else:
             ends = _last_packet_ends(container, stream)
             end = ends.get(stream.index, 0.0) - start
-            declared = _declared_duration(container, stream)
+            declared = declared_duration(container, stream)
             # Sound may run on behind the last frame: the file is whole if any stream is. Matroska counts from 0.
             reached = end if stream.duration else max(ends.values(), default=0.0)
             if end <= 0 or (declared is not None and reached < declared - max(2.0, 0.05 * declared)):
@@ -105,7 +105,7 @@ def probe(path: Path) -> VideoInfo:
 def inspect(path: Path) -> list[str]:
     """Decode the whole video and say what is wrong with it, or unusual."""
     found = Counter[str]()
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         last, longest, count = 0.0, (0.0, 0.0), 0
         for time, _ in _frames(path, container, stream, found):
             longest = max(longest, (time - last, last)) if count else longest
@@ -136,7 +136,7 @@ def created_at(path: Path) -> float | None:
 
     By its GPS where it has one: cameras write their own clock's local time as if it were UTC.
     """
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         by_satellite = gps_started(path)
         if by_satellite is not None:
             return by_satellite
@@ -151,28 +151,12 @@ def created_at(path: Path) -> float | None:
     return seconds if seconds > EARLIEST else None
 
 
-def sample_frames(path: Path, per_second: float | None, after: float = -1.0) -> Iterator[tuple[float, Image]]:
-    """The frames to embed: `(time, image (height, width, 3) RGB)`, at most `per_second`, or all with None.
-
-    The first frame at or after each multiple of 1/per_second is taken, each frame once. With `after`, only
-    frames later than that time, found by seeking: the continuation of a broken-off run.
-    """
-    next_slot = 0
-    for time, frame in _frames_from(path, after):
-        if per_second is not None:
-            if time < next_slot / per_second - CLOCK_TOLERANCE:
-                continue
-            next_slot = int(np.floor((time + CLOCK_TOLERANCE) * per_second)) + 1
-        if time > after + CLOCK_TOLERANCE:
-            yield time, _upright(frame)
-
-
 def grey_frames(
     path: Path, width: int, per_second: float
 ) -> Iterator[tuple[float, np.ndarray[Any, np.dtype[np.float32]]]]:
     """`(time, image (height, width) grey, 0 … 255)`, at most about `per_second`, small and not turned upright."""
     due = -np.inf
-    for time, frame in _frames_from(path, -1.0):
+    for time, frame in frames_from(path, -1.0):
         if time < due - CLOCK_TOLERANCE:
             continue
         due = max(due + 1 / per_second, time + 0.5 / per_second)
@@ -191,7 +175,7 @@ def cut_clip(path: Path, start: float, end: float, target: Path, retouch: Retouc
     writer, image, last = None, None, 0.0
     shown = _shown_between(path, start, end, 1.5 / rate)
     try:
-        for time, image in retouch((time - start, _upright(frame, CLIP_MAX_WIDTH)) for time, frame in shown):
+        for time, image in retouch((time - start, upright(frame, CLIP_MAX_WIDTH)) for time, frame in shown):
             last = time
             if writer is None:
                 writer = VideoWriter(target, image.shape[1], image.shape[0], rate)
@@ -230,7 +214,7 @@ def _at_rate(
     count = max(1, round((end - start) * frame_rate))
     for time, frame in chain(shown, [(np.inf, None)]):
         while held is not None and tick < count and tick / frame_rate < time - start - CLOCK_TOLERANCE:
-            picture = _upright(held, CLIP_MAX_WIDTH) if picture is None else picture
+            picture = upright(held, CLIP_MAX_WIDTH) if picture is None else picture
             yield tick / frame_rate, picture
             tick += 1
         held, picture = frame, None
@@ -239,20 +223,20 @@ def _at_rate(
 def picture_at(path: Path, seconds: float, max_width: int) -> Image:
     """What a player shows at that time, RGB `(height, width, 3)`; behind the end, the last frame."""
     shown = None
-    for time, frame in _frames_from(path, seconds):
+    for time, frame in frames_from(path, seconds):
         if shown is not None and time > seconds + CLOCK_TOLERANCE:
             break
         shown = frame
     if shown is None:
         raise RecordingError(f"{path}: no frame at {seconds:.2f} s; is the video damaged?")
-    return _upright(shown, max_width)
+    return upright(shown, max_width)
 
 
 def _shown_between(path: Path, start: float, end: float, late: float) -> Iterator[tuple[float, VideoFrame]]:
     """The frames of a clip, the first one at its start; where that is later by more than `late` seconds, the frame
     before it comes first."""
     before, begun = None, False
-    for time, frame in _frames_from(path, start - 2 * CLOCK_TOLERANCE):
+    for time, frame in frames_from(path, start - 2 * CLOCK_TOLERANCE):
         if time >= end - CLOCK_TOLERANCE:
             break
         if time < start - CLOCK_TOLERANCE:
@@ -269,7 +253,7 @@ def _shown_between(path: Path, start: float, end: float, late: float) -> Iterato
 
 def _frame_rate(path: Path) -> float:
     """Of a video that stands still at times, how fast frames come when they do."""
-    with _opened(path) as (_, stream):
+    with opened(path) as (_, stream):
         average, base = float(stream.average_rate or 0), float(stream.base_rate or 0)
     return base if average <= base <= MOST_FRAME_RATE else average or 25.0
 
@@ -313,7 +297,8 @@ class VideoWriter:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video's container, and of its streams the one that players show; RecordingError if there is none."""
     check_present(path)
     try:
         container = av.open(str(path), options=LOCAL_FILES)
@@ -394,9 +379,9 @@ def _decoded(path: Path, container: InputContainer, stream: VideoStream, found: 
         log.warning("%s: %s packets are damaged and left out; re-encode the video", path, found["damaged"])
 
 
-def _frames_from(path: Path, after: float) -> Iterator[tuple[float, VideoFrame]]:
+def frames_from(path: Path, after: float) -> Iterator[tuple[float, VideoFrame]]:
     """`(time, frame)` from a key frame at or before `after` on, or from the start where seeking does not find one."""
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         first = next(_frames(path, container, stream), None)
         # A program stream stamps few of its frames: where decoding begins in its middle, times are guessed.
         seeks = container.format.name != "mpeg" and not (
@@ -409,9 +394,9 @@ def _frames_from(path: Path, after: float) -> Iterator[tuple[float, VideoFrame]]
         if after - back <= 1:
             break
         # Opened anew each time: a demuxer that sought once may not find its way back.
-        with _opened(path) as (container, stream):
+        with opened(path) as (container, stream):
             try:
-                container.seek(int((origin + after - back) / _time_base(stream)), stream=stream, backward=True)
+                container.seek(int((origin + after - back) / time_base(stream)), stream=stream, backward=True)
                 frames = _frames(path, container, stream)
                 reached = next(frames, None)
             except (av.FFmpegError, RecordingError):
@@ -421,7 +406,7 @@ def _frames_from(path: Path, after: float) -> Iterator[tuple[float, VideoFrame]]
                 for time, frame in frames:
                     yield time - origin, frame
                 return
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         for time, frame in _frames(path, container, stream):
             yield time - origin, frame
 
@@ -439,8 +424,8 @@ def _timeline(path: Path) -> Timeline:
 
 @lru_cache(256)
 def _read_timeline(path: Path, size: int, modified: int) -> Timeline:  # noqa: ARG001 - a changed file is another key
-    with _opened(path) as (container, stream):
-        base = float(_time_base(stream))
+    with opened(path) as (container, stream):
+        base = float(time_base(stream))
         period = float(1 / (stream.average_rate or 25))
         shift, last, shown, restarts = 0.0, None, [], False
         for packet in container.demux(stream):
@@ -459,12 +444,12 @@ def _read_timeline(path: Path, size: int, modified: int) -> Timeline:  # noqa: A
 
 def _last_packet_ends(container: InputContainer, stream: VideoStream) -> dict[int, float]:
     """End of each stream's last packet in seconds, by seeking near the end and reading the packets that are there."""
-    declared = _declared_duration(container, stream) or 0.0
+    declared = declared_duration(container, stream) or 0.0
     usual = float(1 / (stream.average_rate or Fraction(25)))
     ends: dict[int, float] = {}
     for jump in (max(0.0, declared - 5), 0.0):
         try:
-            container.seek((stream.start_time or 0) + int(jump / _time_base(stream)), stream=stream)
+            container.seek((stream.start_time or 0) + int(jump / time_base(stream)), stream=stream)
             for packet in container.demux():
                 if packet.pts is not None and packet.time_base is not None:
                     length = float(packet.duration * packet.time_base) if packet.duration else usual
@@ -477,17 +462,19 @@ def _last_packet_ends(container: InputContainer, stream: VideoStream) -> dict[in
     return ends
 
 
-def _time_base(stream: VideoStream) -> Fraction:
+def time_base(stream: VideoStream) -> Fraction:
+    """Seconds of a tick of the stream's clock."""
     return stream.time_base or TIME_BASE
 
 
-def _declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
+def declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds, as the header says."""
     if stream.duration:
-        return float(stream.duration * _time_base(stream))
+        return float(stream.duration * time_base(stream))
     return container.duration / av.time_base if container.duration else None
 
 
-def _upright(frame: VideoFrame, max_width: int | None = None) -> Image:
+def upright(frame: VideoFrame, max_width: int | None = None) -> Image:
     """RGB `(height, width, 3)`, rotated as the metadata says; with `max_width` also scaled to square pixels."""
     across, down, swapped = _orientation(frame)
     width, height = frame.width, frame.height

@@ -18,7 +18,7 @@ from ml_backend.embeddings import Embedder, Sampling, Weights, load_backbone
 from ml_backend.embeddings.i3d import HASSON_NAMES, I3D, StreamOnClips, from_state, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips
 from ml_backend.errors import ConfigError
-from ml_backend.recordings.video import sample_frames
+from ml_backend.recordings.sampling import sample_frames
 
 ImageArray = np.ndarray
 

@@ -18,7 +18,8 @@ from ml_backend.files import DiskError
 from ml_backend.jobs import clusters_folder, pipeline, usable_recordings
 from ml_backend.labels import macro_recall
 from ml_backend.recordings.clips import clip_of_samples, last_sample_of_clips
-from ml_backend.recordings.video import VideoWriter, cut_clip, probe, sample_frames
+from ml_backend.recordings.sampling import sample_frames
+from ml_backend.recordings.video import VideoWriter, cut_clip, probe
 from ml_backend.settings import Parameters, Settings
 
 FILES = ("video/arm_wrestling.mp4", "video/low_res_mpeg4.avi", "video/skeleton.mp4", "gopro/karma.mp4")

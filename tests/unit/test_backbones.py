@@ -24,7 +24,8 @@ from ml_backend.embeddings.i3d import I3D, StreamOnClips, on_pixels
 from ml_backend.embeddings.raft import FlowOnClips, code_flow
 from ml_backend.embeddings.store import unit_spread
 from ml_backend.errors import ConfigError
-from ml_backend.recordings.video import VideoWriter, sample_frames
+from ml_backend.recordings.sampling import sample_frames
+from ml_backend.recordings.video import VideoWriter
 from ml_backend.settings import Parameters
 
 ImageArray = np.ndarray

@@ -27,7 +27,7 @@ from ml_backend.embeddings.backbone import FRAMES
 from ml_backend.embeddings.clip import MODEL, from_model
 from ml_backend.embeddings.frames import Preprocessing
 from ml_backend.errors import ConfigError, RecordingError
-from ml_backend.recordings.video import sample_frames
+from ml_backend.recordings.sampling import sample_frames
 
 ImageArray = np.ndarray
 
@@ -40,14 +40,14 @@ class Brightness(FrameBackbone):
     def __init__(self, stop_after: int = 10**9) -> None:
         self.seen, self.stop_after = 0, stop_after
 
-    def prepare(self, images: list[ImageArray]) -> list[ImageArray]:
-        return images
+    def prepare(self, images: list[ImageArray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(images))
 
-    def encode(self, images: list[ImageArray]) -> np.ndarray:
+    def encode(self, images: torch.Tensor) -> np.ndarray:
         if self.seen >= self.stop_after:
             raise KeyboardInterrupt
         self.seen += len(images)
-        return np.stack([image.mean(axis=(0, 1)) for image in images]).astype(np.float32)
+        return images.double().mean(dim=(1, 2)).numpy().astype(np.float32)
 
 
 def frame_vectors(

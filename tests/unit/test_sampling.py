@@ -1,0 +1,151 @@
+"""What is embedded of a video is the same, however little of it is decoded."""
+
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+import pytest
+import torch
+from films import film, number_of
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ml_backend.embeddings import Embedder
+from ml_backend.embeddings.backbone import FRAMES, KEY_FRAMES, FrameBackbone, Sampling, side_by_side
+from ml_backend.recordings import key_frames_are_dense, sample_frames, sampled_parts
+
+
+def without_index(path: Path) -> Path:
+    """The same packets in a container without an index, of which every frame is decoded."""
+    return copied_packets(path, ".mkv")
+
+
+def copied_packets(path: Path, suffix: str) -> Path:
+    """The same packets in another container."""
+    target = path.with_suffix(suffix)
+    with av.open(str(path)) as source, av.open(str(target), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                output.mux(packet)
+    return target
+
+
+def numbers(path: Path, per_second: float | None, after: float = -1.0) -> list[tuple[float, int]]:
+    return [(round(time, 3), number_of(image)) for time, image in sample_frames(path, per_second, after)]
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@example(("libx264", {"x264-params": "open-gop=1:scenecut=0"}), 12, 3, 25, 2.0, 3.3, 0)
+@example(("libx264", {"x264-params": "open-gop=1:bframes=3:b-pyramid=normal"}), 25, 3, 25, None, 6.0, 7)
+@example(("libx265", {"x265-params": "open-gop=1:scenecut=0:log-level=error"}), 12, 3, 25, 5.0, -1.0, 0)
+@given(
+    st.sampled_from(
+        [("libx264", {}), ("libx264", {"x264-params": "open-gop=1"}), ("libx265", {"x265-params": "log-level=error"}),
+         ("mpeg4", {})]
+    ),
+    st.integers(1, 60),
+    st.integers(0, 3),
+    st.sampled_from([10, 25, 50]),
+    st.sampled_from([None, 0.5, 2.0, 7.0, 25.0]),
+    st.sampled_from([-1.0, 0.0, 2.98, 5.0, 9.2]),
+    st.integers(0, 12),
+)  # fmt: skip
+def test_the_same_frames_are_sampled_whether_all_are_decoded_or_few(
+    kind: tuple[str, dict[str, str]], gop: int, bframes: int, rate: int, per_second: float | None, after: float,
+    dropped: int,
+) -> None:  # fmt: skip
+    codec, options = kind
+    times = [k / rate for k in range(10 * rate) if dropped == 0 or k % (dropped + 2)]  # now and then a frame is late
+    with TemporaryDirectory() as folder:
+        path = film(Path(folder) / "film.mp4", times, "mp4", codec, gop, bframes, rate, 0.0, 0, **options)
+        expected = numbers(without_index(path), per_second, after)
+        assert numbers(path, per_second, after) == expected
+
+
+def test_parts_are_as_long_as_asked_for_and_decode_by_themselves(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", [k / 25 for k in range(1000)], "mp4", gop=10)
+    parts = sampled_parts(path, 25)
+    assert len(parts) > 10
+    backwards = [list(part()) for part in reversed(parts)]
+    assert [number_of(image) for own in reversed(backwards) for _, image in own] == list(range(1000))
+    assert [number_of(image) for _, image in side_by_side(parts)] == list(range(1000))
+
+
+@pytest.mark.parametrize(("gap", "dense"), [(0.2, True), (0.5005, True), (0.54, True), (0.6, False), (2.0, False)])
+def test_key_frames_serve_where_they_are_as_dense_as_frames_are_wanted(
+    tmp_path: Path, gap: float, dense: bool
+) -> None:
+    path = film(tmp_path / "film.mp4", [k * gap / 10 for k in range(100)], "mp4", gop=10, rate=round(10 / gap))
+    assert key_frames_are_dense(path, 2.0) is dense
+    assert not key_frames_are_dense(path, None)
+    assert not key_frames_are_dense(without_index(path), 2.0)
+
+
+class Numbers(FrameBackbone):
+    """A backbone whose vectors tell the number, and point the same way, the more so the larger `alike`."""
+
+    name, dim, batch = "numbers", 3, 4
+
+    def __init__(self, alike: float = 100.0) -> None:
+        self.alike = alike
+
+    def prepare(self, images: list[np.ndarray]) -> torch.Tensor:
+        turns = torch.tensor([number_of(image) for image in images]) * 1.0
+        return torch.stack([turns.cos(), turns.sin(), torch.full_like(turns, self.alike)], dim=1)
+
+    def encode(self, prepared: torch.Tensor) -> np.ndarray:
+        return prepared.numpy()
+
+
+def camera(folder: Path, key_frame_every: int = 10, suffix: str = ".mp4") -> Path:
+    """66 s at 15 frames a second and a thousandth less."""
+    times = [k * 1.001 / 15 for k in range(1000)]
+    return film(folder / f"camera{suffix}", times, "mp4", gop=key_frame_every, rate=15, sc_threshold="0")
+
+
+def embedder(folder: Path, key_frames: bool = True, alike: float = 100.0) -> Embedder:
+    sampling = Sampling(4.0, 1.0, 2.0, key_frames)
+    return Embedder(folder, "numbers", "", "float32", sampling, partial(Numbers, alike))
+
+
+def test_vectors_of_key_frames_have_their_own_times_and_name(tmp_path: Path) -> None:
+    video = camera(tmp_path, 4)
+    rows, times, vectors = embedder(tmp_path / "new").stored(video)
+    assert rows is KEY_FRAMES
+    shown = np.rint(times * 15 / 1.001)
+    assert set(shown % 4) == {0}
+    np.testing.assert_allclose(times, shown * 1.001 / 15, atol=1e-3)
+    np.testing.assert_allclose(vectors[:, 0], np.cos(shown), atol=1e-4)
+    assert np.abs(times - 0.5 * np.arange(len(times))).max() < 4 / 15 / 2 + 0.01  # the nearest one to each moment
+    assert {file.name for file in (tmp_path / "new").rglob("*.json")} == {"numbers-2fps-keys.json"}
+
+
+def test_frames_are_sampled_exactly_where_key_frames_look_otherwise(tmp_path: Path) -> None:
+    video = camera(tmp_path, 4)
+    rows, times, vectors = embedder(tmp_path / "lively", alike=1.0).stored(video)
+    assert rows is FRAMES
+    expected = numbers(without_index(video), 2.0)
+    np.testing.assert_allclose(times, [time for time, _ in expected], atol=1e-3)
+    np.testing.assert_allclose(vectors[:, 0], np.cos([number for _, number in expected]), atol=1e-4)
+    assert embedder(tmp_path / "paper", key_frames=False).stored(video)[0] is FRAMES
+
+
+def test_vectors_that_an_older_version_made_of_all_frames_are_used_on(tmp_path: Path) -> None:
+    video = camera(tmp_path, 4)
+    former = embedder(tmp_path, key_frames=False).stored(video)
+    rows, times, _ = embedder(tmp_path).stored(video)
+    assert rows is FRAMES
+    np.testing.assert_array_equal(times, former[1])
+
+
+def test_a_video_that_was_only_copied_shows_the_same_also_where_an_older_version_embedded_it(tmp_path: Path) -> None:
+    video = camera(tmp_path, 4)
+    copied = copied_packets(video, ".mov")
+    embedder(tmp_path, key_frames=False).stored(video)
+    (former,) = [one.name for one in tmp_path.iterdir() if one.is_dir()]
+    assert embedder(tmp_path).stored(copied)[0] is KEY_FRAMES
+    assert embedder(tmp_path).shows_the_same(former, copied, 2.0, 6.0)
