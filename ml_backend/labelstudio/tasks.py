@@ -1,7 +1,6 @@
 """Clips as Label Studio tasks, and back from a task to its clip."""
 
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,8 @@ from html import escape, unescape
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from joblib import cpu_count
 
 from ml_backend.errors import RecordingError
 from ml_backend.labelstudio.client import WAITS, AwayError, Client
@@ -67,7 +68,7 @@ class Media:
 
     def ahead(self, offers: Sequence[Offer]) -> Iterator[Offer]:
         """The offers one by one, while the files of those that follow are made beside, on all cores."""
-        cores, known = len(os.sched_getaffinity(0)), set(self.uploads)
+        cores, known = cpu_count(), set(self.uploads)
         with ThreadPoolExecutor(cores) as pool:
             made = [pool.submit(self.make, offer, known) for offer in offers[:cores]]
             try:
