@@ -5,15 +5,18 @@ once into FIXED, and ask in rounds of ROUND: `largest`, the largest clusters fir
 likeliest classes are nearest to each other, times the root of the cluster's size; `unsure`, those that hold most
 clips that are expected to be wrong; `anywhere`, the least sure clip with its neighbours in time, in whatever
 cluster; `cover`, the clip that brings all others nearest to one that was asked for: what the product does with a
-target. All clips are labelled, also of clusters that nobody was asked about. With `others known` all other
-participants are labelled with FIXED answers each.
+target; `imu`, where there is one, the clusters about whose clips a classifier of the IMU disagrees most (a random
+forest, fitted on what the labels say of other clips). All clips are labelled, also of clusters that nobody was asked
+about. With `others known` all other participants are labelled with FIXED answers each.
 
 Macro recall of samples, mean over participants; in brackets the difference to `clusters` with its standard error over
 participants. Run: python -m benchmarks asking; a quarter of an hour on two cores."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.harness import Rows
 from benchmarks.people import Person, answers_to, classes_of, clustering_of, shown_in
@@ -33,6 +36,7 @@ from ml_backend.recordings import clip_of_samples_by_borders
 
 PLACES = ("sample", "composed real", "UTD-MHAD", "like WEAR", "like ActionSense")
 FIXED, ROUND, BUDGETS = 54, 5, (10, 20, 27, 40)
+TREES = 100
 NEIGHBOURS = 4
 """Clips before and after one that overlap it."""
 Pick = Callable[[ParticipantLabels, np.ndarray, int], list[int]]
@@ -90,6 +94,17 @@ def cover(labels: ParticipantLabels, asked: np.ndarray, count: int) -> list[int]
     return [clip for clip, _ in in_order_of_cover(labels, asked.tolist(), free)[:count]]
 
 
+def by_imu(measured: np.ndarray, labels: ParticipantLabels, asked: np.ndarray, count: int) -> list[int]:
+    if len(np.unique(labels.propagated)) < 2:
+        return largest(labels, asked, count)
+    forest = RandomForestClassifier(TREES, oob_score=True, random_state=0, n_jobs=-1)
+    forest.fit(measured, labels.propagated)
+    own = np.searchsorted(forest.classes_, labels.propagated)
+    doubt = 1 - np.nan_to_num(forest.oob_decision_function_)[np.arange(len(own)), own]
+    clustering = labels.clustering
+    return by_cluster(labels, asked, count, np.bincount(clustering.clusters, doubt, len(clustering.centroids)))
+
+
 WAYS: dict[str, Pick] = {
     "largest": largest,
     "margin": margin,
@@ -142,7 +157,8 @@ def measure_people(people: Sequence[Person], informed: bool) -> dict[int, dict[s
             many = clustering_of(str(number), person, budget, 1)
             labels = participant_labels(many, answers_to(many, person.track, classes), classes, "temporal", others)
             found[budget].setdefault("clusters", []).append(recall(person, labels))
-        for way, pick in WAYS.items():
+        ways = WAYS if person.imu is None else {**WAYS, "imu": partial(by_imu, person.imu)}
+        for way, pick in ways.items():
             for budget, labels in asked_in_rounds(person, clustering, classes, pick, others).items():
                 found[budget].setdefault(way, []).append(recall(person, labels))
     return found
@@ -157,7 +173,7 @@ def measure() -> Rows:
         for informed in (False, True):
             for budget, ways in measure_people(people, informed).items():
                 base = np.array(ways["clusters"])
-                cells = {"clusters": f"{base.mean():.1f}"}
+                cells = {"clusters": f"{base.mean():.1f}", **dict.fromkeys([*WAYS, "imu"], "")}
                 for way, own in ways.items():
                     if way != "clusters":
                         difference = np.array(own) - base

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Rows
-from benchmarks.people import Person, answers_to, classes_of, clustering_of, labelled
+from benchmarks.people import Person, answers_to, classes_of, clustering_of, labelled, measured_in_clips
 from ml_backend.clusters import cluster
 from ml_backend.embeddings import embedders
 from ml_backend.jobs import usable_recordings
@@ -61,7 +61,9 @@ def sample_people() -> list[Person]:
     for result in sample_recordings(parameters):
         track, video = track_of(result, parameters), result.recording.video
         _, times, frames = embedder.stored(video)
-        found.append(Person(track, embedder.of_clips(video, track.starts), times, np.asarray(frames)))
+        assert result.imu is not None
+        measured = measured_in_clips(result.imu, track)
+        found.append(Person(track, embedder.of_clips(video, track.starts), times, np.asarray(frames), measured))
     return found
 
 

@@ -9,20 +9,31 @@ import numpy as np
 from ml_backend.clusters import Clustering, cluster, frames_in_directions_of_clips, principal
 from ml_backend.labels import Answer, Classes, Others, ParticipantLabels, participant_labels
 from ml_backend.paper import Track
-from ml_backend.recordings import clip_of_samples_by_borders, mostly_in_clips, nearest_clip_of_samples
+from ml_backend.recordings import Imu, clip_of_samples_by_borders, mostly_in_clips, nearest_clip_of_samples
 
 PROPAGATIONS = ("cluster", "discriminant", "temporal")
 
 
 @dataclass(frozen=True)
 class Person:
-    """One participant: truth, clip vectors `(n_clips, dim)`, and times and vectors of single frames where there are
-    any."""
+    """One participant: truth, clip vectors `(n_clips, dim)`, and times and vectors of single frames, and what the IMU
+    measured during each clip `(n_clips, n)`, where there are any."""
 
     track: Track
     vectors: np.ndarray
     frame_times: np.ndarray | None = None
     frames: np.ndarray | None = None
+    imu: np.ndarray | None = None
+
+
+def measured_in_clips(imu: Imu, track: Track) -> np.ndarray:
+    """Mean, spread and mean change of every channel in each clip, `(n_clips, 3 n_channels)`."""
+    begins, ends = np.searchsorted(imu.times, [track.starts, track.starts + track.clip_seconds])
+    found = []
+    for begin, end in zip(begins, np.maximum(ends, begins + 2), strict=True):
+        values = imu.values[begin:end]
+        found.append(np.r_[values.mean(axis=0), values.std(axis=0), abs(np.diff(values, axis=0)).mean(axis=0)])
+    return np.array(found)
 
 
 def clustering_of(name: str, person: Person, count: int, seed: int) -> Clustering:

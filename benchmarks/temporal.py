@@ -29,7 +29,7 @@ import torch
 from benchmarks.clustering_methods import FOLDER, SYNTHETIC, composed, synthetic
 from benchmarks.harness import SHARED_DATA, Rows
 from benchmarks.labelling_accuracy import sample_people
-from benchmarks.people import Person, answers_to, classes_of, clustering_of, labelled, shown_in
+from benchmarks.people import Person, answers_to, classes_of, clustering_of, labelled, measured_in_clips, shown_in
 from ml_backend.embeddings import clip_vectors, embedders
 from ml_backend.embeddings.frames import NetworkOnFrames
 from ml_backend.embeddings.torchvision_ops import declare_missing_operators
@@ -58,7 +58,8 @@ def utd_mhad(random_weights: bool = False) -> list[Person]:
         starts = recording_clips(result.video, result.imu, parameters)
         _, times, frames = embedder.stored(result.recording.video)
         vectors = embedder.of_clips(result.recording.video, starts)
-        found.append(Person(Track(result.imu.times, truth, starts, 4.0, 1.0), vectors, times, np.asarray(frames)))
+        track = Track(result.imu.times, truth, starts, 4.0, 1.0)
+        found.append(Person(track, vectors, times, np.asarray(frames), measured_in_clips(result.imu, track)))
     return found
 
 
