@@ -44,6 +44,8 @@ LIKE_EXACT = 0.995
 """Cosine between clips' vectors by key frames and by exact sampling, from which on they are taken for the same."""
 MOST_COMPARED, SECONDS_COMPARED = 8, 30.0
 """Clips that are compared: one in so many seconds of video. A video too short for two is sampled exactly."""
+PICTURES_AT_ONCE = 8
+"""Whole pictures that each core holds."""
 CLIPS_AT_ONCE = 256
 """Sums over frames are made for so many clips at a time, to bound memory."""
 
@@ -289,7 +291,10 @@ def _prepared(
     import torch
 
     def prepared(part: Part) -> Iterator[tuple[float, Any]]:
-        return ((time, backbone.prepare([image])) for time, image in part())
+        shown = part()
+        while several := list(islice(shown, min(backbone.batch, PICTURES_AT_ONCE))):
+            rows = backbone.prepare([image for _, image in several]).split(1)
+            yield from zip((time for time, _ in several), rows, strict=True)
 
     parts = sampled_parts(video, per_second, after, key_frames)
     frames = side_by_side([partial(prepared, part) for part in parts])

@@ -10,8 +10,9 @@ a recording, `read_imus`, with `Imu`, `ImuFile` and `ImuFormat`; `probe`, `cut_c
 `key_frames_are_dense` for the frames to embed; `signals_of` and
 `write_signals` for what is drawn of an IMU; `read_given_labels` for labels of
 other tools; `align` and `plot_alignment` for a body-worn IMU. A new layout is a function in `layouts.py`,
-a new video container is handled in `video.py`, which frames are decoded in `sampling.py`, a new dialect of tables in `tables.py`, a clock in `clocks.py`,
-a device's own format in `devices.py`, an app's archive in `archives.py`.
+a new video container is handled in `video.py`, which frames are decoded in `sampling.py`, a new dialect
+of tables in `tables.py`, a clock in `clocks.py`, a device's own format in `devices.py`, an app's archive
+in `archives.py`.
 Times are seconds on the video's clock.
 """
 
