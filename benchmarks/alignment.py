@@ -4,6 +4,8 @@ random, with a clock that drifts by up to 200 ppm; and each IMU with a video of 
 `accepted`: share of pairs that belong together; of these `within 200 ms` (at the worse of both ends of the IMU), and
 `off by 1 s` or more; `strangers accepted`: share of the pairs that do not belong together.
 
+`sample, jumps first`: recordings of people who stand and jump three times first, cut within the second before.
+
 `GoPro`: its video and what a sensor on the same body, turned otherwise, would have measured: the camera's own
 accelerometer, with noise. Run: python -m benchmarks alignment; a quarter of an hour on two cores."""
 
@@ -25,7 +27,7 @@ from ml_backend.sample import write_sample
 
 TRIALS = 10
 """Pairs a recording and length that belong together, and as many that do not."""
-LENGTHS = (60, 120, 240)
+LENGTHS, SHORT = (60, 120, 240), (30, 45, 60)
 DRIFT = 200e-6
 UTD_MHAD, GOPRO = SHARED_DATA / "utd_mhad", SHARED_DATA / "gopro" / "karma.mp4"
 
@@ -41,6 +43,13 @@ def measure() -> Rows:
         for data, root in (("sample", sample), ("UTD-MHAD", UTD_MHAD)):
             people = [_series(path) for path in sorted(root.glob("*/session.mp4"))]
             rows += [{"data": data, "seconds": length, **_trials(people, length)} for length in LENGTHS]
+        jumping = Path(folder) / "jumping"
+        for _ in write_sample(jumping, 6, 1.5, 11, jumps=True):
+            pass
+        people = [_series(path) for path in sorted(jumping.glob("*/session.mp4"))]
+        for length in SHORT:
+            found = _trials(people, length, from_start=True)
+            rows.append({"data": "sample, jumps first", "seconds": length, **found})
     rows.append({"data": "GoPro", "seconds": "5 to 12", **_told(_gopro(), [])})
     return rows
 
@@ -50,21 +59,31 @@ def _series(video: Path) -> tuple[Series, Series]:
     return video_motion(video), (imu.times, magnitudes_of(imu))
 
 
-def _trials(people: list[tuple[Series, Series]], length: int) -> dict[str, str]:
+def _trials(people: list[tuple[Series, Series]], length: int, from_start: bool = False) -> dict[str, str]:
     random = np.random.default_rng(length)
-    own = [_error(random, video, imu, length) for video, imu in people for _ in range(TRIALS)]
+    own = [_error(random, video, imu, length, from_start) for video, imu in people for _ in range(TRIALS)]
     others = [
-        _error(random, people[number][0], people[(number + 1 + trial % (len(people) - 1)) % len(people)][1], length)
+        _error(
+            random,
+            people[number][0],
+            people[(number + 1 + trial % (len(people) - 1)) % len(people)][1],
+            length,
+            from_start,
+        )
         for number in range(len(people))
         for trial in range(TRIALS)
     ]
     return _told(own, others)
 
 
-def _error(random: np.random.Generator, video: Series, imu: Series, length: int) -> float | None:
-    """By how much the found times are off at the worse end; None where it is refused."""
-    begin = random.uniform(0, max(0.0, min(video[0][-1], imu[0][-1]) - length))
-    start = max(0.0, begin + random.uniform(-0.4, 0.4) * length)
+def _error(random: np.random.Generator, video: Series, imu: Series, length: int, from_start: bool) -> float | None:
+    """By how much the found times are off at the worse end; None where it is refused. Cut out anywhere, or shortly
+    behind the start."""
+    if from_start:
+        begin, start = random.uniform(0, 1, 2)
+    else:
+        begin = random.uniform(0, max(0.0, min(video[0][-1], imu[0][-1]) - length))
+        start = max(0.0, begin + random.uniform(-0.4, 0.4) * length)
     shown = (video[0] >= begin) & (video[0] < begin + length)
     worn = (imu[0] >= start) & (imu[0] < start + length)
     drift, first = random.uniform(-DRIFT, DRIFT), imu[0][worn][0]

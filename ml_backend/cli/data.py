@@ -78,13 +78,7 @@ def align(
     out.print(f"offset_seconds: {found.offset_seconds:.2f}", highlight=False)
     if found.drift_ppm:
         out.print(f"drift_ppm: {found.drift_ppm:.0f}", highlight=False)
-    compared = "what the camera measured" if found.by == "camera" else "what moves in the pictures"
-    out.print(
-        f"by {compared}: alike {found.alike:.2f}, elsewhere at most {found.runner_up:.2f}, by chance "
-        f"{found.by_chance:.2f}; confidence {found.confidence:.0%}. Write what stands above into dataset.yaml",
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.print(f"{found}. Write what stands above into dataset.yaml", highlight=False, soft_wrap=True)
     if plot is not None:
         with disk_errors(plot.parent):
             plot_alignment(found, video, imu, plot)

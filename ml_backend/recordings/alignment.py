@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import RecordingError
+from ml_backend.recordings.bursts import placed_by_burst
 from ml_backend.recordings.gopro import camera_motion, has_telemetry
 from ml_backend.recordings.imu import Imu
 from ml_backend.recordings.likeness import LEAST_SECONDS as SHORTEST
@@ -39,6 +40,11 @@ MOST_HOURS = 4.0
 """Of an IMU: every shift is looked at, which takes minutes and a gigabyte for so many."""
 SHOWN_NEAR = 5.0
 """Seconds to each side of the offset that the second picture of the plot shows."""
+COMPARED = {
+    "camera": "what the camera measured",
+    "pictures": "what moves in the pictures",
+    "burst": "a clap or jumps that both begin with",
+}
 AXIS = re.compile(r"(?P<before>.*)[xyzXYZ](?P<behind>[^a-zA-Z].*)?")
 """The name of an axis of a vector, with its unit or kind behind."""
 
@@ -49,7 +55,8 @@ class Alignment:
     there (a correlation where the camera's was measured, else see `likeness`), the most anywhere else, and the most
     that motions of the same spectrum reach by chance; drift_ppm: how much faster the video's clock runs; offsets and
     curve: how alike they are at every offset; pieces `(k, 2)`: time and offset of parts that have a place of their
-    own; by: what was compared with, `camera` or `pictures`."""
+    own; by: what was compared with, `camera`, `pictures`, or of these a clap or jumps at the start, `burst`; as_good:
+    share of other places where what follows the burst fits as well, times the places looked at."""
 
     offset_seconds: float
     alike: float
@@ -60,12 +67,21 @@ class Alignment:
     curve: Floats = field(default_factory=lambda: np.zeros(0))
     pieces: Floats = field(default_factory=lambda: np.zeros((0, 2)))
     by: str = "camera"
+    as_good: float = 0.0
 
     @property
     def confidence(self) -> float:
         """By what share of it the peak exceeds the next one and chance, 0 … 1."""
         other = max(0.0, self.runner_up, self.by_chance)
         return max(0.0, 1 - other / self.alike) if self.alike > 0 else 0.0
+
+    def __str__(self) -> str:
+        if self.by == "burst":
+            return f"by {COMPARED[self.by]}: what follows fits as well at {self.as_good:.1%} of other places"
+        return (
+            f"by {COMPARED[self.by]}: alike {self.alike:.2f}, elsewhere at most {self.runner_up:.2f}, by chance "
+            f"{self.by_chance:.2f}; confidence {self.confidence:.0%}"
+        )
 
 
 def align(video: Path, imu: Imu) -> Alignment:
@@ -149,6 +165,10 @@ def by_motion(video: Path, pictures: Motion, worn: Motion) -> Alignment:
         by="pictures",
     )
     place = f"{result.offset_seconds:.2f} s"
+    clear = found.best > CLEAR_OF_CHANCE * found.by_chance and found.best > CLEAR_OF_OTHERS * found.runner_up
+    if not clear and (placed := placed_by_burst(pictures, worn)) is not None:
+        offset = placed[0] - worn.start
+        return replace(result, offset_seconds=offset, drift_ppm=0.0, as_good=placed[1], by="burst")
     if found.best <= CLEAR_OF_CHANCE * found.by_chance:
         raise RecordingError(
             f"{video}: the IMU's motion matches what moves in the pictures nowhere (likeness {found.best:.1f} at "
@@ -183,7 +203,7 @@ def plot_alignment(found: Alignment, video: Path, imu: Path, target: Path) -> No
         axes.axvline(found.offset_seconds, color="tab:red", label=f"{found.offset_seconds:.2f} s")
         axes.set(xlabel="offset_seconds", ylabel="how alike")
         axes.legend(loc="upper right")
-    whole.set_title(f"{imu.name} in {video.name}, by the {found.by}")
+    whole.set_title(f"{imu.name} in {video.name}, by {COMPARED[found.by]}")
     if len(found.pieces):
         times = found.pieces[:, 0]
         parts.plot(times, found.pieces[:, 1], "o", label="parts of the recording")

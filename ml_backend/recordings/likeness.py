@@ -7,7 +7,7 @@ slower than 8, 4 and 2 s, since a sequence of activities may resemble another's,
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,16 +43,26 @@ LEAST_PARTING = 0.4
 @dataclass(frozen=True)
 class Motion:
     """times `(n,)` in seconds; values `(n, …)`, each column one signal; `make`: the features of such values on a grid
-    of 25 Hz, `(m, features)`."""
+    of 25 Hz, `(m, features)`; energy: how vigorous such values are, `(m,)`."""
 
     times: Floats
     values: Floats
     make: Callable[[Floats], Iterator[Floats]]
+    energy: Callable[[Floats], Floats]
 
     @property
     def start(self) -> float:
         """Time of the first value."""
         return float(self.times[0])
+
+    def vigour(self) -> Floats:
+        """Over 0.4 s, on a grid of 25 Hz, `(m,)`."""
+        return _smooth(self.energy(_on_grid(self.times, self.values)), 0.4)
+
+    def behind(self, seconds: float) -> "Motion | None":
+        """What lies more than so many seconds behind the start; None where nothing does."""
+        own = self.times > self.times[0] + seconds
+        return replace(self, times=self.times[own], values=self.values[own]) if own.sum() > 1 else None
 
     def features(self, drift: float = 0.0) -> list[Floats]:
         """At each scale, whitened; on a clock that runs faster by `drift`."""
@@ -82,12 +92,12 @@ class Fit:
 
 def of_video(times: Floats, values: Floats) -> Motion:
     """The motion that `video_motion` found."""
-    return Motion(times, values, _video_features)
+    return Motion(times, values, _video_features, lambda rows: rows[:, 0])
 
 
 def of_imu(times: Floats, magnitudes: Floats) -> Motion:
     """Magnitudes `(n, sensors)`: the length of each sensor's vector."""
-    return Motion(times, magnitudes, _imu_features)
+    return Motion(times, magnitudes, _imu_features, _shaken)
 
 
 def fit(one: Motion, other: Motion) -> Fit | None:
@@ -95,13 +105,13 @@ def fit(one: Motion, other: Motion) -> Fit | None:
     if min(np.ptp(one.times), np.ptp(other.times)) < LEAST_SECONDS:
         return None
     first = one.features()
-    lags, curve = _curve(first, other.features())
+    lags, curve = curve_of(first, other.features())
     offset = float(lags[np.nanargmax(curve)])
     pieces = _pieces(first, other.features(), offset)
     slope, parted = _line(pieces)
     drift = _drift(first, other, slope)
     second = other.features(drift)
-    lags, curve = _curve(first, second)
+    lags, curve = curve_of(first, second)
     peak = int(np.nanargmax(curve))
     away = np.abs(lags - lags[peak]) > APART_SECONDS
     tops = np.flatnonzero((curve[1:-1] > curve[:-2]) & (curve[1:-1] >= curve[2:])) + 1
@@ -179,6 +189,12 @@ def _imu_features(values: Floats) -> Iterator[Floats]:
         yield _course(_in_band(moving, 0.4, 6.0))
 
 
+def _shaken(values: Floats) -> Floats:
+    """How far magnitudes lie from their mean over a second, on average."""
+    found: Floats = np.mean([np.abs(one - _smooth(one, 1.0)) for one in values.T], axis=0)
+    return found
+
+
 def _white(features: Floats) -> Floats:
     """Uncorrelated and of unit variance, `(n, k)`; what is far out counts as less far."""
     features = features[:, features.std(axis=0) > STILL]
@@ -192,7 +208,7 @@ def _white(features: Floats) -> Floats:
     return found
 
 
-def _curve(one: list[Floats], other: list[Floats]) -> tuple[Floats, Floats]:
+def curve_of(one: list[Floats], other: list[Floats]) -> tuple[Floats, Floats]:
     """Every shift of `other` along `one` in seconds, and the statistic there, over its median at each scale; NaN
     where too little overlaps."""
     from scipy.fft import irfft, next_fast_len, rfft
@@ -226,7 +242,7 @@ def _by_chance(one: list[Floats], other: list[Floats]) -> float:
         turns = np.exp(2j * np.pi * random.random(len(spectra[0])))[:, None]
         turns[0] = 1
         copies = [irfft(spectrum * turns, n, axis=0) for spectrum in spectra]
-        highest = max(highest, float(np.nanmax(_curve(one, copies)[1])))
+        highest = max(highest, float(np.nanmax(curve_of(one, copies)[1])))
     return highest
 
 
@@ -280,7 +296,7 @@ def _drift(first: list[Floats], other: Motion, slope: float) -> float:
     tried = step * np.arange(
         round(min(0.0, slope) / step) - DRIFT_STEPS, round(max(0.0, slope) / step) + DRIFT_STEPS + 1
     )
-    found = np.array([np.nanmax(_curve(first, other.features(drift))[1]) for drift in tried])
+    found = np.array([np.nanmax(curve_of(first, other.features(drift))[1]) for drift in tried])
     best = int(found.argmax())
     if found[best] < LEAST_GAIN * found[int(np.abs(tried).argmin())]:
         return 0.0

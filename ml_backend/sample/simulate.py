@@ -77,15 +77,21 @@ class Person:
     background: Image.Image
 
 
-def write_sample(root: Path, participants: int, minutes: float, seed: int = 0) -> Iterator[tuple[str, float]]:
-    """Write `root/<participant>/session.{mp4,csv}`; yields the participant and the share done, for a progress bar."""
+def write_sample(
+    root: Path, participants: int, minutes: float, seed: int = 0, jumps: bool = False
+) -> Iterator[tuple[str, float]]:
+    """Write `root/<participant>/session.{mp4,csv}`; yields the participant and the share done, for a progress bar.
+    With `jumps` everybody stands and jumps three times first."""
     for number in range(participants):
         name = f"p{number + 1:02d}"
         random = np.random.default_rng([seed, number])
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         person = _random_person(random)
-        segments = _random_segments(random, minutes * 60)
+        begun = _jumps(random) if jumps else []
+        start = begun[-1][1] if begun else 0.0
+        segments = _random_segments(random, minutes * 60 - start)
+        segments = [*begun, *((begin + start, end + start, activity) for begin, end, activity in segments)]
         pose_at = _Motion(random, person, segments)
         for share in _write_video(folder / "session.mp4", person, pose_at, minutes * 60, random):
             yield name, share
@@ -155,6 +161,12 @@ def _random_segments(random: np.random.Generator, seconds: float) -> list[tuple[
         segments.append((start, end, activity))
         start = end
     return segments
+
+
+def _jumps(random: np.random.Generator) -> list[tuple[float, float, str]]:
+    """Standing, three jumps, standing."""
+    ends = np.cumsum([random.uniform(2, 5), random.uniform(2.4, 3.2), random.uniform(1.5, 4)])
+    return list(zip([0.0, *ends[:-1]], map(float, ends), (NULL, "jumping_jacks", NULL), strict=True))
 
 
 class _Motion:

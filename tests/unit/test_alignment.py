@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from ml_backend.cli import cli
 from ml_backend.errors import RecordingError
-from ml_backend.recordings import Imu, ImuFormat, VideoWriter, read_imu
+from ml_backend.recordings import Imu, ImuFormat, VideoWriter, alignment, read_imu
 from ml_backend.recordings.alignment import by_motion, magnitudes_of
+from ml_backend.recordings.bursts import placed_by_burst
 from ml_backend.recordings.likeness import Motion, fit, of_imu, of_video
 from ml_backend.recordings.motion import QUANTITIES, video_motion
 from ml_backend.sample import write_sample
@@ -105,6 +106,46 @@ def test_a_drift_is_found_in_a_long_recording_and_a_leap_of_a_clock_refused() ->
     leaping = np.where(clock > 200, clock + 1.5, clock)
     with pytest.raises(RecordingError, match=r"leap apart, by [01]\.\d s about (1[6-9]|2[0-4])\d s after"):
         by_motion(Path("v.mp4"), of_video(leaping, video), of_imu(clock, imu[:, None]))
+
+
+def begun_with_jumps(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Times, and how somebody moves who stands, jumps from 4 to 7 s, stands, and does this and that, at 25 Hz."""
+    random, times = np.random.default_rng(seed), np.arange(0, 40, 1 / 25)
+    vigour = np.exp(np.convolve(random.normal(size=len(times)), np.ones(25) / 4, mode="same"))
+    vigour[times < 9] = 0.02
+    vigour[(times >= 4) & (times < 7)] = 5.0
+    return times, vigour * np.convolve(random.normal(size=len(times)), np.ones(5) / 5, mode="same")
+
+
+def seen_and_worn(seed: int, other: int, start: float) -> tuple[Motion, Motion]:
+    """What is seen of one and was worn by another, whose IMU was started so many seconds later."""
+    random = np.random.default_rng([seed, other])
+    times, moved = begun_with_jumps(seed)
+    moved_seen = moved[:, None] + random.normal(0, 0.05, (len(times), len(QUANTITIES)))
+    moved_seen[:, [0, 1, 2, 5, 6, 7]] = np.abs(moved_seen[:, [0, 1, 2, 5, 6, 7]])
+    clock, worn = begun_with_jumps(other)
+    own = clock >= start
+    magnitudes = 9.81 + worn[own, None] + random.normal(0, 0.05, (own.sum(), 1))
+    return of_video(times, moved_seen), of_imu(clock[own] - start, magnitudes)
+
+
+def test_jumps_at_the_start_tell_where_to_look_and_what_follows_whether_it_is_true() -> None:
+    for seed in range(6):
+        placed = placed_by_burst(*seen_and_worn(seed, seed, 1.3))
+        assert placed is not None
+        assert placed[0] == pytest.approx(1.3, abs=0.1)
+        assert placed[1] <= 0.05
+    strangers = [placed_by_burst(*seen_and_worn(seed, seed + 50, 1.3)) for seed in range(20)]
+    assert sum(one is not None for one in strangers) <= 2
+
+
+def test_an_alignment_by_jumps_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alignment, "CLEAR_OF_CHANCE", 1e9)  # as where the rest of a recording is too calm to be sure
+    found = by_motion(Path("v.mp4"), *seen_and_worn(1, 1, 1.3))
+    assert found.offset_seconds == pytest.approx(1.3, abs=0.1)
+    assert "by a clap or jumps that both begin with: what follows fits as well at" in str(found)
+    with pytest.raises(RecordingError, match="nowhere"):
+        by_motion(Path("v.mp4"), *seen_and_worn(1, 77, 1.3))
 
 
 def test_an_imu_of_a_whole_day_is_not_searched() -> None:
