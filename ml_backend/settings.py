@@ -172,6 +172,10 @@ class Settings(BaseSettings):
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in MODEL_DIR")
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
+    ray_address: str = Field(
+        "",
+        description="Ray cluster that embeds and clusters: host:port, auto, ray://…, local; empty: none",
+    )
     sync_minutes: int = Field(5, ge=1, le=60, description="Read annotations back from Label Studio this often")
     weights: Path | None = Field(None, description="Folder with weights files for machines without a hub")
     i3d_rgb: str = Field("", description="File or URL of I3D's RGB stream, if neither published nor in that folder")

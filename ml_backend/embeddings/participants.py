@@ -1,13 +1,14 @@
 """The vectors of a participant's clips: one backbone after another over all recordings, put together in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.embeddings.backbone import CLIPS, FRAMES, Sampling
-from ml_backend.embeddings.device import choose_precision
+from ml_backend.embeddings.backbone import CLIPS, FRAMES, Backbone, Sampling
+from ml_backend.embeddings.device import Precision, choose_precision
 from ml_backend.embeddings.registry import Weights, load_backbone, parts_of
 from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, unit_spread
 from ml_backend.errors import RecordingError
@@ -18,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[str, float, float], None]
 """Called with the step's name, and how much of what total is done."""
+_in_memory: dict[Hashable, Backbone] = {}
 
 
 def embedders(settings: Settings, parameters: Parameters) -> list[Embedder]:
@@ -38,8 +40,10 @@ def embed_all(parts: list[Embedder], results: list[CheckedRecording], progress: 
         def report(number: int, seconds: float, step: str = step) -> None:
             progress(step, before[number] + seconds, before[-1])
 
-        part.make([result.recording.video for result in wanted], report)
+        for number, result in enumerate(wanted):
+            part.stored(result.recording.video, partial(report, number))
         progress(step, before[-1], before[-1])
+    forget_backbone()
 
 
 def participant_vectors(
@@ -99,8 +103,22 @@ def _embedder(settings: Settings, parameters: Parameters, weights: Weights, part
             parameters.frame_rate,
             key_frames=not parameters.paper_exact,
         ),
-        load=lambda: load_backbone(part, weights, precision),
+        load=lambda: _loaded(part, weights, precision),
     )
+
+
+def _loaded(part: str, weights: Weights, precision: Precision) -> Backbone:
+    """The backbone, kept until another is wanted: one is in memory at a time."""
+    key = (part, weights, weights.key(part), precision)
+    if key not in _in_memory:
+        _in_memory.clear()
+        _in_memory[key] = load_backbone(part, weights, precision)
+    return _in_memory[key]
+
+
+def forget_backbone() -> None:
+    """Free the memory of the one that was used last."""
+    _in_memory.clear()
 
 
 def _recording_blocks(

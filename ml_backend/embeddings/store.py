@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,6 @@ class Embedder:
     sampling: Sampling
     load: Callable[[], Backbone]
 
-    def make(self, videos: list[Path], progress: Callable[[int, float], None]) -> None:
-        """Make what is missing; `progress` gets the number of the video (from 0) and its seconds that are done."""
-        once = replace(self, load=cache(self.load))
-        for number, video in enumerate(videos):
-            once.stored(video, partial(progress, number))
-
     def of_clips(self, video: Path, starts: Floats) -> Vectors:
         """Vectors `(n_clips, dim)` of the clips that start at `starts`, which are multiples of the stride."""
         rows, times, vectors = self.stored(video)
@@ -69,10 +63,13 @@ class Embedder:
 
         `progress` gets the seconds of video done.
         """
-        for rows in ROWS:
-            if _is_made(stem := self._stem(video, rows)):
-                return rows, *_made(stem)
+        if (rows := self.made(video)) is not None:
+            return rows, *_made(self._stem(video, rows))
         return self._make(video, self.sampling, progress)
+
+    def made(self, video: Path) -> Rows | None:
+        """What the rows stand for, where they are made; else None."""
+        return next((rows for rows in ROWS if _is_made(self._stem(video, rows))), None)
 
     def shows_the_same(self, former: str, video: Path, start: float, end: float) -> bool:
         """True if the file whose content had the key `former` showed in `[start, end)` seconds what `video` shows

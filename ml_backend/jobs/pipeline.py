@@ -17,6 +17,7 @@ from ml_backend.clusters import (
     cluster_participant,
     list_participants,
     participants_clustered_with,
+    participants_of,
     participants_work,
     places_of_videos,
     side_by_side,
@@ -33,6 +34,7 @@ from ml_backend.jobs.projects import clusters_folder, project_labels, project_pa
 from ml_backend.jobs.reconciliation import reconcile
 from ml_backend.jobs.reviews import renew_review
 from ml_backend.jobs.rounds import follow_target, in_rounds
+from ml_backend.jobs.spread import Unit, on_ray
 from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
@@ -101,7 +103,11 @@ def run_project(
         folder = clusters_folder(settings, project_id)
         kept = participants_clustered_with(folder, {problem.recording for problem in problems if problem.error})
         checked = [result for result in checked if result.recording.participant not in kept]
-        embed_and_cluster(settings, folder, parameters, checked, progress, kept)
+        failed = embed_and_cluster(settings, folder, parameters, checked, progress, kept)
+        for problem in failed:
+            log.warning("project %s: %s", project_id, problem.message)
+        problems += failed
+        kept |= {str(problem.recording).partition("/")[0] for problem in failed}
         tasks = reconcile(store, client, project_id).tasks
         adopted = adopt_tasks(store, settings, client, project_id, parameters, checked, tasks)
         offers = [*_offers(store, settings, project_id), *_audit_offers(store, settings, project_id)]
@@ -149,20 +155,65 @@ def embed_and_cluster(
     checked: list[CheckedRecording],
     progress: Progress,
     kept: Collection[str] = (),
-) -> None:
+) -> list[Problem]:
     """Embed every recording, one after another with all cores, then cluster participants side by side, into
-    `folder`; those `kept` stay as they lie there."""
+    `folder`; those `kept` stay as they lie there. On a Ray cluster, where one is named, units that fail again and
+    again are left out and named, and their participants stay as they are."""
     keep_videos_of_old_tasks(folder)
     parts = embedders(settings, parameters)
     works = participants_work(folder, parameters, [part.weights for part in parts], checked)
     missing = [work for work in works if not (work.is_done() and work.has_features())]
-    embed_all(parts, [result for work in missing for result in work.results], progress)
-    with side_by_side() as run:
-        for number, _ in enumerate(run(partial(_cluster, parameters, parts), missing), start=1):
-            progress("clustering participants", number, len(missing))
+    failed = _embed(settings, parts, [result for work in missing for result in work.results], progress)
+    embedded = [work for work in missing if not failed.keys() & {str(one.recording) for one in work.results}]
+    failed |= _cluster_all(settings, parameters, parts, embedded, progress)
+    problems = [Problem(f"{name}: {why}", recording=name) for name, why in failed.items()]
+    without = {name.partition("/")[0] for name in failed}
     for work in works:
-        write_truth(work)
-    list_participants(folder, {*kept, *(result.recording.participant for result in checked)})
+        if work.folder.is_dir():
+            write_truth(work)
+    names = {result.recording.participant for result in checked}
+    kept = {*kept, *(without & set(participants_of(folder)))}
+    list_participants(folder, {*kept, *(names - without)})
+    return problems
+
+
+def _embed(
+    settings: Settings, parts: list[Embedder], results: list[CheckedRecording], progress: Progress
+) -> dict[str, str]:
+    """Make the vectors of all recordings; recording → why, of those that failed again and again."""
+    if not settings.ray_address:
+        embed_all(parts, results, progress)
+        return {}
+    failed: dict[str, str] = {}
+    for part in parts:
+        units = [
+            Unit(
+                str(one.recording), partial(part.stored, one.recording.video), one.video.duration if one.video else 1
+            )
+            for one in results
+            if one.recording.vectors is None and part.made(one.recording.video) is None
+        ]
+        step = f"embedding by {part.backbone} (seconds of video)"
+        failed |= on_ray(settings.ray_address, settings.model_dir, step, units, progress, gpu=True)
+    return failed
+
+
+def _cluster_all(
+    settings: Settings,
+    parameters: Parameters,
+    parts: list[Embedder],
+    works: list[ParticipantWork],
+    progress: Progress,
+) -> dict[str, str]:
+    """Cluster participants side by side; participant → why, of those that failed again and again."""
+    step, run = "clustering participants", partial(_cluster, parameters, parts)
+    if settings.ray_address:
+        units = [Unit(work.results[0].recording.participant, partial(run, work)) for work in works]
+        return on_ray(settings.ray_address, settings.model_dir, step, units, progress)
+    with side_by_side() as mapped:
+        for number, _ in enumerate(mapped(run, works), start=1):
+            progress(step, number, len(works))
+    return {}
 
 
 def _without_withdrawn(

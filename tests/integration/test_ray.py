@@ -1,0 +1,126 @@
+"""The job's units on a real Ray cluster of two nodes, each with processes of its own, on loopback."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ray.cluster_utils import Cluster
+
+from ml_backend.clusters import load_clustering, load_vectors, participants_of
+from ml_backend.embeddings import Progress
+from ml_backend.errors import ConfigError
+from ml_backend.jobs import embed_and_cluster, usable_recordings
+from ml_backend.recordings import CheckedRecording, Problem
+from ml_backend.settings import Parameters, Settings
+
+LOOPBACK = "127.0.0.2"
+"""Ray takes 127.0.0.1 for the machine's other address."""
+PARAMETERS = Parameters(components=9)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes of one core each."""
+    head = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": LOOPBACK}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    found.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def checked(sample_root: Path) -> list[CheckedRecording]:
+    return usable_recordings(sample_root, PARAMETERS)[0]
+
+
+@pytest.fixture(scope="module")
+def alone(checked: list[CheckedRecording], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clusters that one machine made."""
+    folder = tmp_path_factory.mktemp("alone")
+    clustered(Settings(model_dir=folder), checked)
+    return folder / "clusters"
+
+
+def clustered(
+    settings: Settings, checked: list[CheckedRecording], progress: Progress = lambda *_: None
+) -> list[Problem]:
+    return embed_and_cluster(settings, settings.model_dir / "clusters", PARAMETERS, checked, progress)
+
+
+def assert_same(folder: Path, alone: Path) -> None:
+    """Vectors within rounding, the same clusters and centroid clips."""
+    assert participants_of(folder) == participants_of(alone) != []
+    for name in participants_of(alone):
+        np.testing.assert_allclose(load_vectors(folder, name), load_vectors(alone, name), atol=1e-4, rtol=1e-5)
+        one, other = load_clustering(folder, name), load_clustering(alone, name)
+        np.testing.assert_array_equal(one.clusters, other.clusters)
+        np.testing.assert_array_equal(one.centroids, other.centroids)
+
+
+def while_embedding(do: Callable[[], None]) -> Progress:
+    """Does it once, when units have been at work for two seconds."""
+    told = list[str]()
+
+    def tell(step: str, _done: float, _total: float) -> None:
+        told.append(step)
+        if step.startswith("embedding") and len(told) == 5:
+            do()
+
+    return tell
+
+
+def test_a_cluster_makes_what_one_machine_makes_also_where_a_node_is_lost(
+    cluster: Cluster, checked: list[CheckedRecording], alone: Path, tmp_path: Path
+) -> None:
+    def lose_a_node() -> None:
+        worker = next(iter(cluster.worker_nodes))
+        cluster.remove_node(worker, allow_graceful=False)
+        cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+
+    settings = Settings(model_dir=tmp_path, ray_address=cluster.address)
+    assert clustered(settings, checked, while_embedding(lose_a_node)) == []
+    assert_same(tmp_path / "clusters", alone)
+    assert list(tmp_path.glob("ray-*")) == []
+    steps = list[tuple[str, float]]()
+    assert clustered(settings, checked, lambda step, _done, total: steps.append((step, total))) == []
+    assert all(total == 0 for _, total in steps)  # nothing was left to do
+
+
+def test_a_recording_that_fails_again_and_again_is_left_out_and_named(
+    cluster: Cluster, checked: list[CheckedRecording], tmp_path: Path
+) -> None:
+    settings = Settings(model_dir=tmp_path / "models", ray_address=cluster.address)
+    bad, *good = checked
+    video = tmp_path / "session.mp4"
+    video.write_bytes(bad.recording.video.read_bytes()[:2000])
+    broken = CheckedRecording(
+        **{**vars(bad), "recording": type(bad.recording)(**{**vars(bad.recording), "video": video})}
+    )
+    (problem,) = clustered(settings, [broken, *good])
+    assert problem.error
+    assert problem.recording == str(bad.recording)
+    assert problem.message.startswith(f"{bad.recording}: {video}: cannot be opened as a video")
+    assert participants_of(settings.model_dir / "clusters") == [one.recording.participant for one in good]
+
+
+def test_a_job_that_is_cancelled_stops_its_units(
+    cluster: Cluster, checked: list[CheckedRecording], tmp_path: Path
+) -> None:
+    def cancel() -> None:
+        raise KeyboardInterrupt
+
+    settings = Settings(model_dir=tmp_path, ray_address=cluster.address)
+    with pytest.raises(KeyboardInterrupt):
+        clustered(settings, checked, while_embedding(cancel))
+    assert participants_of(tmp_path / "clusters") == []
+    assert list(tmp_path.glob("ray-*")) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_a_cluster_that_is_not_there_is_one_line(
+    address: str, checked: list[CheckedRecording], tmp_path: Path
+) -> None:
+    settings = Settings(model_dir=tmp_path, ray_address=address)
+    with pytest.raises(ConfigError, match=rf"WEAKHAR_RAY_ADDRESS {address}: nothing answers there .* or unset it"):
+        clustered(settings, checked)
