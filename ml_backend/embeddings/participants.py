@@ -1,7 +1,6 @@
 """The vectors of a participant's clips: one backbone after another over all recordings, put together in order."""
 
 from collections.abc import Callable, Hashable
-from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -34,16 +33,23 @@ def embed_all(parts: list[Embedder], results: list[CheckedRecording], progress: 
     wanted = [result for result in results if result.recording.vectors is None]
     durations = [result.video.duration if result.video else 0.0 for result in wanted]
     before = [0.0, *accumulate(durations)]
-    for part in parts:
-        step = f"embedding by {part.backbone} (seconds of video)"
+    try:
+        for part in parts:
+            _embed_by(part, wanted, before, progress)
+    finally:
+        forget_backbone()
 
-        def report(number: int, seconds: float, step: str = step) -> None:
-            progress(step, before[number] + seconds, before[-1])
 
-        for number, result in enumerate(wanted):
-            part.stored(result.recording.video, partial(report, number))
-        progress(step, before[-1], before[-1])
-    forget_backbone()
+def _embed_by(part: Embedder, wanted: list[CheckedRecording], before: list[float], progress: Progress) -> None:
+    """The vectors by one backbone; before: the seconds of video before each recording, and of all."""
+    step = f"embedding by {part.backbone} (seconds of video)"
+    for number, result in enumerate(wanted):
+
+        def report(seconds: float, done: float = before[number]) -> None:
+            progress(step, done + seconds, before[-1])
+
+        part.stored(result.recording.video, report)
+    progress(step, before[-1], before[-1])
 
 
 def participant_vectors(

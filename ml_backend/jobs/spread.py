@@ -127,6 +127,8 @@ def _cluster(address: str) -> Iterator[ModuleType]:
                 ray.init(address="local", include_dashboard=False, **quiet)
             else:
                 ray.init(address=address, **quiet)
+        except ImportError as error:
+            raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: {_short(error)}; or name host:port") from None
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise ConfigError(
                 f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({_short(error)}); start one by `ray "

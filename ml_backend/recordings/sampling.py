@@ -130,7 +130,7 @@ def _of_part(
                 last = tick * index.base - index.origin
                 yield last, upright(frame)
         return
-    except _FrameMissingError:
+    except (_FrameMissingError, av.FFmpegError):
         log.warning("%s: frames behind %.1f s cannot be decoded and are left out; re-encode the video", path, last)
     begin = _shown_at(path, index, keys[0]) - index.origin
     until = _shown_at(path, index, keys[1]) - index.origin if keys[1] < len(index.keys) else np.inf
@@ -183,6 +183,8 @@ def _groups(
             yield group
             group = []
         group.append(packet)
+    if not group:
+        raise _FrameMissingError
     yield group
 
 
@@ -252,9 +254,10 @@ def _decoded(
 
 
 def _shown_at(path: Path, index: Index, key: int) -> float:
-    """When a key frame is shown, in seconds."""
-    with opened(path) as (container, stream):
-        return next(_tick(group[0]) for group in _groups(container, stream, index, key, True)) * index.base
+    """When a key frame is shown, in seconds; where it cannot be read, when it is decoded."""
+    with opened(path) as (container, stream), suppress(_FrameMissingError, av.FFmpegError):
+        return next(_tick(group[0]) for group in _groups(container, stream, index, key, True) if group) * index.base
+    return float(index.keys[key]) * index.base
 
 
 def _index(path: Path) -> Index | None:

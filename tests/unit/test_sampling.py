@@ -1,5 +1,6 @@
 """What is embedded of a video is the same, however little of it is decoded."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,13 +9,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from films import film, number_of
+from films import HEIGHT, WIDTH, film, number_of, numbered
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ml_backend.embeddings import Embedder
 from ml_backend.embeddings.backbone import FRAMES, KEY_FRAMES, FrameBackbone, Sampling, side_by_side
-from ml_backend.recordings import key_frames_are_dense, sample_frames, sampled_parts
+from ml_backend.errors import RecordingError
+from ml_backend.recordings import VideoWriter, key_frames_are_dense, sample_frames, sampled_parts
 
 
 def without_index(path: Path) -> Path:
@@ -73,6 +75,21 @@ def test_parts_are_as_long_as_asked_for_and_decode_by_themselves(tmp_path: Path)
     backwards = [list(part()) for part in reversed(parts)]
     assert [number_of(image) for own in reversed(backwards) for _, image in own] == list(range(1000))
     assert [number_of(image) for _, image in side_by_side(parts)] == list(range(1000))
+
+
+@pytest.mark.parametrize("kept", [0.15, 0.5, 0.8, 0.99])
+def test_of_a_file_that_is_cut_off_what_is_there_is_sampled(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "film.mp4"
+    with VideoWriter(path, WIDTH, HEIGHT, 25, 10) as writer:  # its index comes first
+        for number in range(500):
+            writer.write(numbered(number), number / 25)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(kept * len(whole))])
+    found = [number for _, number in numbers(path, 2.0)]
+    assert found[: len(found) - 1] == [round(12.5 * slot + 0.01) for slot in range(len(found) - 1)]
+    assert len(found) >= 40 * kept - 8
+    with suppress(RecordingError):  # each frame is looked at then, as before
+        list(sample_frames(path, None))
 
 
 @pytest.mark.parametrize(("gap", "dense"), [(0.2, True), (0.5005, True), (0.54, True), (0.6, False), (2.0, False)])
