@@ -29,6 +29,7 @@ NAMES = (
     "load",
     "exporting",
     "tasks",
+    "scale",
     "training",
 )
 NEED_REAL_RECORDINGS = (
