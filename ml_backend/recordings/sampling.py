@@ -21,7 +21,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from joblib import cpu_count
 
@@ -42,6 +42,8 @@ FRAMES_A_PART, SECONDS_A_PART = 64, 2.0
 """Parts hold about so many sampled frames, and are no shorter than that."""
 LONGEST_GROUP = 20.0
 """Seconds from key frame to key frame, of which the packets are held in memory."""
+CODECS = ("h264", "hevc", "mpeg4", "vp9", "mjpeg", "prores")
+"""Those of whose groups of pictures that is known. AV1's packets hold pictures of others besides."""
 DENSE = 1.1
 """Key frames may lie apart by so many times what lies between sampled frames: cameras round a half second up."""
 
@@ -206,12 +208,12 @@ def _plans(
         shown = sorted(
             tick for one in (*group, *following) if begin <= (tick := _tick(one)) < end and not one.is_discard
         )
-        begun = group[0].dts is not None and group[0].dts >= index.keys[keys[0]]
-        ended = keys[1] < len(index.keys) and group[0].dts is not None and group[0].dts >= index.keys[keys[1]]
-        if ended:
+        decoded = group[0].dts
+        assert decoded is not None  # as _tick
+        if keys[1] < len(index.keys) and decoded >= index.keys[keys[1]]:
             yield [], _up_to_last(group, due)
             break
-        if begun:
+        if decoded >= index.keys[keys[0]]:
             new = wanted(before, shown)
             due |= set(new)
             whole = any(_tick(one) in due for one in following)
@@ -261,8 +263,8 @@ def _shown_at(path: Path, index: Index, key: int) -> float:
 
 
 def _index(path: Path) -> Index | None:
-    """None where there is none that can be relied on: of other containers, of fragments, where key frames are far
-    apart or the clock steps back."""
+    """None where there is none that can be relied on: of other containers and codecs, where key frames are far apart
+    or are none at which decoding can begin, or the clock steps back."""
     status = path.stat()
     return _read_index(path, status.st_size, status.st_mtime_ns)
 
@@ -272,8 +274,8 @@ def _read_index(path: Path, size: int, modified: int) -> Index | None:  # noqa: 
     with opened(path) as (container, stream):
         entries = [(entry.timestamp, entry.is_keyframe) for entry in stream.index_entries]
         declared, rate = declared_duration(container, stream), float(stream.average_rate or 25)
-        known = "mov" in container.format.name.split(",") and declared is not None and len(entries) > 1
-        if not known or not entries[0][1]:
+        known = "mov" in container.format.name.split(",") and stream.codec_context.name in CODECS
+        if not known or declared is None or len(entries) < 2 or not entries[0][1]:
             return None
         ticks = np.array([tick for tick, _ in entries])
         keys = ticks[[is_key for _, is_key in entries]]
@@ -282,6 +284,17 @@ def _read_index(path: Path, size: int, modified: int) -> Index | None:  # noqa: 
             first = next((frame.time for frame in container.decode(stream) if frame.time is not None), None)
         found = Index(keys, int(ticks[-1]), float(time_base(stream)), first or 0.0, rate)
     seconds = found.seconds()
-    whole = declared is not None and seconds[-1] > declared - max(1.0, 2 / rate)
+    whole = seconds[-1] > declared - max(1.0, 2 / rate)
     rises = bool((np.diff(ticks) >= 0).all()) and np.diff(seconds).max() <= LONGEST_GROUP
-    return found if first is not None and whole and rises else None
+    usable = first is not None and whole and rises and _begins(path, int(keys[len(keys) // 2]))
+    return found if usable else None
+
+
+def _begins(path: Path, tick: int) -> bool:
+    """True where decoding can begin at the key frame that is decoded then: streams that are refreshed bit by bit mark
+    pictures as key frames which are whole only later."""
+    with opened(path) as (container, stream), suppress(av.FFmpegError):
+        container.seek(tick, stream=stream, backward=True)
+        first = next(container.decode(stream), None)
+        return first is not None and first.pict_type == PictureType.I
+    return False

@@ -77,6 +77,26 @@ def test_parts_are_as_long_as_asked_for_and_decode_by_themselves(tmp_path: Path)
     assert [number_of(image) for _, image in side_by_side(parts)] == list(range(1000))
 
 
+@pytest.mark.parametrize(
+    ("codec", "start", "options"),
+    [
+        ("libx264", 0.0, {"x264-params": "intra-refresh=1:bframes=0"}),  # its key frames are whole only later
+        ("libsvtav1", 0.0, {"preset": "6"}),
+        ("libvpx-vp9", 0.0, {"deadline": "realtime", "cpu-used": "8"}),
+        ("libx264", 600.0, {}),
+        ("libx265", 1.4, {"x265-params": "open-gop=1:bframes=4:log-level=error"}),
+    ],
+)
+def test_other_codecs_and_clocks_give_the_same_frames_too(
+    tmp_path: Path, codec: str, start: float, options: dict[str, str]
+) -> None:
+    path = film(tmp_path / "film.mp4", [k / 25 for k in range(250)], "mp4", codec, 20, 2, 25, start, 0, **options)
+    every_half_second = [(k / 25, k) for k in range(250) if k % 25 in (0, 13)]
+    assert numbers(path, None) == [(k / 25, k) for k in range(250)]
+    assert numbers(path, 2.0) == every_half_second
+    assert numbers(path, 2.0, 3.01) == [one for one in every_half_second if one[0] > 3.01]
+
+
 @pytest.mark.parametrize("kept", [0.15, 0.5, 0.8, 0.99])
 def test_of_a_file_that_is_cut_off_what_is_there_is_sampled(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "film.mp4"
