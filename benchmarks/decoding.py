@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from benchmarks.harness import SHARED_DATA, Rows, in_child
+from benchmarks.harness import SHARED_DATA, Rows, copied_packets, in_child
 from benchmarks.sampling import cosines
 from ml_backend.embeddings import Sampling, clip_vectors, load_backbone
 from ml_backend.recordings import VideoWriter, clip_starts, probe, sample_frames
@@ -95,14 +95,7 @@ def film(camera: Camera) -> Path:
 def without_index(video: Path) -> Path:
     """The same packets in Matroska, of which every frame is decoded."""
     target = video.with_suffix(".mkv")
-    if not target.is_file():
-        with av.open(str(video)) as source, av.open(str(target), "w") as output:
-            stream = output.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    output.mux(packet)
-    return target
+    return target if target.is_file() else copied_packets(video, target)
 
 
 def nothing(video: Path, way: str) -> tuple[Path, str]:

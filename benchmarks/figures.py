@@ -48,6 +48,8 @@ def said(results: Results) -> Iterator[Said]:
         yield "docs/recordings.md", *_gaps(start, list(row.values())[3:])
     for row in results["decoding"]["rows"]:
         yield "docs/backbones.md", *_gaps(f"| {row['film']} | ", list(row.values())[1:])
+    for row in results["scale"]["rows"]:
+        yield "docs/scale.md", *_gaps(f"| {row['nodes']} | {row['killed']} | ", list(row.values())[2:])
     for row in results["labelling_accuracy"]["rows"]:
         yield "docs/results.md", *_gaps(f"| {row['clusters a participant']} | ", list(row.values())[1:])
 

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import av
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +45,19 @@ def _run(prepare: Callable[..., Any], contend: Callable[..., Any], arguments: tu
     result = contend(prepared)
     seconds = time.perf_counter() - began
     return Run(result, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def copied_packets(source: Path, target: Path, **metadata: str) -> Path:
+    """A video's packets in another container, by the target's name; `metadata` of the whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        written.metadata.update(metadata)
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                written.mux(packet)
+    return target
 
 
 def machine() -> dict[str, Any]:

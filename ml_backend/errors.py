@@ -1,5 +1,8 @@
 """The one way to fail: an error whose message is one line for the user."""
 
+MOST_SAID = 160
+"""Characters of what a library says that a message of ours repeats."""
+
 
 class WeakHARError(Exception):
     """Base of every error a user can cause; `status` is the HTTP status the app answers with."""
@@ -19,3 +22,9 @@ class LabelStudioError(WeakHARError):
     """Label Studio refused a request or cannot be reached."""
 
     status = 502
+
+
+def one_line(error: Exception) -> str:
+    """What a library's error says, for a message of ours: on one line, and not too long."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}…"

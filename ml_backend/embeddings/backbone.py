@@ -133,7 +133,7 @@ class FrameBackbone(ABC):
 
     @abstractmethod
     def prepare(self, images: Images) -> Any:
-        """The network's input for `n` images; runs in the decoding thread."""
+        """The network's input for `n` images, a tensor with a row for each; runs in the decoding threads."""
 
     @abstractmethod
     def encode(self, prepared: Any) -> Vectors:
@@ -184,7 +184,7 @@ class ClipBackbone(ABC):
 
     @abstractmethod
     def prepare(self, images: Images) -> Any:
-        """What is done to `n` images at once, `batch` at a time, in the decoding thread."""
+        """What is done to `n` images at once, a tensor with a row for each; runs in the decoding threads."""
 
     def contents(self, batches: Iterator[tuple[list[float], Any]]) -> Iterator[tuple[float, Any]]:
         """`(time, tensor)` of every frame in order: the frame's part of a clip; as prepared, if not overridden."""
@@ -297,12 +297,12 @@ def _prepared(
             yield from zip((time for time, _ in several), rows, strict=True)
 
     parts = sampled_parts(video, per_second, after, key_frames)
-    frames = side_by_side([partial(prepared, part) for part in parts])
+    frames = in_order([partial(prepared, part) for part in parts])
     while batch := list(islice(frames, backbone.batch)):
         yield [time for time, _ in batch], torch.cat([one for _, one in batch])
 
 
-def side_by_side(parts: Iterable[Callable[[], Iterator[Item]]]) -> Iterator[Item]:
+def in_order(parts: Iterable[Callable[[], Iterator[Item]]]) -> Iterator[Item]:
     """What all parts give, in order: a part a core is under way in a thread, and so many items of it made ahead."""
     waiting, following = deque[tuple[Iterator[Item], Future[list[Item]]]](), iter(parts)
 

@@ -37,7 +37,7 @@ def embed_all(parts: list[Embedder], results: list[CheckedRecording], progress: 
         for part in parts:
             _embed_by(part, wanted, before, progress)
     finally:
-        forget_backbone()
+        _in_memory.clear()
 
 
 def _embed_by(part: Embedder, wanted: list[CheckedRecording], before: list[float], progress: Progress) -> None:
@@ -120,11 +120,6 @@ def _loaded(part: str, weights: Weights, precision: Precision) -> Backbone:
         _in_memory.clear()
         _in_memory[key] = load_backbone(part, weights, precision)
     return _in_memory[key]
-
-
-def forget_backbone() -> None:
-    """Free the memory of the one that was used last."""
-    _in_memory.clear()
 
 
 def _recording_blocks(

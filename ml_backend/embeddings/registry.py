@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml_backend.embeddings.backbone import Backbone
 from ml_backend.embeddings.device import Precision
-from ml_backend.errors import ConfigError
+from ml_backend.errors import ConfigError, one_line
 from ml_backend.files import content_key, locked, written_atomically
 
 BACKBONES = {
@@ -156,8 +156,7 @@ def weights_hash(backbone: Backbone) -> str:
 
 def weights_error(backbone: str, error: Exception, local: Path | str | None, remedy: str) -> ConfigError:
     """Why a backbone has no weights: the user's own file is no good, or the hub was not reached."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    reason = reason if len(reason) <= 160 else f"{reason[:160]}…"
+    reason = one_line(error)
     if local is not None:
         return ConfigError(f"backbone {backbone}: {local} cannot be loaded ({reason}); copy it again")
     return ConfigError(

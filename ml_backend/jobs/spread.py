@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from ml_backend import __version__
 from ml_backend.embeddings import Progress
-from ml_backend.errors import ConfigError, WeakHARError
+from ml_backend.errors import ConfigError, WeakHARError, one_line
 from ml_backend.files import disk_errors
 
 ATTEMPTS = 3
@@ -102,9 +102,9 @@ def _why(ray: ModuleType, reference: Any) -> str:
             raise ConfigError(f"a Ray node cannot load weakhar ({cause}); install it on all nodes") from None
         return str(cause) if isinstance(cause, WeakHARError) else f"{type(cause).__name__}: {cause}"
     except ray.exceptions.RuntimeEnvSetupError as error:
-        raise ConfigError(f"a Ray node cannot start a unit ({_short(error)})") from None
+        raise ConfigError(f"a Ray node cannot start a unit ({one_line(error)})") from None
     except ray.exceptions.RayError as error:
-        return _short(error)
+        return one_line(error)
     return ""
 
 
@@ -123,16 +123,13 @@ def _cluster(address: str) -> Iterator[ModuleType]:
         _check_reachable(address)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING, "namespace": "weakhar"}
         try:
-            if address == "local":
-                ray.init(address="local", include_dashboard=False, **quiet)
-            else:
-                ray.init(address=address, **quiet)
+            ray.init(address=address, include_dashboard=False if address == "local" else None, **quiet)
         except ImportError as error:
-            raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: {_short(error)}; or name host:port") from None
+            raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: {one_line(error)}; or name host:port") from None
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise ConfigError(
-                f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({_short(error)}); start one by `ray "
-                "start --head`, or unset it"
+                f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({one_line(error)}); start one by "
+                "`ray start --head`, or unset it"
             ) from None
     try:
         yield ray
@@ -151,8 +148,8 @@ def _check_reachable(address: str) -> None:
             pass
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"WEAKHAR_RAY_ADDRESS {address}: nothing answers there ({_short(error)}); start a cluster by `ray start "
-            "--head`, correct the address, or unset it"
+            f"WEAKHAR_RAY_ADDRESS {address}: nothing answers there ({one_line(error)}); start a cluster by "
+            "`ray start --head`, correct the address, or unset it"
         ) from None
 
 
@@ -167,8 +164,3 @@ def _token(shared: Path) -> Iterator[Path]:
         yield token
     finally:
         token.unlink(missing_ok=True)
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}…"

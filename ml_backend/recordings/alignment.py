@@ -165,16 +165,17 @@ def by_motion(video: Path, pictures: Motion, worn: Motion) -> Alignment:
         by="pictures",
     )
     place = f"{result.offset_seconds:.2f} s"
-    clear = found.best > CLEAR_OF_CHANCE * found.by_chance and found.best > CLEAR_OF_OTHERS * found.runner_up
-    if not clear and (placed := placed_by_burst(pictures, worn)) is not None:
+    by_chance = found.best <= CLEAR_OF_CHANCE * found.by_chance
+    elsewhere = found.best <= CLEAR_OF_OTHERS * found.runner_up
+    if (by_chance or elsewhere) and (placed := placed_by_burst(pictures, worn)) is not None:
         offset = placed[0] - worn.start
         return replace(result, offset_seconds=offset, drift_ppm=0.0, as_good=placed[1], by="burst")
-    if found.best <= CLEAR_OF_CHANCE * found.by_chance:
+    if by_chance:
         raise RecordingError(
             f"{video}: the IMU's motion matches what moves in the pictures nowhere (likeness {found.best:.1f} at "
             f"best, at {place}; {found.by_chance:.1f} by chance); is it of this recording? Set offset_seconds by hand"
         )
-    if found.best <= CLEAR_OF_OTHERS * found.runner_up:
+    if elsewhere:
         raise RecordingError(
             f"{video}: the IMU's motion matches what moves in the pictures at several places alike (likeness "
             f"{found.best:.1f} at {place}, {found.runner_up:.1f} elsewhere); set offset_seconds by hand"

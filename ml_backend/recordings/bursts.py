@@ -38,19 +38,19 @@ def placed_by_burst(one: Motion, other: Motion) -> tuple[float, float] | None:
     where the rest of `other` fits as well, times the places looked at; None where nothing stands alone in both, or
     the rest does not confirm it."""
     pairs = [(a, b) for a in _bursts(one) for b in _bursts(other) if abs((a[1] - a[0]) - (b[1] - b[0])) <= AS_LONG]
-    whole = curve_of(one.features(), other.features()) if pairs else None
+    seen = one.features() if pairs else []
     found = []
     for (begin, end), (worn_begin, worn_end) in pairs:
         rest = other.behind(worn_end + GAP)
         if rest is None or np.ptp(rest.times) < LEAST_REST:
             continue
         lag = (begin + end - worn_begin - worn_end) / 2
-        as_good = _as_good(*curve_of(one.features(), rest.features()), lag + rest.start - other.start)
+        as_good = _as_good(*curve_of(seen, rest.features()), lag + rest.start - other.start)
         found.append((as_good * len(pairs), lag))
-    if whole is None or not found or min(found)[0] > MOST_AS_GOOD:
+    if not found or min(found)[0] > MOST_AS_GOOD:
         return None
     as_good, lag = min(found)
-    lags, curve = whole
+    lags, curve = curve_of(seen, other.features())
     near = np.where(np.abs(lags - lag) <= NEAR, curve, np.nan)
     if np.isnan(near).all():
         return None

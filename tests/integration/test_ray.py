@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 
+from ml_backend import __version__
 from ml_backend.clusters import load_clustering, load_vectors, participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import embed_and_cluster, usable_recordings
+from ml_backend.jobs import embed_and_cluster, spread, usable_recordings
+from ml_backend.jobs.spread import Unit, on_ray
 from ml_backend.recordings import CheckedRecording, Problem
 from ml_backend.settings import Parameters, Settings
 
@@ -115,6 +117,21 @@ def test_a_job_that_is_cancelled_stops_its_units(
         clustered(settings, checked, while_embedding(cancel))
     assert participants_of(tmp_path / "clusters") == []
     assert list(tmp_path.glob("ray-*")) == []
+
+
+def test_a_node_with_another_version_or_without_the_shared_folder_stops_the_job(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget_folder() -> None:
+        for token in tmp_path.glob("ray-*"):
+            token.unlink()
+
+    units = [Unit("first", forget_folder), *(Unit(f"{number}", forget_folder) for number in range(3))]
+    with pytest.raises(ConfigError, match=rf"does not see {tmp_path}, the MODEL_DIR of the job; mount that folder"):
+        on_ray(cluster.address, tmp_path, "step", units, lambda *_: None)
+    monkeypatch.setattr(spread, "__version__", "0.0.1")
+    with pytest.raises(ConfigError, match=rf"has weakhar {__version__}, the job 0\.0\.1; install the same one"):
+        on_ray(cluster.address, tmp_path, "step", [Unit("one", forget_folder)], lambda *_: None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.harness import copied_packets
 from ml_backend.errors import RecordingError
 from ml_backend.jobs import usable_recordings
 from ml_backend.recordings import Problem, VideoWriter, check_dataset, find_recordings
@@ -118,22 +119,9 @@ def test_one_imu_of_several_videos_exports_every_sample_once(film: Path, tmp_pat
     assert wrist.is_file()
 
 
-def created(film: Path, path: Path, stamp: str) -> Path:
-    """The film as a camera writes it that says when it was taken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(film)) as source, av.open(str(path), "w", format="mp4") as target:
-        target.metadata["creation_time"] = stamp
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    return path
-
-
 def test_a_gap_between_videos_of_one_recording_is_known_by_their_own_clocks(film: Path, tmp_path: Path) -> None:
     for name, stamp in (("GX010001", "10:00:00"), ("GX020001", "10:00:10"), ("GX030001", "10:00:25")):
-        created(film, tmp_path / "p01" / f"{name}.MP4", f"2024-05-01T{stamp}Z")
+        copied_packets(film, tmp_path / "p01" / f"{name}.MP4", creation_time=f"2024-05-01T{stamp}Z")
     imu(tmp_path / "p01" / "GX010001.csv", seconds=35)
     checked, problems = check_dataset(tmp_path, PARAMETERS)
     assert messages(problems, error=True) == []
@@ -254,7 +242,6 @@ def test_a_bad_recording_is_left_out_and_named(film: Path, tmp_path: Path) -> No
 
 
 def test_absolute_clocks_propose_an_offset_and_give_it_when_asked(film: Path, tmp_path: Path) -> None:
-    import av
 
     with av.open(str(film)) as source, av.open(str(tmp_path / "cam.mp4"), "w") as target:
         target.metadata["creation_time"] = "2024-05-21T12:00:00.000000Z"

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -13,27 +12,16 @@ from films import HEIGHT, WIDTH, film, number_of, numbered
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.harness import copied_packets
 from ml_backend.embeddings import Embedder
-from ml_backend.embeddings.backbone import FRAMES, KEY_FRAMES, FrameBackbone, Sampling, side_by_side
+from ml_backend.embeddings.backbone import FRAMES, KEY_FRAMES, FrameBackbone, Sampling, in_order
 from ml_backend.errors import RecordingError
 from ml_backend.recordings import VideoWriter, key_frames_are_dense, sample_frames, sampled_parts
 
 
 def without_index(path: Path) -> Path:
     """The same packets in a container without an index, of which every frame is decoded."""
-    return copied_packets(path, ".mkv")
-
-
-def copied_packets(path: Path, suffix: str) -> Path:
-    """The same packets in another container."""
-    target = path.with_suffix(suffix)
-    with av.open(str(path)) as source, av.open(str(target), "w") as output:
-        stream = output.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                output.mux(packet)
-    return target
+    return copied_packets(path, path.with_suffix(".mkv"))
 
 
 def numbers(path: Path, per_second: float | None, after: float = -1.0) -> list[tuple[float, int]]:
@@ -74,7 +62,7 @@ def test_parts_are_as_long_as_asked_for_and_decode_by_themselves(tmp_path: Path)
     assert len(parts) > 10
     backwards = [list(part()) for part in reversed(parts)]
     assert [number_of(image) for own in reversed(backwards) for _, image in own] == list(range(1000))
-    assert [number_of(image) for _, image in side_by_side(parts)] == list(range(1000))
+    assert [number_of(image) for _, image in in_order(parts)] == list(range(1000))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +169,7 @@ def test_vectors_that_an_older_version_made_of_all_frames_are_used_on(tmp_path: 
 
 def test_a_video_that_was_only_copied_shows_the_same_also_where_an_older_version_embedded_it(tmp_path: Path) -> None:
     video = camera(tmp_path, 4)
-    copied = copied_packets(video, ".mov")
+    copied = copied_packets(video, video.with_suffix(".mov"))
     embedder(tmp_path, key_frames=False).stored(video)
     (former,) = [one.name for one in tmp_path.iterdir() if one.is_dir()]
     assert embedder(tmp_path).stored(copied)[0] is KEY_FRAMES
