@@ -10,7 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
+from platformdirs import user_cache_path
+
 from ml_backend.errors import RecordingError, WeakHARError
+from ml_backend.storage import by_ranges, is_remote, removed, stored
 
 try:
     import fcntl
@@ -65,6 +68,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
                 _replace_folder(temporary, path)
             else:
                 os.replace(temporary, path)
+        stored(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -103,16 +107,43 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder that `written_atomically` made."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    removed(path)
+
+
 def content_key(path: Path) -> str:
     """SHA-256 of a file's content, the first 32 hex digits."""
     status = path.stat()
     return _content_key(path.absolute(), status.st_size, status.st_mtime_ns)
 
 
+def remember_content(path: Path, key: str) -> None:
+    """Tell this machine the key of a file by URL, which it would read whole to know."""
+    with written_atomically(_remembered_content(path)) as temporary:
+        temporary.write_text(key, encoding="utf-8")
+
+
 @lru_cache(4096)
 def _content_key(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - a changed file is another key
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+    if not is_remote(path):
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+    known = _remembered_content(path)
+    if not known.is_file():
+        with by_ranges(path) as stream:
+            remember_content(path, hashlib.file_digest(stream, "sha256").hexdigest()[:32])
+    return known.read_text(encoding="utf-8")
+
+
+def _remembered_content(path: Path) -> Path:
+    status = path.stat()
+    name = hashlib.sha256(f"{path} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+    return user_cache_path("weakhar", appauthor=False) / "content" / name
 
 
 def safe_name(name: str) -> str:

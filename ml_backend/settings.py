@@ -4,6 +4,7 @@ Label Studio's usual names come as they are (LABEL_STUDIO_URL, BASIC_AUTH_USER, 
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     PrivateAttr,
     ValidationError,
     field_validator,
@@ -22,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ml_backend.errors import ConfigError
+from ml_backend.storage import is_remote, is_url, mirror_of, place, url_of
 
 SECRETS = (
     "label_studio_url",
@@ -142,6 +145,10 @@ def _names(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
 
+AnyPlace = Annotated[Path, PlainValidator(place)]
+"""A folder of this machine, or one by URL."""
+
+
 class Settings(BaseSettings):
     """The server's settings, from the environment or a `.env` file."""
 
@@ -162,12 +169,12 @@ class Settings(BaseSettings):
     model_dir: Path = Field(
         default_factory=default_model_dir,
         validation_alias=_names("MODEL_DIR"),
-        description="Vectors, clusters, database, queue; else the user's data folder",
+        description="Folder or URL of vectors, clusters, database, queue; else the user's data folder",
     )
     workers: int = Field(1, ge=1, validation_alias=_names("WORKERS"), description="Web processes")
     threads: int = Field(16, ge=1, validation_alias=_names("THREADS"), description="Threads a web process")
-    data_dir: Path = Field(Path("."), description="Folder under which projects name their dataset")
-    data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+    data_dir: AnyPlace = Field(Path("."), description="Folder or URL under which projects name their dataset")
+    data_roots: Annotated[tuple[AnyPlace, ...], NoDecode] = Field(
         (), description="Further folders, joined by `:`, in which files of recordings may lie"
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in MODEL_DIR")
@@ -212,12 +219,30 @@ class Settings(BaseSettings):
     @field_validator("data_roots", mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:
-        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+        return tuple(re.findall(r"\w+://[^:]+|[^:]+", value)) if isinstance(value, str) else value
+
+    @field_validator("model_dir", mode="before")
+    @classmethod
+    def _copy_of(cls, value: Any) -> Any:
+        return mirror_of(value) if isinstance(value, str) and is_url(value) else value
 
     @field_validator("model_dir", "data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return value if is_remote(value) else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _servers_for_storage(self) -> Self:
+        if url_of(self.model_dir):
+            name, wanted = "WEAKHAR_DATABASE_URL", "postgresql://…"
+            if self.database_url and not self.database_url.startswith("sqlite"):
+                name, wanted = ("", "") if self.redis_url else ("WEAKHAR_REDIS_URL", "redis://…")
+            if name:
+                raise ValueError(
+                    f"MODEL_DIR is {url_of(self.model_dir)}, where neither SQLite nor its locks work; set {name} to "
+                    f"{wanted}, or MODEL_DIR to a local folder"
+                )
+        return self
 
     _confined: bool = PrivateAttr(False)
 

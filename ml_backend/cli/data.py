@@ -118,13 +118,14 @@ def ingest(folder: Dataset, option: Option = None) -> None:
     """Embed all recordings ahead of time, without Label Studio; a later job finds the vectors."""
     from ml_backend.embeddings import embed_all, embedders
     from ml_backend.settings import load_settings
+    from ml_backend.storage import url_of
 
     settings = load_settings()
     parameters = parameters_from(settings, option)
     checked = usable(folder, parameters)
     with bars() as progress:
         embed_all(embedders(settings, parameters), checked, progress)
-    vectors = settings.model_dir / "vectors"
+    vectors = f"{url_of(settings.model_dir) or settings.model_dir}/vectors"
     out.print(f"vectors of {len(checked)} recordings in {vectors}", highlight=False, soft_wrap=True)
 
 

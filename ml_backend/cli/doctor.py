@@ -12,6 +12,8 @@ import typer
 from ml_backend import __version__
 from ml_backend.cli.shared import Backend, opened, out, why_silent
 from ml_backend.errors import WeakHARError
+from ml_backend.files import remove, written_atomically
+from ml_backend.storage import url_of
 
 if TYPE_CHECKING:
     from ml_backend.jobs import Project, Store
@@ -52,11 +54,15 @@ def _looks(settings: "Settings", store: "Store", backend: str) -> Iterator[Look]
 
 
 def _disk(settings: "Settings") -> str:
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    tried = settings.model_dir / "doctor"
+    with written_atomically(tried) as temporary:
+        temporary.touch()
+    remove(tried)
     free = shutil.disk_usage(settings.model_dir).free / 2**30
     if free < LEAST_GIGABYTES:
         raise WeakHARError(f"{settings.model_dir} has {free:.1f} GB left; free some space, or move MODEL_DIR")
-    return f"{settings.model_dir}, {free:.0f} GB free"
+    url = url_of(settings.model_dir)
+    return f"{url + ', copied to ' if url else ''}{settings.model_dir}, {free:.0f} GB free"
 
 
 def _device() -> str:

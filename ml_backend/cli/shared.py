@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ml_backend.errors import ConfigError
+from ml_backend.storage import place
 from training.cli import lines_of_progress
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 out, err = Console(), Console(stderr=True)
 
-Dataset = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recordings")]
+Dataset = Annotated[Path, typer.Argument(metavar="DIR", parser=place, help="Folder of the recordings, or its URL")]
 ProjectNumber = Annotated[int, typer.Option("--project", "-p", help="Number of the Label Studio project")]
 Backend = Annotated[str, typer.Option(help="Where Label Studio reaches `weakhar serve`")]
 Option = Annotated[

@@ -26,6 +26,7 @@ from ml_backend.clusters.features import Frames, FramesOfRecording, frames_in_di
 from ml_backend.files import content_key, disk_errors, safe_name, written_atomically
 from ml_backend.recordings import CheckedRecording, Interval, Problem, ground_truth, recording_clips
 from ml_backend.settings import Parameters
+from ml_backend.storage import fresh
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
@@ -66,7 +67,7 @@ class ParticipantWork:
 
     def is_done(self) -> bool:
         """True if clusters of just this lie in the folder."""
-        file = self.folder / "made_of.json"
+        file = fresh(self.folder) / "made_of.json"
         return file.is_file() and json.loads(file.read_text()) == self.made_of
 
     def has_features(self) -> bool:

@@ -15,6 +15,7 @@ from ml_backend.embeddings.backbone import Backbone
 from ml_backend.embeddings.device import Precision
 from ml_backend.errors import ConfigError, one_line
 from ml_backend.files import content_key, locked, written_atomically
+from ml_backend.storage import fresh
 
 BACKBONES = {
     "efficientnet_lite0": "efficientnet_lite0:load",
@@ -130,7 +131,7 @@ def _check_known(file: Path, key: str, name: str, backbone: Backbone) -> None:
     changed them: their vectors would be taken for those of the first ones."""
     found = weights_hash(backbone)
     with locked(file.with_suffix(".lock")):
-        known = json.loads(file.read_text()) if file.is_file() else {}
+        known = json.loads(file.read_text()) if fresh(file, now=True).is_file() else {}
         if known.setdefault(key, found) != found:
             raise ConfigError(
                 f"backbone {name}: its weights are not those that were used before ({file} has their hash); restore "

@@ -29,6 +29,7 @@ from ml_backend.embeddings.backbone import (
 from ml_backend.embeddings.device import Precision
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
+from ml_backend.storage import fresh, is_remote
 
 CLOCK_ROUNDED, EQUAL_VECTORS, SHARE_ALIKE = 0.05, 1e-3, 0.75
 """Seconds by which containers may round a frame's time otherwise; how far vectors of the same picture lie apart at
@@ -69,11 +70,14 @@ class Embedder:
 
     def made(self, video: Path) -> Rows | None:
         """What the rows stand for, where they are made; else None."""
+        fresh(self.folder / content_key(video))
         return next((rows for rows in ROWS if _is_made(self._stem(video, rows))), None)
 
     def shows_the_same(self, former: str, video: Path, start: float, end: float) -> bool:
         """True if the file whose content had the key `former` showed in `[start, end)` seconds what `video` shows
         there: the vectors of both are at hand and equal, up to the frames at which clocks are rounded otherwise."""
+        for content in (former, content_key(video)):
+            fresh(self.folder / content)
         for rows in ROWS:
             before, now = self._stem_of(former, rows), self._stem(video, rows)
             if rows is FRAMES and _is_made(before) and not _is_made(now):  # an older version took no key frames
@@ -102,9 +106,13 @@ class Embedder:
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
-    """A user's `.npy` of numbers, memory-mapped; RecordingError if it is none."""
+    """A user's `.npy` of numbers, memory-mapped where it is no URL; RecordingError if it is none."""
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        if is_remote(path):
+            with path.open("rb") as stream:
+                rows = np.load(stream, allow_pickle=False)
+        else:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise RecordingError(f"{path}: cannot be read as a .npy array ({error}); copy it again") from None
     if not isinstance(rows, np.ndarray) or not np.issubdtype(rows.dtype, np.number):

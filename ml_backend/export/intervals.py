@@ -15,6 +15,7 @@ import numpy as np
 
 from ml_backend.labels import LabelledStretch
 from ml_backend.recordings import Recording
+from ml_backend.storage import is_remote
 
 COLUMNS = ("participant", "recording", "start_seconds", "end_seconds", "label", "confidence")
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -54,9 +55,9 @@ def write_elan(
     SubElement(
         header,
         "MEDIA_DESCRIPTOR",
-        MEDIA_URL=video.as_uri(),
+        MEDIA_URL=str(video) if is_remote(video) else video.as_uri(),
         MIME_TYPE="video/mp4" if video.suffix.lower() in (".mp4", ".m4v", ".mov") else "unknown",
-        RELATIVE_MEDIA_URL=f"./{os.path.relpath(video, seen_from.absolute())}",
+        RELATIVE_MEDIA_URL="" if is_remote(video) else f"./{os.path.relpath(video, seen_from.absolute())}",
     )
     found = list(stretches)
     times = sorted({round(1000 * at) for one in found for at in (one.start_seconds, one.end_seconds)})

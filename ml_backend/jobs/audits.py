@@ -28,6 +28,7 @@ from ml_backend.labels import (
 )
 from ml_backend.labelstudio import Place, place_of
 from ml_backend.recordings import stretch_of_key
+from ml_backend.storage import stored
 
 FOLDER, FILE = "audit", "audit.json"
 Held = Mapping[tuple[str, str], Sequence[str | None]]
@@ -182,6 +183,7 @@ def forget_in_audit(folder: Path, participant: str) -> None:
     draw = load_audit(folder)
     if draw is not None and participant in draw.participants:
         (folder / FOLDER / f"{safe_name(participant)}.npz").unlink(missing_ok=True)
+        stored(folder / FOLDER)
         kept = [number for number, (name, _) in enumerate(draw.drawn) if name != participant]
         _note(
             folder,

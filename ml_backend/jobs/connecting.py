@@ -14,6 +14,7 @@ from ml_backend.jobs.checks import checked_parameters, extra_params, usable_reco
 from ml_backend.labelstudio import Client, connect, labelling_config
 from ml_backend.recordings import CheckedRecording, Problem
 from ml_backend.settings import Settings
+from ml_backend.storage import fresh
 
 MOST, LONGEST, KEPT_SECONDS = 10, 300, 86_400.0
 """Wishes of the form that are kept, letters of what is wrong with one, and for how long."""
@@ -79,7 +80,7 @@ class Wishes:
 
     def listed(self) -> list[dict[str, Any]]:
         """Newest last."""
-        if not self._file.is_file():
+        if not fresh(self._file).is_file():
             return []
         known: list[dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))
         return [one for one in known if time.time() - one["at"] < KEPT_SECONDS]
@@ -87,6 +88,7 @@ class Wishes:
     def note(self, title: str, state: str, message: str = "") -> None:
         """Say how a wish stands: `running`, `failed`, or `done`, which needs no further word."""
         with locked(self._file.with_suffix(".lock")):
+            fresh(self._file, now=True)
             kept = [one for one in self.listed() if one["title"] != title]
             if state != "done":
                 kept.append({"title": title, "state": state, "message": message[:LONGEST], "at": time.time()})

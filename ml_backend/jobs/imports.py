@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_backend.clusters import participant_folder, participants_of, truth_of, videos_clustered
 from ml_backend.errors import ConfigError
-from ml_backend.files import disk_errors, safe_name, written_atomically
+from ml_backend.files import disk_errors, remove, safe_name, written_atomically
 from ml_backend.labels import IMPORTED, Answer, Classes
 from ml_backend.recordings import GivenLabel, read_given_labels
 
@@ -102,7 +102,7 @@ def drop_imported(folder: Path, file: Path | None) -> None:
     if not target.is_file():
         known = ", ".join(one["file"] for one in _files(folder)) or "none"
         raise ConfigError(f"{name}: no labels of a file of that name were imported; imported are: {known}")
-    target.unlink()
+    remove(target)
 
 
 def imported_intervals(folder: Path) -> Iterator[tuple[str, str, Answer]]:
@@ -122,7 +122,7 @@ def forget_imported(folder: Path, participant: str) -> None:
         kept = [one for one in file["intervals"] if not one["recording"].startswith(f"{participant}/")]
         target = folder / FOLDER / f"{safe_name(file['file'])}.json"
         if not kept:  # its name may be theirs
-            target.unlink()
+            remove(target)
             continue
         with written_atomically(target) as temporary:
             temporary.write_text(json.dumps({**file, "intervals": kept}, ensure_ascii=False), encoding="utf-8")

@@ -6,7 +6,7 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from ml_backend.clusters import (
     write_truth,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
-from ml_backend.files import content_key
+from ml_backend.files import content_key, remember_content
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.checks import usable_recordings
@@ -58,6 +58,7 @@ from ml_backend.labelstudio import (
 )
 from ml_backend.recordings import CheckedRecording, Problem, clip_key, stretch_of_key
 from ml_backend.settings import Parameters, Settings
+from ml_backend.storage import fresh, is_remote
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def run_project(
     Recordings that cannot be read are left out; a participant that was clustered with one of them stays as it is.
     """
     with held(store, project_id, client, progress, patience) as (client, progress):
+        fresh(clusters_folder(settings, project_id), now=True)
         parameters = project_parameters(settings, store.project(project_id))
         root = root or settings.dataset_folder(parameters)
         progress("checking recordings", 0, 1)
@@ -134,6 +136,7 @@ def sync_project(
     """
     with held(store, project_id, client, progress, patience) as (client, progress):
         progress("reading annotations", 0, 1)
+        fresh(clusters_folder(settings, project_id), now=True)
         tasks = reconcile(store, client, project_id).tasks
         if project_parameters(settings, store.project(project_id)).suggest:
             open_tasks = {place: task for task in tasks if not task.get("annotations") and (place := _place(task))}
@@ -188,7 +191,9 @@ def _embed(
     for part in parts:
         units = [
             Unit(
-                str(one.recording), partial(part.stored, one.recording.video), one.video.duration if one.video else 1
+                str(one.recording),
+                _Knowing.of([one], partial(part.stored, one.recording.video)),
+                one.video.duration if one.video else 1,
             )
             for one in results
             if one.recording.vectors is None and part.made(one.recording.video) is None
@@ -208,12 +213,33 @@ def _cluster_all(
     """Cluster participants side by side; participant → why, of those that failed again and again."""
     step, run = "clustering participants", partial(_cluster, parameters, parts)
     if settings.ray_address:
-        units = [Unit(work.results[0].recording.participant, partial(run, work)) for work in works]
+        units = [
+            Unit(work.results[0].recording.participant, _Knowing.of(work.results, partial(run, work)))
+            for work in works
+        ]
         return on_ray(settings.ray_address, settings.model_dir, step, units, progress)
     with side_by_side() as mapped:
         for number, _ in enumerate(mapped(run, works), start=1):
             progress(step, number, len(works))
     return {}
+
+
+@dataclass(frozen=True)
+class _Knowing:
+    """A unit that brings along the content keys of videos by URL, which another machine would read whole to know."""
+
+    contents: tuple[tuple[Path, str], ...]
+    run: Callable[[], Any]
+
+    @classmethod
+    def of(cls, results: Iterable[CheckedRecording], run: Callable[[], Any]) -> "_Knowing":
+        videos = [one.recording.video for one in results if is_remote(one.recording.video)]
+        return cls(tuple((video, content_key(video)) for video in videos), run)
+
+    def __call__(self) -> None:
+        for video, key in self.contents:
+            remember_content(video, key)
+        self.run()
 
 
 def _without_withdrawn(

@@ -44,6 +44,7 @@ from ml_backend.labels import (
 from ml_backend.labelstudio import ACTIONS, Client, place_of
 from ml_backend.recordings import Recording, find_recordings, stretch_of_key
 from ml_backend.settings import Parameters, Settings
+from ml_backend.storage import fresh, place
 
 EXPORTED_PARAMETERS = (
     "clip_seconds",
@@ -120,12 +121,12 @@ def parameters_in_force(settings: Settings, project: Project) -> list[tuple[str,
 
 def clusters_folder(settings: Settings, project_id: int) -> Path:
     """Where a project's clusters lie."""
-    return settings.model_dir / "projects" / str(project_id)
+    return fresh(settings.model_dir / "projects" / str(project_id))
 
 
 def exports_folder(settings: Settings, project_id: int) -> Path:
     """Where the server keeps what it exported of a project."""
-    return settings.model_dir / "exports" / str(project_id)
+    return fresh(settings.model_dir / "exports" / str(project_id))
 
 
 def exports_of(settings: Settings, project_id: int) -> list[Path]:
@@ -276,7 +277,7 @@ def end_audit(store: Store, settings: Settings, project_id: int) -> AuditDraw:
 def project_recordings(store: Store, settings: Settings, project_id: int) -> dict[str, Recording]:
     """The recordings that lie in the project's dataset folder now, by participant/name."""
     project = store.project(project_id)
-    found, _ = find_recordings(Path(project.dataset), project_parameters(settings, project), settings.roots)
+    found, _ = find_recordings(place(project.dataset), project_parameters(settings, project), settings.roots)
     return {str(recording): recording for recording in found}
 
 

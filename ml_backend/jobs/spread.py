@@ -21,7 +21,8 @@ from uuid import uuid4
 from ml_backend import __version__
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, WeakHARError, one_line
-from ml_backend.files import disk_errors
+from ml_backend.files import disk_errors, remove, written_atomically
+from ml_backend.storage import attach, fresh, url_of
 
 ATTEMPTS = 3
 LOOK_SECONDS = 0.5
@@ -54,7 +55,8 @@ def on_ray(
     with _cluster(address) as ray, _token(shared) as token:
         gpus = 1 if gpu and ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(_run).options(num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": ONE_THREAD})
-        waiting |= {remote.remote(unit.run, token, __version__): unit for unit in units}
+        where = token, shared, url_of(shared), __version__
+        waiting |= {remote.remote(unit.run, *where): unit for unit in units}
         try:
             while waiting:
                 ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_SECONDS)
@@ -64,7 +66,7 @@ def on_ray(
                     why = _why(ray, reference)
                     if why and attempts[unit.name] < ATTEMPTS:
                         log.warning("%s: %s; tried again", unit.name, why)
-                        waiting[remote.remote(unit.run, token, __version__)] = unit
+                        waiting[remote.remote(unit.run, *where)] = unit
                         continue
                     failed |= {unit.name: why} if why else {}
                     done += unit.amount
@@ -76,16 +78,18 @@ def on_ray(
     return failed
 
 
-def _run(run: Callable[[], Any], token: Path, version: str) -> None:
-    """One unit, on a node."""
+def _run(run: Callable[[], Any], token: Path, shared: Path, url: str, version: str) -> None:
+    """One unit, on a node; the shared folder may be the copy of what lies under a URL."""
+    if url:
+        attach(shared, url)
     if version != __version__:
         raise ConfigError(
             f"Ray node {socket.gethostname()} has weakhar {__version__}, the job {version}; install the same one"
         )
-    if not token.is_file():
+    if not fresh(token).is_file():
         raise ConfigError(
-            f"Ray node {socket.gethostname()} does not see {token.parent}, the MODEL_DIR of the job; mount that "
-            "folder there at the same path"
+            f"Ray node {socket.gethostname()} does not see {url or token.parent}, the MODEL_DIR of the job; "
+            + ("give it the address and credentials" if url else "mount that folder there at the same path")
         )
     run()
 
@@ -159,8 +163,10 @@ def _token(shared: Path) -> Iterator[Path]:
     with disk_errors(shared):
         shared.mkdir(parents=True, exist_ok=True)
         token = shared / f"ray-{uuid4().hex}"
-        token.touch()
+        with written_atomically(token) as temporary:
+            temporary.touch()
     try:
         yield token
     finally:
-        token.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            remove(token)

@@ -19,7 +19,7 @@ from ml_backend.clusters import (
 )
 from ml_backend.errors import ConfigError
 from ml_backend.export import forget_in_export
-from ml_backend.files import private_folder, written_atomically
+from ml_backend.files import private_folder, remove, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.audits import forget_in_audit
 from ml_backend.jobs.imports import forget_imported
@@ -28,6 +28,7 @@ from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
 from ml_backend.labelstudio import Client, GoneError, clip_of_task, is_upload_of, shown_by, upload_names
 from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Settings
+from ml_backend.storage import ETAG, fresh, stored
 
 STORE_FILE, FILES_FOLDER = "store.json", "files"
 LEFT_OUT = ("queue.db", "weakhar.db", "migrate.lock")
@@ -108,9 +109,10 @@ def back_up(store: Store, settings: Settings, target: Path) -> None:
             rows.write_text(json.dumps(store.dump(), ensure_ascii=False), encoding="utf-8")
             with tarfile.open(temporary, "w:gz", compresslevel=1) as archive:
                 archive.add(rows, STORE_FILE)
-                for path in sorted(settings.model_dir.rglob("*")):
+                for path in sorted(fresh(settings.model_dir, now=True).rglob("*")):
                     name = path.relative_to(settings.model_dir)
-                    if path.is_file() and not str(name).startswith((*LEFT_OUT, "clips-")) and path != target:
+                    left_out = str(name).startswith((*LEFT_OUT, "clips-")) or name.suffix == ETAG or path == target
+                    if path.is_file() and not left_out:
                         archive.add(path, f"{FILES_FOLDER}/{name}")
 
 
@@ -118,7 +120,7 @@ def restore(settings: Settings, source: Path) -> None:
     """Put back what `back_up` wrote, into an empty MODEL_DIR and an empty store; ConfigError if they are not."""
     if not source.is_file() or not tarfile.is_tarfile(source):
         raise ConfigError(f"{source}: is no backup of weakhar")
-    if settings.model_dir.is_dir() and any(settings.model_dir.iterdir()):
+    if fresh(settings.model_dir, now=True).is_dir() and any(settings.model_dir.iterdir()):
         raise ConfigError(f"{settings.model_dir}: is not empty; name an empty folder in MODEL_DIR to restore into")
     private_folder(settings.model_dir)
     with TemporaryDirectory(dir=settings.model_dir.parent) as folder, tarfile.open(source) as archive:
@@ -129,6 +131,9 @@ def restore(settings: Settings, source: Path) -> None:
         create_store(settings.database, settings.model_dir, json.loads(rows.read_text(encoding="utf-8")))
         for path in (Path(folder) / FILES_FOLDER).glob("*"):
             shutil.move(path, settings.model_dir / path.name)
+    for path in sorted(settings.model_dir.rglob("*")):
+        if path.is_file() and path.name not in LEFT_OUT:
+            stored(path)
     open_store(settings.database, settings.model_dir)
 
 
@@ -206,14 +211,14 @@ def _forget_names(folder: Path, participant: str) -> None:
 
 def _forget_vectors(settings: Settings, videos: Iterable[str]) -> list[str]:
     """Remove the vectors of videos that no project has clusters of any longer."""
-    projects = (path for path in (settings.model_dir / "projects").glob("*") if path.is_dir())
+    projects = (path for path in fresh(settings.model_dir / "projects").glob("*") if path.is_dir())
     used = {video for folder in projects for video in places_of_videos(folder)}
     found = [settings.model_dir / "vectors" / video for video in videos if video and video not in used]
     return [line for path in found for line in _remove(path, f"vectors of video {path.name}")]
 
 
 def _remove(path: Path, what: str) -> list[str]:
-    if not path.is_dir():
+    if not fresh(path).is_dir():
         return []
-    shutil.rmtree(path)
+    remove(path)
     return [what]

@@ -208,7 +208,7 @@ def _starts(path: Path, meta: Mapping[str, bytes]) -> Floats:
 
 def _unpacked(path: Path) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir() and _is_of_interest(info.filename)]
             if sum(info.file_size for info in infos) > MOST_BYTES:
                 raise RecordingError(f"{path}: holds more than {MOST_BYTES >> 30} GiB; unpack it")

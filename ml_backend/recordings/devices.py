@@ -19,6 +19,7 @@ from defusedxml.ElementTree import iterparse
 
 from ml_backend.errors import RecordingError
 from ml_backend.recordings.tables import SampleTable
+from ml_backend.storage import local_copy
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,7 +47,8 @@ def read_device(path: Path) -> SampleTable:
     """All samples of a device's file; RecordingError where it is not one, is damaged, or holds no samples."""
     kind = path.suffix.lower()
     try:
-        found = READERS[kind](path)
+        with local_copy(path) as local:
+            found = READERS[kind](local)
     except RecordingError:
         raise
     except Exception as error:  # of three libraries, each with its own for a damaged file

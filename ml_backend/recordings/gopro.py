@@ -13,6 +13,7 @@ import numpy.typing as npt
 from av.stream import Discard
 
 from ml_backend.errors import RecordingError
+from ml_backend.storage import is_remote, local_copy, read_from
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,8 +35,11 @@ def has_telemetry(video: Path) -> bool:
 @lru_cache(1024)
 def _has_telemetry(video: Path, size: int, modified: int) -> bool:  # noqa: ARG001 - a changed file is another key
     try:
+        if is_remote(video):  # all of it would be copied
+            with read_from(video) as source, av.open(source, "r") as container:
+                return any(stream.codec_tag == "gpmd" for stream in container.streams.data)
         camera_motion(video)
-    except RecordingError:
+    except (RecordingError, av.FFmpegError):
         return False
     return True
 
@@ -48,7 +52,8 @@ def camera_motion(video: Path) -> tuple[Floats, Floats]:
     import telemetry_parser
 
     try:
-        samples = telemetry_parser.Parser(str(video)).normalized_imu()
+        with local_copy(video) as local:
+            samples = telemetry_parser.Parser(str(local)).normalized_imu()
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise RecordingError(f"{video}: holds no camera telemetry ({reason}); name an IMU file") from None
@@ -66,7 +71,8 @@ def gps_started(video: Path) -> float | None:
 
     The time a packet of telemetry states, less where the packet lies in the video: the median over all packets.
     """
-    with av.open(str(video), options={"protocol_whitelist": "file", "format_whitelist": "mov,mp4"}) as container:
+    options = {"protocol_whitelist": "file", "format_whitelist": "mov,mp4"}
+    with read_from(video) as source, av.open(source, "r", options=options) as container:
         streams = container.streams.data
         for other in container.streams:
             if other not in streams:  # gigabytes of pictures, which need not be read

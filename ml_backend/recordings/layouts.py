@@ -28,6 +28,7 @@ from ml_backend.recordings.sensors import WHOLE, ImuFile
 from ml_backend.recordings.tables import SUFFIXES, suffix_of
 from ml_backend.recordings.video import created_at, holds_video, probe
 from ml_backend.settings import Parameters
+from ml_backend.storage import is_remote, look_again, place
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".m2t", ".wmv"),
@@ -222,6 +223,7 @@ Found = tuple[list[Recording], list[Problem]]
 
 def missing_folder(root: Path) -> str:
     """What is to be said of a dataset folder that is not there; empty where it is."""
+    look_again(root)
     return "" if root.is_dir() else f"{root}: no such folder; name the folder that holds the recordings"
 
 
@@ -562,18 +564,18 @@ def _from_manifest(path: Path, how: ImuFormat, roots: Sequence[Path] = ()) -> Fo
 
 def _manifest_recordings(root: Path, entry: _ManifestEntry, how: ImuFormat) -> Found:
     how = entry.over(how)
-    videos = [_present(root / video) for video in entry.video]
+    videos = [_present(_under(root, video)) for video in entry.video]
     name = entry.recording or _plain(videos[0].stem)
     if entry.clock == "absolute":
         try:
             how = replace(how, video_created=_created(videos[0]))
         except RecordingError as error:
             return [], [Problem(str(error), recording=f"{entry.participant}/{name}")]
-    files = tuple(ImuFile(_present(root / imu.file), imu.over(how), imu.sensor) for imu in entry.imu)
+    files = tuple(ImuFile(_present(_under(root, imu.file)), imu.over(how), imu.sensor) for imu in entry.imu)
     if len(files) > 1:
         files = tuple(file if file.sensor else replace(file, sensor=_stem(file.path)) for file in files)
     if len(videos) == 1:
-        vectors = root / entry.vectors if entry.vectors else None
+        vectors = _under(root, entry.vectors) if entry.vectors else None
         return [Recording(entry.participant, name, videos[0], files, vectors)], []
     if entry.vectors is not None:
         message = f"{root / entry.vectors}: vectors are of one video; list the videos one by one"
@@ -591,13 +593,18 @@ def _created(video: Path) -> float:
     return created
 
 
+def _under(root: Path, name: str) -> Path:
+    """A file by its relative name; an object storage knows no `..`."""
+    return (root / name).resolve() if is_remote(root) else root / name
+
+
 def _present(path: Path) -> Path:
     """The path, or where it does not exist the one that looks like it, with é in the other form."""
     if "\0" in str(path):
         raise ValueError("it holds a zero byte")
     if path.exists():
         return path
-    others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    others = (place(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
     return next((other for other in others if other.exists()), path)
 
 

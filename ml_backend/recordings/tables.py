@@ -25,6 +25,7 @@ import pyarrow.parquet
 
 from ml_backend.errors import RecordingError
 from ml_backend.files import check_present
+from ml_backend.storage import local_copy, reading
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".csv.gz", ".tsv.gz", ".txt.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".xlsx")
@@ -91,7 +92,8 @@ def read_table(path: Path, label_column: str | None = None, content: bytes | Non
     kind = suffix_of(path)
     try:
         if kind == ".parquet":
-            table = pa.parquet.read_table(path)
+            with local_copy(path) as local:
+                table = pa.parquet.read_table(local)
             _refuse_names_twice(path, table.column_names)
             return SampleTable(table)
         if kind == ".xlsx":
@@ -201,10 +203,10 @@ def _opened(path: Path, content: bytes | None) -> Iterator[BinaryIO]:
     if content is not None:
         yield io.BytesIO(content)
     elif path.suffix.lower() == ".gz":
-        with gzip.open(path, "rb") as stream:
+        with reading(path), path.open("rb") as packed, gzip.open(packed, "rb") as stream:
             yield stream  # type: ignore[misc]
     else:
-        with path.open("rb") as stream:
+        with reading(path), path.open("rb") as stream:
             yield stream
 
 
@@ -213,7 +215,8 @@ def _sheet(path: Path) -> bytes:
     import python_calamine
 
     try:
-        book = python_calamine.CalamineWorkbook.from_path(str(path))
+        with local_copy(path) as local:
+            book = python_calamine.CalamineWorkbook.from_path(str(local))
         sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
     except (python_calamine.CalamineError, OSError, ValueError) as error:
         raise RecordingError(f"{path}: cannot be read as XLSX ({_own_words(error)}); save it again") from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import lru_cache
+from io import RawIOBase
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from av.video.stream import VideoStream
 from ml_backend.errors import RecordingError
 from ml_backend.files import check_present
 from ml_backend.recordings.gopro import gps_started
+from ml_backend.storage import read_from, reading
 
 Image = npt.NDArray[np.uint8]
 Retouch = Callable[[Iterator[tuple[float, Image]]], Iterator[tuple[float, Image]]]
@@ -123,7 +125,7 @@ def inspect(path: Path) -> list[str]:
 def holds_video(path: Path) -> bool:
     """True if FFmpeg finds a film in the file: more than a picture, subtitles, or sound with a cover."""
     try:
-        with av.open(str(path), options=LOCAL_FILES) as container:
+        with read_from(path) as source, av.open(source, "r", options=LOCAL_FILES) as container:
             if any(name in container.format.name for name in NO_VIDEO_FORMATS):
                 return False
             return bool(_films(container))
@@ -300,14 +302,7 @@ class VideoWriter:
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A video's container, and of its streams the one that players show; RecordingError if there is none."""
     check_present(path)
-    try:
-        container = av.open(str(path), options=LOCAL_FILES)
-    except (av.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RecordingError(
-            f"{path}: cannot be opened as a video ({reason}); is it complete? Re-encode or remove it"
-        ) from None
-    with container:
+    with reading(path), read_from(path) as source, _container(path, source) as container:
         streams = _films(container)
         if not streams:
             raise RecordingError(f"{path}: holds no video stream; remove it or name another file")
@@ -317,6 +312,16 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = max(streams, key=lambda one: (bool(one.disposition & Disposition.default), one.width * one.height))
         stream.thread_type = "AUTO"
         yield container, stream
+
+
+def _container(path: Path, source: str | RawIOBase) -> InputContainer:
+    try:
+        return av.open(source, "r", options=LOCAL_FILES)
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RecordingError(
+            f"{path}: cannot be opened as a video ({reason}); is it complete? Re-encode or remove it"
+        ) from None
 
 
 def _films(container: InputContainer) -> list[VideoStream]:

@@ -46,6 +46,7 @@ from ml_backend.jobs import (
 )
 from ml_backend.labelstudio import ANNOTATED, DELETED, Client, annotations_of, parse_label_config, plain
 from ml_backend.settings import Settings
+from ml_backend.storage import reading
 from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
 from ml_backend.web.protocol import model_version, predictions, project_version, take_event, take_review_event
@@ -412,8 +413,9 @@ def _target(store: Store, settings: Settings, project: Project) -> dict[str, Any
 def _folders(settings: Settings) -> list[str]:
     """Folders in which recordings may be."""
     try:
-        return sorted(one.name for one in settings.data_dir.iterdir() if one.is_dir() and one.name[0] != ".")
-    except OSError:
+        with reading(settings.data_dir):
+            return sorted(one.name for one in settings.data_dir.iterdir() if one.is_dir() and one.name[0] != ".")
+    except (OSError, WeakHARError):
         return []
 
 
@@ -424,8 +426,9 @@ def _with_next_step(settings: Settings, project: Project, status: dict[str, Any]
     try:
         folder = settings.dataset_folder(project_parameters(settings, project))
         message = "press Start Training in Label Studio"
-        if not folder.is_dir():
-            message = f"{folder}: no such folder; correct Extra params"
+        with reading(folder):
+            if not folder.is_dir():
+                message = f"{folder}: no such folder; correct Extra params"
     except WeakHARError as error:
         message = str(error)
     return {**status, "message": message}

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ml_backend.files import locked, written_atomically
+from ml_backend.storage import fresh
 
 MOST, LONGEST = 10, 300
 """Addresses that are kept, and letters of a reason: anybody may be refused."""
@@ -31,7 +32,7 @@ class Refusals:
 
     def listed(self) -> list[Refused]:
         """Newest last."""
-        if not self._file.is_file():
+        if not fresh(self._file).is_file():
             return []
         return [Refused(**entry) for entry in json.loads(self._file.read_text(encoding="utf-8"))]
 
@@ -40,6 +41,7 @@ class Refusals:
         if reason is None and not any(one.address == address for one in self.listed()):
             return
         with locked(self._file.with_suffix(".lock")):
+            fresh(self._file, now=True)
             kept = [one for one in self.listed() if one.address != address]
             if reason is not None:
                 kept.append(

@@ -1,12 +1,21 @@
 """Jobs and answers in the running Label Studio, for each test its own project."""
 
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
+import redis
 
-from ml_backend.sample import BackendServer, LabelStudioServer, true_labels
+from ml_backend.sample import BackendServer, LabelStudioServer, free_port, true_labels, wait_for
+
+MOTO = Path(__file__).parents[2] / ".venv-label-studio" / "bin" / "moto_server"
 
 
 @pytest.fixture
@@ -36,3 +45,84 @@ def answer_all(label_studio: LabelStudioServer, dataset: Path) -> Callable[[int]
         }
 
     return answer
+
+
+def _answers(probe: Callable[[], object]) -> bool:
+    try:
+        probe()
+    except (psycopg.Error, redis.RedisError, httpx.TransportError):
+        return False
+    return True
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+    # PostgreSQL refuses to run as root and must be able to reach its folder.
+    as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    folder = Path(tempfile.mkdtemp(prefix="weakhar-postgres-"))
+    if as_postgres:
+        shutil.chown(folder, "postgres")
+    data, port = folder / "data", free_port()
+    options = ["-D", str(data), "-U", "weakhar", "--auth=trust"]
+    subprocess.run([*as_postgres, str(programs / "initdb"), *options], check=True, capture_output=True, cwd=folder)
+    command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
+    server = subprocess.Popen([*as_postgres, *command], cwd=folder, stderr=subprocess.DEVNULL)
+    url = f"postgresql://weakhar@127.0.0.1:{port}/postgres"
+    try:
+        wait_for(lambda: _answers(lambda: psycopg.connect(url).close()), 30, "PostgreSQL")
+        yield url.replace("postgresql:", "postgresql+psycopg:")
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        wait_for(lambda: _answers(lambda: redis.Redis.from_url(url).ping()), 30, "Redis")
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server, which comes with Label Studio."""
+    port = free_port()
+    command = [str(MOTO), "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: _answers(lambda: httpx.get(url)), 60, "the S3 server")
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket's URL, which this process can reach; copies of what lies there are kept in the test's folder."""
+    for name, value in s3_environment(s3_server, tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    name = f"lab-{tmp_path.name.replace('_', '-').lower()}-{free_port()}"[-60:].strip("-")
+    httpx.put(f"{s3_server}/{name}").raise_for_status()
+    return f"s3://{name}"
+
+
+def s3_environment(server: str, cache: Path) -> dict[str, str]:
+    """What a program needs to reach the server, and where it keeps copies."""
+    return {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "weakhar",
+        "AWS_SECRET_ACCESS_KEY": "weakhar",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "XDG_CACHE_HOME": str(cache),
+    }

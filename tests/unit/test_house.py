@@ -22,7 +22,7 @@ ORDER = (
     "sample",
     "cli",
 )
-SHARED = ("errors", "files", "settings")
+SHARED = ("errors", "storage", "files", "settings")
 MOST_FLOORS = 8
 
 

@@ -1,0 +1,362 @@
+"""Folders by URL, such as `s3://bucket/folder`, by whatever file system fsspec has for it.
+
+Recordings are read where they lie, videos by ranges: `place` gives a path that works as a local one does. What is
+made goes into a copy on this machine, since it is mapped into memory and written piece by piece; each artifact that
+is done goes to the storage as one object, so that it is there whole or not at all, and `fresh` fetches what others
+made. Without URLs all of this does nothing.
+"""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from io import RawIOBase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, cast
+from uuid import uuid4
+
+from joblib import cpu_count
+from platformdirs import user_cache_path
+
+from ml_backend.errors import ConfigError, WeakHARError, one_line
+
+BLOCK_BYTES = 4 << 20
+"""Videos are read in such pieces, the next one ahead."""
+FRESH_SECONDS = 2.0
+"""What others made is looked for no more often."""
+STORAGES = ("fsspec", "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure")
+BY_NETWORK = (OSError, PermissionError, ConnectionError, TimeoutError)
+"""Whose errors, and which of Python's own, mean that a storage cannot be read."""
+FOLDER, ETAG = ".tar", ".etag"
+"""Of an object that holds a folder; of the file beside an artifact's copy that says which object it is."""
+
+Result = TypeVar("Result")
+
+
+class StorageError(WeakHARError):
+    """An object storage cannot be reached, or refuses."""
+
+    status = 502
+
+
+def is_url(text: str) -> bool:
+    """True for `s3://bucket/folder` and the like."""
+    return "://" in text
+
+
+def place(text: str | Path) -> Path:
+    """A local path, or for a URL one that works as a local one does; ConfigError where nothing reads such."""
+    if not isinstance(text, str) or not is_url(text):
+        return cast(Path, text) if not isinstance(text, str) else Path(text)
+    protocol, _, rest = text.partition("://")
+    if protocol == "file":
+        return Path(rest)
+    try:
+        from upath import UPath
+
+        found = UPath(text)
+        _ = found.fs
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{text}: cannot be read by its URL ({one_line(error)}); s3:// needs universal-pathlib and s3fs, gs:// "
+            "gcsfs, az:// adlfs: install them"
+        ) from None
+    return cast(Path, found)
+
+
+def is_remote(path: Path) -> bool:
+    """True for what `place` gives for a URL."""
+    return not isinstance(path, Path)
+
+
+def look_again(root: Path) -> None:
+    """Forget what lies in a folder, and raise StorageError if it cannot be reached."""
+    if is_remote(root):
+        files: Any = root.fs  # type: ignore[attr-defined]
+        files.invalidate_cache()
+        _asked(str(root), lambda: files.exists(str(root)))
+
+
+@contextmanager
+def local_copy(path: Path) -> Iterator[Path]:
+    """The file for a reader that takes nothing but local ones: itself, or a copy for as long."""
+    if not is_remote(path):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        _asked(str(path), lambda: path.fs.get_file(str(path), str(copy)))  # type: ignore[attr-defined]
+        yield copy
+
+
+@contextmanager
+def read_from(path: Path) -> Iterator[str | RawIOBase]:
+    """What FFmpeg reads a file from: its name, or what gives it piece by piece."""
+    if not is_remote(path):
+        yield str(path)
+        return
+    with by_ranges(path) as stream:
+        yield stream
+
+
+def by_ranges(path: Path) -> RawIOBase:
+    """A file by URL, read in pieces, the next one ahead; those that were read last are shared by all who read it."""
+    status = path.stat()
+    return _Pieces(_file(path, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(4)
+def _file(path: Path, size: int, modified: int) -> Any:  # noqa: ARG001 - a changed file is another key
+    # A part of a video a core, of which each needs a piece and the next, and all the container's index.
+    options = {"maxblocks": 2 * cpu_count() + 4}
+    return cast(Any, path).open("rb", block_size=BLOCK_BYTES, cache_type="background", cache_options=options)
+
+
+class _Pieces(RawIOBase):
+    """Reads where it stands from a file that others read elsewhere."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._file.cache._fetch(self._at, self._at + len(buffer))
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a file system says of a URL that it cannot read into a StorageError that names it."""
+    try:
+        yield
+    except Exception as error:
+        by_storage = type(error).__module__.partition(".")[0] in STORAGES or type(error) in BY_NETWORK
+        if not is_remote(path) or not by_storage:
+            raise
+        raise _unreached(str(path), error) from error
+
+
+def _asked(url: str, ask: Callable[[], Result]) -> Result:
+    try:
+        return ask()
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise _unreached(url, error) from error
+
+
+def _unreached(url: str, error: Exception) -> StorageError:
+    why = one_line(error) or type(error).__name__
+    return StorageError(f"{url}: the storage does not answer as it should ({why}); check address and credentials")
+
+
+@dataclass
+class Mirror:
+    """The copy in `local` of what lies under `url`."""
+
+    local: Path
+    url: str
+    looked: dict[Path, float] = field(default_factory=dict)
+    at_work: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def files(self) -> Any:
+        """The storage's file system."""
+        return cast(Any, place(self.url)).fs
+
+    def address(self, path: Path) -> str:
+        """Where a file of the copy lies in the storage."""
+        own = path.relative_to(self.local).as_posix()
+        return self.url.rstrip("/") + ("" if own == "." else f"/{own}")
+
+    def fetch(self, path: Path, now: bool) -> None:
+        """Bring a file, or all in a folder, up to date: as it is `now`, or was a moment ago."""
+        with self.at_work:
+            if not now and time.monotonic() - self.looked.get(path, -FRESH_SECONDS) < FRESH_SECONDS:
+                return
+            for _ in range(3):
+                with suppress(FileNotFoundError):  # replaced meanwhile
+                    self._fetch(path)
+                    break
+            self.looked[path] = time.monotonic()
+
+    def _fetch(self, path: Path) -> None:
+        address = self.address(path)
+        there = _asked(address, lambda: self._listed(address))
+        # A folder's own object comes before what was put beside it later.
+        for url, etag in sorted(there.items(), key=lambda item: (not item[0].endswith(FOLDER), item[0])):
+            target = self.local / url[len(self.url.rstrip("/")) + 1 :]
+            folder = target.name.endswith(FOLDER)
+            target = target.with_name(target.name.removesuffix(FOLDER)) if folder else target
+            if _etag_of(target) != etag:
+                _asked(url, lambda url=url, target=target, folder=folder: self._get(url, target, folder))  # type: ignore[misc]
+                _note_etag(target, etag)
+        for known in _known(path):
+            if self.address(known) not in there and self.address(known) + FOLDER not in there:
+                _drop(known)
+
+    def _listed(self, address: str) -> dict[str, str]:
+        """Address → what tells versions apart, of all objects at and under an address."""
+        files, protocol = self.files, self.url.partition("://")[0]
+        files.invalidate_cache()
+        found = dict(files.find(address, detail=True))
+        if address != self.url.rstrip("/"):
+            with suppress(FileNotFoundError):
+                found[address + FOLDER] = files.info(address + FOLDER)
+        return {
+            f"{protocol}://{name.partition('://')[2] or name}": _version(info)
+            for name, info in found.items()
+            if info.get("type", "file") == "file"
+        }
+
+    def _get(self, url: str, target: Path, folder: bool) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{uuid4().hex[:12]}")
+        try:
+            self.files.get_file(url, str(temporary))
+            if not folder:
+                temporary.replace(target)
+                return
+            unpacked, retired = (target.with_name(f".{uuid4().hex[:12]}") for _ in range(2))
+            with tarfile.open(temporary) as archive:
+                archive.extractall(unpacked, filter="data")
+            with suppress(FileNotFoundError):
+                target.replace(retired)
+            try:
+                unpacked.replace(target)
+            except OSError:  # another process fetched it too
+                shutil.rmtree(unpacked)
+            shutil.rmtree(retired, ignore_errors=True)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def send(self, path: Path) -> None:
+        """Put a file or a folder that is done into the storage, as one object."""
+        address = self.address(path)
+        with self.at_work:
+            if path.is_dir():
+                with TemporaryDirectory() as folder:
+                    packed = Path(folder) / "packed"
+                    with tarfile.open(packed, "w") as archive:
+                        archive.add(path, ".", filter=lambda one: None if one.name.endswith(ETAG) else one)
+                    _asked(address, lambda: self._put(packed, address + FOLDER, address))
+                    etag = _asked(address, lambda: _version(self.files.info(address + FOLDER)))
+            else:
+                _asked(address, lambda: self._put(path, address))
+                etag = _asked(address, lambda: _version(self.files.info(address)))
+            _note_etag(path, etag)
+
+    def _put(self, file: Path, address: str, replaced: str = "") -> None:
+        if replaced:  # what was put beside a folder's former content belongs to that
+            self._delete(replaced, True)
+        self.files.put_file(str(file), address)
+        self.files.invalidate_cache()
+
+    def delete(self, path: Path) -> None:
+        """Remove a file or a folder from the storage."""
+        address = self.address(path)
+        with self.at_work:
+            _asked(address, lambda: self._delete(address, False))
+
+    def _delete(self, address: str, below: bool) -> None:
+        for url in self._listed(address):
+            if not below or url.startswith(f"{address}/"):
+                self.files.rm_file(url)
+        self.files.invalidate_cache()
+
+
+_mirrors: dict[Path, Mirror] = {}
+
+
+def mirror_of(url: str) -> Path:
+    """The folder of this machine in which the copy of what lies under `url` is kept."""
+    place(url)  # raises if nothing reads such
+    digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    local = user_cache_path("weakhar", appauthor=False) / f"copy-{digest}"
+    attach(local, url)
+    return local
+
+
+def attach(local: Path, url: str) -> None:
+    """From now on `local` is the copy of what lies under `url`."""
+    if local not in _mirrors:
+        _mirrors[local] = Mirror(local, url)
+
+
+def url_of(local: Path) -> str:
+    """What a folder is the copy of; empty where of nothing."""
+    return _mirrors[local].url if local in _mirrors else ""
+
+
+def fresh(path: Path, now: bool = False) -> Path:
+    """The path, with what other machines made there until `now`, or a moment ago."""
+    if (mirror := _mirror(path)) is not None:
+        mirror.fetch(path, now)
+    return path
+
+
+def stored(path: Path) -> None:
+    """To be said of every artifact that is done."""
+    if (mirror := _mirror(path)) is not None:
+        mirror.send(path)
+
+
+def removed(path: Path) -> None:
+    """To be said of every artifact that is removed."""
+    if (mirror := _mirror(path)) is not None:
+        mirror.delete(path)
+        path.with_name(f".{path.name}{ETAG}").unlink(missing_ok=True)
+
+
+def _mirror(path: Path) -> Mirror | None:
+    return next((one for local, one in _mirrors.items() if path.is_relative_to(local)), None) if _mirrors else None
+
+
+def _version(info: dict[str, Any]) -> str:
+    """What changes with an object's content; of file systems without such a tag, its size and time."""
+    tag = next((info[name] for name in ("ETag", "etag", "e_tag", "md5Hash") if info.get(name)), None)
+    return str(tag or f"{info.get('size')}-{info.get('mtime') or info.get('LastModified') or info.get('created')}")
+
+
+def _etag_of(path: Path) -> str:
+    file = path.with_name(f".{path.name}{ETAG}")
+    return file.read_text(encoding="utf-8") if path.exists() and file.is_file() else ""
+
+
+def _note_etag(path: Path, etag: str) -> None:
+    path.with_name(f".{path.name}{ETAG}").write_text(etag, encoding="utf-8")
+
+
+def _known(path: Path) -> list[Path]:
+    """What is here, at `path` and under it, of which the storage had a version."""
+    beside = [path.with_name(f".{path.name}{ETAG}"), *(path.rglob(f".*{ETAG}") if path.is_dir() else ())]
+    return [one.with_name(one.name[1 : -len(ETAG)]) for one in beside if one.is_file()]
+
+
+def _drop(path: Path) -> None:
+    path.with_name(f".{path.name}{ETAG}").unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

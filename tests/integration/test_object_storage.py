@@ -1,0 +1,269 @@
+"""Recordings and what is made of them in object storage, on a real S3 server."""
+
+import gzip
+import io
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from ml_backend.clusters import load_clustering, load_vectors, participants_of
+from ml_backend.embeddings import Progress
+from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.files import content_key, remove, written_atomically
+from ml_backend.jobs import check_study, embed_and_cluster, usable_recordings
+from ml_backend.recordings import find_recordings, sample_frames
+from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
+from ml_backend.settings import Parameters, Settings, load_settings
+from ml_backend.storage import StorageError, attach, fresh, place
+
+PARAMETERS = Parameters(components=5)
+SERVERS = {"database_url": "postgresql://127.0.0.1/none", "redis_url": "redis://127.0.0.1/0"}
+"""A store and a queue that are named, and not asked."""
+
+
+def put(folder: Path, url: str) -> None:
+    fsspec.filesystem("s3").put(f"{folder}/", f"{url}/", recursive=True)
+
+
+def in_storage(url: str) -> list[str]:
+    files = fsspec.filesystem("s3")
+    files.invalidate_cache()
+    return sorted(name.partition("/")[2] for name in files.find(url))
+
+
+def machine(folder: Path, url: str) -> Path:
+    """Another machine's copy of what lies under a URL."""
+    attach(folder, url)
+    return folder
+
+
+def test_recordings_by_url_are_read_as_from_a_folder(dataset: Path, bucket: str) -> None:
+    first, second = dataset / "p01", dataset / "p02"
+    table = (first / "session.csv").read_bytes()
+    (first / "session.csv.gz").write_bytes(gzip.compress(table))
+    (first / "session.csv").unlink()
+    with zipfile.ZipFile(second / "session.zip", "w") as archive:
+        archive.write(second / "session.csv", "samples.csv")
+    (second / "session.csv").unlink()
+    third = Path(shutil.copytree(second, dataset / "Tåg 03"))
+    (third / "session.zip").unlink()
+    pa.parquet.write_table(pa.csv.read_csv(io.BytesIO(table)), third / "session.parquet")
+    (third / "notes.txt").write_text("a note")
+    np.save(third / "session.npy", np.zeros((40, 3), np.float32))
+    (dataset / "p04").mkdir()
+    (dataset / "p04" / "alone.csv").write_bytes(table)
+    put(dataset, f"{bucket}/study")
+    local, there = check_study(dataset, PARAMETERS), check_study(place(f"{bucket}/study"), PARAMETERS)
+
+    def named(problems: list[Any], root: object) -> list[tuple[str, bool]]:
+        return [(problem.message.replace(str(root), "ROOT"), problem.error) for problem in problems]
+
+    assert len(local[1]) == 2
+    assert named(there[1], f"{bucket}/study") == named(local[1], dataset)
+    assert [str(one.recording) for one in there[0]] == ["Tåg 03/session", "p01/session", "p02/session"]
+    for one, other in zip(local[0], there[0], strict=True):
+        assert one.imu is not None
+        assert other.imu is not None
+        np.testing.assert_array_equal(one.imu.values, other.imu.values)
+        assert one.video == other.video
+        assert content_key(one.recording.video) == content_key(other.recording.video)
+        frames = zip(sample_frames(one.recording.video, 2), sample_frames(other.recording.video, 2), strict=True)
+        assert all(before == now and (a == b).all() for (before, a), (now, b) in frames)
+
+
+def test_a_listed_dataset_by_url_and_what_comes_later_are_found(dataset: Path, bucket: str) -> None:
+    listing = "recordings:\n- {participant: '010', video: ../study/p01/session.mp4, imu: p01/session.csv}\n"
+    (dataset / "dataset.yaml").write_text(listing)
+    put(dataset, f"{bucket}/study")
+    root = place(f"{bucket}/study")
+    found, problems = find_recordings(root, PARAMETERS, [place(bucket)])
+    assert [str(one) for one in found] == ["010/session"]
+    assert [problem.message for problem in problems] == [
+        f"{bucket}/study/dataset.yaml: does not list p02/session.csv, p02/session.mp4; ignored"
+    ]
+    with_second = listing + "- {participant: '011', video: p02/session.mp4, imu: ../other/session.csv}\n"
+    fsspec.filesystem("s3").pipe_file(f"{bucket}/study/dataset.yaml", with_second.encode())
+    _, problems = find_recordings(root, PARAMETERS, [root])
+    assert f"{bucket}/study/../other/session.csv: lies outside WEAKHAR_DATA_DIR" in problems[0].message
+
+
+def test_what_is_made_reaches_other_machines_whole(bucket: str, tmp_path: Path) -> None:
+    here, there = machine(tmp_path / "a", f"{bucket}/models"), machine(tmp_path / "b", f"{bucket}/models")
+
+    def make(folder: Path, **files: str) -> None:
+        with written_atomically(folder) as temporary:
+            temporary.mkdir(parents=True)
+            for name, text in files.items():
+                (temporary / name).write_text(text)
+
+    def seen(folder: Path) -> dict[str, str]:
+        return {
+            path.relative_to(folder).as_posix(): path.read_text()
+            for path in sorted(fresh(folder, now=True).rglob("*"))
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+    make(here / "projects" / "1" / "p01", clusters="one", made_of="this")
+    make(here / "projects" / "1" / "p01b", clusters="alike")
+    with written_atomically(here / "projects" / "1" / "p01" / "features") as temporary:
+        temporary.write_text("of one")
+    before = {"p01/clusters": "one", "p01/made_of": "this", "p01/features": "of one", "p01b/clusters": "alike"}
+    assert seen(there / "projects" / "1") == before == seen(here / "projects" / "1")
+    assert in_storage(f"{bucket}/models") == [
+        "models/projects/1/p01.tar",
+        "models/projects/1/p01/features",
+        "models/projects/1/p01b.tar",
+    ]
+    make(there / "projects" / "1" / "p01", clusters="two")  # what lay beside the former is of the former
+    assert seen(here / "projects" / "1") == {"p01/clusters": "two", "p01b/clusters": "alike"}
+    assert seen(here / "projects" / "1" / "p01") == {"clusters": "two"}
+    remove(here / "projects" / "1" / "p01b")
+    assert seen(there / "projects" / "1") == {"p01/clusters": "two"}
+    remove(here / "projects" / "1" / "p01")
+    assert seen(there / "projects" / "1") == {}
+    assert in_storage(f"{bucket}/models") == []
+
+
+def fail(temporary: Path) -> None:
+    temporary.write_text("half")
+    raise KeyboardInterrupt
+
+
+def test_a_broken_off_write_leaves_nothing_in_the_storage(bucket: str, tmp_path: Path) -> None:
+    here = machine(tmp_path / "a", f"{bucket}/models")
+
+    with pytest.raises(KeyboardInterrupt), written_atomically(here / "vectors.npy") as temporary:
+        fail(temporary)
+    assert in_storage(bucket) == []
+
+
+@pytest.fixture
+def alone(sample_root: Path, tmp_path: Path) -> Path:
+    """Clusters that a machine made of a folder."""
+    checked = usable_recordings(sample_root, PARAMETERS)[0]
+    embed_and_cluster(Settings(model_dir=tmp_path), tmp_path / "alone", PARAMETERS, checked, lambda *_: None)
+    return tmp_path / "alone"
+
+
+def assert_same(folder: Path, alone: Path) -> None:
+    assert participants_of(folder) == participants_of(alone) != []
+    for name in participants_of(alone):
+        np.testing.assert_allclose(load_vectors(folder, name), load_vectors(alone, name), atol=1e-4, rtol=1e-5)
+        one, other = load_clustering(folder, name), load_clustering(alone, name)
+        np.testing.assert_array_equal(one.clusters, other.clusters)
+        np.testing.assert_array_equal(one.centroids, other.centroids)
+        assert one.videos == other.videos
+
+
+@pytest.mark.parametrize("nodes", [0, 2])
+def test_clusters_made_in_the_storage_are_those_of_one_machine(
+    sample_root: Path, alone: Path, bucket: str, tmp_path: Path, nodes: int
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    put(sample_root, f"{bucket}/data/study")
+    cluster = None
+    if nodes:
+        node = {"num_cpus": 1, "node_ip_address": "127.0.0.2"}
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        cluster.add_node(**node)
+    try:
+        settings = Settings(
+            model_dir=f"{bucket}/models",
+            data_dir=f"{bucket}/data",
+            ray_address=cluster.address if cluster else "",
+            **SERVERS,
+        )
+        checked, _ = usable_recordings(settings.data_dir / "study", PARAMETERS, settings.confine().roots)
+        lost = losing(lambda: shutil.rmtree(settings.model_dir)) if nodes else lambda *_: None
+        folder = settings.model_dir / "projects" / "1"
+        assert embed_and_cluster(settings, folder, PARAMETERS, checked, lost) == []
+    finally:
+        if cluster:
+            cluster.shutdown()
+    assert_same(fresh(machine(tmp_path / "other", f"{bucket}/models") / "projects" / "1"), alone)
+    assert [name for name in in_storage(bucket) if "/ray-" in name or "/." in name] == []
+
+
+def losing(lose: Callable[[], None]) -> Progress:
+    """Does it once, when clustering begins: all vectors must then come out of the storage again."""
+    told = list[str]()
+
+    def tell(step: str, _done: float, _total: float) -> None:
+        if step.startswith("clustering") and not told:
+            lose()
+            told.append(step)
+
+    return tell
+
+
+def test_what_cannot_be_is_one_line(bucket: str, sample_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing, wanted in (("database_url", "WEAKHAR_DATABASE_URL"), ("redis_url", "WEAKHAR_REDIS_URL")):
+        with pytest.raises(ConfigError, match=rf"MODEL_DIR is {bucket}, where neither SQLite .* set {wanted} to"):
+            load_settings(model_dir=bucket, **{**SERVERS, missing: ""})
+    with pytest.raises(ConfigError, match=r"gs://lab: cannot be read by its URL \(.*gcsfs.*\)"):
+        load_settings(data_dir="gs://lab")
+    with pytest.raises(RecordingError, match=rf"{bucket}/none: no such folder"):
+        usable_recordings(place(f"{bucket}/none"), PARAMETERS)
+    put(sample_root, f"{bucket}/study")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(StorageError, match=rf"{bucket}/study: the storage does not answer .* check address"):
+        usable_recordings(place(f"{bucket}/study"), PARAMETERS)
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+def test_a_study_in_the_storage_is_labelled_and_exported_on_two_machines(
+    label_studio: LabelStudioServer,
+    start_backend: Callable[..., BackendServer],
+    run_job: Callable[..., int],
+    answer_all: Callable[[int], dict[int, int]],
+    dataset: Path,
+    bucket: str,
+    postgres_url: str,
+    redis_url: str,
+    tmp_path: Path,
+) -> None:
+    """The second machine has nothing but the settings."""
+    put(dataset, f"{bucket}/data/study")
+    environment = {
+        "WEAKHAR_DATABASE_URL": postgres_url,
+        "WEAKHAR_REDIS_URL": redis_url,
+        "WEAKHAR_DATA_DIR": f"{bucket}/data",
+        "MODEL_DIR": f"{bucket}/models",
+    }
+    alone = start_backend()
+    places = shown(label_studio.tasks(run_job(alone, "A folder")))
+    first = start_backend(new=True, **environment)
+    project = run_job(first, "Object storage")
+    assert shown(label_studio.tasks(project)) == places
+    answer_all(project)
+    wait_for(lambda: first.status(project)["annotations"] == len(places), 30, "the webhooks")
+    own = first.get(f"export/{project}")
+    second = start_backend(new=True, **environment, XDG_CACHE_HOME=str(tmp_path / "second"))
+    one, other = ({**machine.status(project), "synced_at": None} for machine in (first, second))
+    assert one == other
+    assert one["annotations"] == len(places)
+    again = second.get(f"export/{project}")
+    assert own.status_code == again.status_code == httpx.codes.OK
+    assert samples_in(again.content) == samples_in(own.content) != {}
+    assert not list(tmp_path.rglob("weakhar.db"))[1:]  # but that of the first, in its folder
+
+
+def shown(tasks: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    return {tuple(task["data"][name] for name in ("participant", "recording", "start_seconds")) for task in tasks}
+
+
+def samples_in(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        return {name: found.read(name) for name in found.namelist() if name.startswith("samples/")}
