@@ -29,6 +29,7 @@ NAMES = (
     "load",
     "exporting",
     "tasks",
+    "many_tasks",
     "scale",
     "training",
 )

@@ -5,6 +5,8 @@ component has fewer clips than dimensions its covariance is low-rank plus `reg_c
 follows from inner products of clips: no matrix of dim × dim is ever made.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
@@ -15,6 +17,8 @@ Ints = npt.NDArray[np.int64]
 
 STORED_GRAM_CLIPS = 10_000
 """Up to this many clips the Gram matrix is kept (800 MB); above, its columns are made as they are needed."""
+ROWS_AT_ONCE = 8_192
+"""And for so many clips at a time, so that a day of them (86,400) fits into 4 GB."""
 
 
 class GaussianMixture:
@@ -76,7 +80,7 @@ class GaussianMixture:
         return self
 
     def _checked(self, X: npt.ArrayLike) -> Floats:
-        clips = np.asarray(X, dtype=np.float64)
+        clips = np.array(X, dtype=np.float64)  # a copy: see _Gram
         if clips.ndim != 2 or clips.shape[1] == 0:
             raise ValueError(f"expected a matrix (n_clips, dim), got shape {clips.shape}")
         if not np.isfinite(clips).all():
@@ -137,17 +141,28 @@ class _Components:
 
 
 class _Gram:
-    """Inner products of centred clips, stored where they fit and made by columns where they do not."""
+    """Inner products of centred clips, stored where they fit and made by columns where they do not.
+
+    `clips` are then themselves centred: a second copy of many would not fit, and their distances are the same.
+    """
 
     def __init__(self, clips: Floats) -> None:
         self.from_origin: Floats = np.einsum("ij,ij->i", clips, clips)
-        self.clips: Floats = clips - clips.mean(axis=0)  # centred: inner products lose fewer digits
+        mean, stored = clips.mean(axis=0), len(clips) <= STORED_GRAM_CLIPS
+        # Centred, inner products lose fewer digits.
+        self.clips: Floats = np.subtract(clips, mean, out=None if stored else clips)
         self.squares: Floats = np.einsum("ij,ij->i", self.clips, self.clips)
-        self._all = self.clips @ self.clips.T if len(clips) <= STORED_GRAM_CLIPS else None
+        self._all = self.clips @ self.clips.T if stored else None
 
-    def columns(self, members: Ints) -> Floats:
-        """`(n_clips, len(members))`."""
-        return self._all[:, members] if self._all is not None else self.clips @ self.clips[members].T
+    def columns(self, members: Ints) -> Floats | None:
+        """`(n_clips, len(members))` where the Gram matrix is stored."""
+        return self._all[:, members] if self._all is not None else None
+
+    def blocks(self) -> Iterator[slice]:
+        """All clips; in blocks where the Gram matrix is not stored."""
+        step = len(self.clips) if self._all is not None else ROWS_AT_ONCE
+        for begin in range(0, len(self.clips), step):
+            yield slice(begin, begin + step)
 
 
 def _low_rank_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar: float) -> Floats:
@@ -155,17 +170,25 @@ def _low_rank_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar:
     dim = gram.clips.shape[1]
     if len(members) == 0:  # an emptied component has mean 0 and covariance reg_covar·I, as in scikit-learn
         return _log_normal(dim, dim * np.log(reg_covar), gram.from_origin / reg_covar)
-    products = gram.columns(members)
-    with_mean = products @ shares
+    products, own = gram.columns(members), gram.clips[members]
+    with_mean: Floats = products @ shares if products is not None else gram.clips @ (shares @ own)
     mean_square = float(shares @ with_mean[members])
     root = np.sqrt(shares)
-    projected = (products - with_mean[:, None] - with_mean[members] + mean_square) * root
-    core = projected[members] * root[:, None]
+
+    def projected(products: Floats, with_mean_of_rows: Floats) -> Floats:
+        found: Floats = (products - with_mean_of_rows[:, None] - with_mean[members] + mean_square) * root
+        return found
+
+    core = projected(products[members] if products is not None else own @ own.T, with_mean[members]) * root[:, None]
     core[np.diag_indices_from(core)] += reg_covar
     factor = _cholesky(core)
-    explained = solve_triangular(factor, projected.T, lower=True, check_finite=False)
+    explained: Floats = np.empty(len(gram.clips))
+    for rows in gram.blocks():
+        block = projected(products if products is not None else gram.clips[rows] @ own.T, with_mean[rows])
+        whitened = solve_triangular(factor, block.T, lower=True, check_finite=False)
+        explained[rows] = np.einsum("ij,ij->j", whitened, whitened)
     off_centre = gram.squares - 2 * with_mean + mean_square
-    mahalanobis = (off_centre - np.einsum("ij,ij->j", explained, explained)) / reg_covar
+    mahalanobis = (off_centre - explained) / reg_covar
     # That difference loses digits, and members with equal shares differ only by the last: for those it has a form
     # without it, from the diagonal of core⁻¹. Its error grows with 1/share, the other's with off_centre/reg_covar.
     inverse_root = solve_triangular(factor, np.eye(len(members)), lower=True, check_finite=False)
@@ -179,13 +202,16 @@ def _low_rank_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar:
 def _dense_log_density(gram: _Gram, members: Ints, shares: Floats, reg_covar: float) -> Floats:
     """The same by the Cholesky factor of the covariance, cheaper with more members than dimensions."""
     mean = shares @ gram.clips[members]
-    centred = gram.clips - mean
-    covariance = (shares * centred[members].T) @ centred[members]
+    own = gram.clips[members] - mean
+    covariance = (shares * own.T) @ own
     covariance[np.diag_indices_from(covariance)] += reg_covar
     factor = _cholesky(covariance)
-    whitened = solve_triangular(factor, centred.T, lower=True, check_finite=False)
+    mahalanobis: Floats = np.empty(len(gram.clips))
+    for rows in gram.blocks():
+        whitened = solve_triangular(factor, (gram.clips[rows] - mean).T, lower=True, check_finite=False)
+        mahalanobis[rows] = np.einsum("ij,ij->j", whitened, whitened)
     log_det = 2 * np.log(np.diag(factor)).sum()
-    return _log_normal(gram.clips.shape[1], log_det, np.einsum("ij,ij->j", whitened, whitened))
+    return _log_normal(gram.clips.shape[1], log_det, mahalanobis)
 
 
 def _cholesky(matrix: Floats) -> Floats:

@@ -5,6 +5,7 @@ The only place where all rooms meet. A killed job, run again, goes on where it s
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -25,13 +26,14 @@ from ml_backend.clusters import (
     write_truth,
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
+from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, remember_content
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.checks import usable_recordings
 from ml_backend.jobs.held import held, media_of
 from ml_backend.jobs.projects import clusters_folder, project_labels, project_parameters, project_recordings
-from ml_backend.jobs.reconciliation import reconcile
+from ml_backend.jobs.reconciliation import reconcile, reconcile_changes
 from ml_backend.jobs.reviews import renew_review
 from ml_backend.jobs.rounds import follow_target, in_rounds
 from ml_backend.jobs.spread import Unit, on_ray
@@ -45,14 +47,15 @@ from ml_backend.labelstudio import (
     arrange_columns,
     audit_offer,
     clip_of_task,
-    create_task,
     drop_stale,
+    import_tasks,
     offers_of,
     parse_label_config,
     place_of,
     place_of_task,
     refresh,
     rename_clip,
+    task_of,
     with_order,
     without_names,
 )
@@ -61,6 +64,9 @@ from ml_backend.settings import Parameters, Settings
 from ml_backend.storage import fresh, is_remote
 
 log = logging.getLogger(__name__)
+
+TASKS_AT_ONCE, TASKS_SECONDS = 100, 2.0
+"""Tasks are made so many at a time, or those that are ready after so long: nobody waits for the first ones."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,10 @@ def sync_project(
     with held(store, project_id, client, progress, patience) as (client, progress):
         progress("reading annotations", 0, 1)
         fresh(clusters_folder(settings, project_id), now=True)
-        tasks = reconcile(store, client, project_id).tasks
-        if project_parameters(settings, store.project(project_id)).suggest:
+        suggest = project_parameters(settings, store.project(project_id)).suggest
+        # Suggestions are written into all open tasks; else those in which something changed are enough.
+        tasks = (reconcile if suggest else reconcile_changes)(store, client, project_id).tasks
+        if suggest:
             open_tasks = {place: task for task in tasks if not task.get("annotations") and (place := _place(task))}
             refresh(client, open_tasks, {offer.place: offer for offer in _offers(store, settings, project_id)})
         follow_target(store, settings, project_id)
@@ -363,9 +371,26 @@ def _create_missing(store: Store, media: Media, offers: list[Offer], progress: P
     """Create the tasks that Label Studio, as just read back, does not have; returns how many."""
     existing = {task.place for task in store.tasks(media.project_id)}
     missing = list({offer.place: offer for offer in offers if offer.place not in existing}.values())
-    for number, offer in enumerate(media.ahead(missing)):
-        progress("creating tasks", number, len(missing))
-        task_id = create_task(media, offer)
-        store.add_tasks(media.project_id, [(task_id, offer.participant, offer.key)])
+    ready, since = list[tuple[Offer, dict[str, Any]]](), time.monotonic()
+
+    def create() -> None:
+        if not ready:
+            return
+        numbers = import_tasks(media.client, media.project_id, [(task, offer.place) for offer, task in ready])
+        made = zip(numbers, ready, strict=True)
+        store.add_tasks(media.project_id, [(number, offer.participant, offer.key) for number, (offer, _) in made])
+        ready.clear()
+
+    try:
+        for number, offer in enumerate(media.ahead(missing)):
+            progress("creating tasks", number, len(missing))
+            ready.append((offer, task_of(media, offer)))
+            if len(ready) >= TASKS_AT_ONCE or time.monotonic() - since > TASKS_SECONDS:
+                create()
+                since = time.monotonic()
+    except RecordingError:  # of one clip; the others are as good as before
+        create()
+        raise
+    create()
     progress("creating tasks", len(missing), len(missing))
     return len(missing)

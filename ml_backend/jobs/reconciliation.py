@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,11 @@ from ml_backend.labelstudio import (
 from ml_backend.recordings import stretch_of_key
 
 log = logging.getLogger(__name__)
+
+WHOLE_SECONDS = 6 * 3600
+"""After which all is read back, whatever changed."""
+LATE_SECONDS = 120
+"""By which a change may be older than another that was seen before it."""
 
 
 def apply_webhook(store: Store, project_id: int, payload: dict[str, Any]) -> bool:
@@ -53,14 +59,48 @@ def note_classes(store: Store, project_id: int) -> None:
 
 def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
     """Bring the store to exactly what Label Studio holds; returns what that is."""
-    found = _named(store, project_id, read_project(client, project_id))
+    found = _taken_over(store, project_id, read_project(client, project_id))
+    ours = store.counted(project_id)
+    known = {
+        "latest": found.latest,
+        "others": [max(0, there - here) for there, here in zip(found.counted, ours, strict=True)],
+        "at": found.asked_at,
+    }
+    store.save_project(project_id, read_back=json.dumps(known))
+    _follow_review(store, client, project_id)
+    return found
+
+
+def reconcile_changes(store: Store, client: Client, project_id: int) -> Snapshot:
+    """The same, by what changed since the last time, where that accounts for all that Label Studio counts; returns
+    the tasks that changed, or all."""
+    known = json.loads(store.project(project_id).read_back)
+    if not known.get("latest") or time.time() - known["at"] > WHOLE_SECONDS:
+        return reconcile(store, client, project_id)
+    for _ in range(2):  # answers may come in between
+        changed = read_project(client, project_id, known["latest"] - LATE_SECONDS)
+        found = _taken_over(store, project_id, changed, whole=False)
+        tasks, annotations = map(sum, zip(store.counted(project_id), known["others"], strict=True))
+        if (tasks, annotations) == found.counted:
+            known["latest"] = max(known["latest"], found.latest)
+            store.save_project(project_id, read_back=json.dumps(known))
+            _follow_review(store, client, project_id)
+            return found
+    return reconcile(store, client, project_id)
+
+
+def _taken_over(store: Store, project_id: int, read: Snapshot, whole: bool = True) -> Snapshot:
+    found = _named(store, project_id, read)
     store.save_project(project_id, title=found.title, label_config=found.label_config)
     note_classes(store, project_id)
-    store.reconcile(project_id, found.asked_at, found.clips, found.answers)
+    store.reconcile(project_id, found.asked_at, found.clips, found.answers, whole)
+    return found
+
+
+def _follow_review(store: Store, client: Client, project_id: int) -> None:
     review = store.project(project_id).review_project
     if review is not None:
         _reconcile_review(store, client, project_id, review)
-    return found
 
 
 def _reconcile_review(store: Store, client: Client, project_id: int, review: int) -> None:

@@ -30,7 +30,7 @@ from ml_backend.labelstudio import (
     arrange_columns,
     as_written,
     channels_of,
-    import_task,
+    import_tasks,
     is_prediction,
     place_of,
     place_of_task,
@@ -220,7 +220,7 @@ class _Review:
             return
         task = {**self.shown(media, part, channels), "predictions": [self.prediction(part)]}
         self.store.add_tasks(
-            number, [(import_task(self.client, number, task, part.place), part.participant, part.key)]
+            number, [(import_tasks(self.client, number, [(task, part.place)])[0], part.participant, part.key)]
         )
 
     def shown(self, media: Media, part: Part, channels: tuple[str, ...]) -> dict[str, Any]:

@@ -67,6 +67,10 @@ class LockedError(WeakHARError):
     status = 503
 
 
+IDS_AT_ONCE = 500
+"""SQLite takes no more than a thousand values in a statement."""
+
+
 class Base(DeclarativeBase):
     """Base of the tables."""
 
@@ -77,7 +81,8 @@ class Project(Base):
     """A Label Studio project that is connected. As JSON: `parameters`, its Extra params; `set_parameters`, what
     `weakhar run --set` set; `meanings`, what choices mean that are not what they are called; `classes_seen`, the
     classes there were, and those that came later; `withdrawn`, participants who are not to be read again. connection:
-    what is wrong with the one to Label Studio; review_project: number of the one there in which recordings are gone
+    what is wrong with the one to Label Studio; `read_back`, as JSON, what the last reconciliation of all found, from
+    which the next goes on; review_project: number of the one there in which recordings are gone
     through, whose tasks and annotations are kept under that number."""
 
     __tablename__ = "projects"
@@ -96,6 +101,7 @@ class Project(Base):
     connection: Mapped[str] = mapped_column(default="")
     review_project: Mapped[int | None]
     synced_at: Mapped[float | None]
+    read_back: Mapped[str] = mapped_column(default="{}")
     sync_first_asked: Mapped[float | None]
     sync_last_asked: Mapped[float | None]
 
@@ -505,26 +511,47 @@ class Store:
         self._write(lambda session: [session.merge(row) for row in rows])
 
     def reconcile(
-        self, project_id: int, asked_at: float, tasks: Iterable[tuple[int, str, str]], answers: Iterable[TaskAnswer]
+        self,
+        project_id: int,
+        asked_at: float,
+        tasks: Iterable[tuple[int, str, str]],
+        answers: Iterable[TaskAnswer],
+        whole: bool = True,
     ) -> None:
-        """Make tasks and annotations exactly those that Label Studio held when asked at `asked_at`.
+        """Make tasks and annotations exactly those that Label Studio held when asked at `asked_at`; if that is not
+        the `whole` project, those of these tasks.
 
         What a webhook brought after that moment is newer than the snapshot and stays.
         """
         task_rows = [Task(project_id=project_id, id=i, participant=p, clip=clip) for i, p, clip in tasks]
         fresh = [_row(project_id, answer) for answer in answers]
+        numbers = [task.id for task in task_rows]
 
         def write(session: Session) -> None:
-            session.execute(delete(Task).where(Task.project_id == project_id))
+            for some in [numbers[begin : begin + IDS_AT_ONCE] for begin in range(0, len(numbers), IDS_AT_ONCE)]:
+                session.execute(delete(Task).where(Task.project_id == project_id, Task.id.in_(some)))
+                of_some = (Annotation.project_id == project_id, Annotation.task_id.in_(some))
+                session.execute(delete(Annotation).where(*of_some, Annotation.received_at < asked_at))
+            if whole:
+                session.execute(delete(Task).where(Task.project_id == project_id))
+                old = (Annotation.project_id == project_id, Annotation.received_at < asked_at)
+                session.execute(delete(Annotation).where(*old))
             session.add_all(task_rows)
-            old = (Annotation.project_id == project_id, Annotation.received_at < asked_at)
-            session.execute(delete(Annotation).where(*old))
             newer = set(session.scalars(select(Annotation.id).where(Annotation.project_id == project_id)))
             session.add_all(row for row in fresh if row.id not in newer)
             if (project := session.get(Project, project_id)) is not None:
                 project.synced_at = asked_at
 
         self._write(write)
+
+    def counted(self, project_id: int) -> tuple[int, int]:
+        """Tasks of a project, and annotations of these."""
+        of_ours = (Annotation.task_id == Task.id) & (Annotation.project_id == Task.project_id)
+        own = Task.project_id == project_id
+        with Session(self.engine) as session:
+            tasks = session.scalar(select(func.count()).select_from(Task).where(own))
+            joined = select(func.count()).select_from(Annotation).join(Task, of_ours)
+            return int(tasks or 0), int(session.scalar(joined.where(own, ~Annotation.deleted)) or 0)
 
     def annotations(self, project_id: int) -> list[tuple[Task, Annotation]]:
         """Every annotation of our tasks, by task and annotation id."""

@@ -3,10 +3,10 @@ tasks there, and a project's classes and answers here.
 
 Other rooms use `Client`, the requests we need; `parse_label_config` with `LabelConfig`, which
 understands what was `Given` by what choices mean; `offers_of` and `with_order` for what is asked;
-`create_task` with its `Media`, `drop_stale`,
+`task_of` with its `Media`, `drop_stale`,
 `rename_clip` and `refresh` for tasks, and `clip_of_task`, `place_of_task` and `place_of` back;
-`review_config` with `channels_of`, `prediction_of` with `is_prediction`, `import_task` and `task_meta` for recordings
-that people go through;
+`review_config` with `channels_of`, `prediction_of` with `is_prediction`, `import_tasks` and `task_meta` for
+recordings that people go through;
 `labelling_config`, `connect`, `describe_model` and `arrange_columns` for a project that is to be;
 `read_project` with `Snapshot` and, for webhooks, `annotations_of`, `answers_of_event`, `deleted_by_event`,
 `asks_for_sync`, `ACTIONS`."""
@@ -54,14 +54,14 @@ from ml_backend.labelstudio.tasks import (
     Media,
     as_written,
     clip_of_task,
-    create_task,
     drop_stale,
-    import_task,
+    import_tasks,
     place_of_task,
     refresh,
     rename_clip,
     shown_by,
     task_meta,
+    task_of,
 )
 
 __all__ = [
@@ -93,11 +93,10 @@ __all__ = [
     "class_colours",
     "clip_of_task",
     "connect",
-    "create_task",
     "deleted_by_event",
     "describe_model",
     "drop_stale",
-    "import_task",
+    "import_tasks",
     "is_prediction",
     "is_upload_of",
     "labelling_config",
@@ -114,6 +113,7 @@ __all__ = [
     "seconds_of",
     "shown_by",
     "task_meta",
+    "task_of",
     "upload_names",
     "with_order",
     "without_names",

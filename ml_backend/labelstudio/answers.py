@@ -33,8 +33,10 @@ class TaskAnswer:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a project in Label Studio held when it was asked: title, labelling config, our tasks as they are there,
-    (task id, participant, clip key) of each, and every answer to them."""
+    """What a project in Label Studio held when it was asked: title, labelling config, our tasks as they are there, or
+    those that changed; (task id, participant, clip key) of each, and every answer to them. counted: tasks and
+    annotations of the project, also those that are not ours; latest: when a task last changed, by its clock, in
+    seconds since 1970, 0 where none did."""
 
     asked_at: float
     title: str
@@ -42,19 +44,25 @@ class Snapshot:
     tasks: list[dict[str, Any]]
     clips: list[tuple[int, str, str]]
     answers: list[TaskAnswer]
+    counted: tuple[int, int]
+    latest: float
 
 
-def read_project(client: Client, project_id: int) -> Snapshot:
-    """Everything of ours in a project."""
-    asked_at = time.time()
+def read_project(client: Client, project_id: int, since: float | None = None) -> Snapshot:
+    """Everything of ours in a project, or all of the tasks in which something changed after `since`."""
+    asked_at, latest = time.time(), 0.0
+    # Before the tasks: what comes meanwhile is then seen to be too much, and not missed.
+    project = client.project(project_id)
     ours, clips, answers = [], [], []
-    for task in client.tasks(project_id):
+    for task in client.tasks(project_id, since):
+        latest = max(latest, seconds_of(str(task.get("updated_at") or "")))
         if (clip := clip_of_task(task)) is not None:
             ours.append(task)
             clips.append((int(task["id"]), *clip))
             answers += [answer_of(annotation, task["id"]) for annotation in task.get("annotations", [])]
-    project = client.project(project_id)
-    return Snapshot(asked_at, project["title"], project["label_config"], ours, clips, answers)
+    annotations = (project.get(name) or 0 for name in ("total_annotations_number", "skipped_annotations_number"))
+    counted = int(project.get("task_number") or 0), sum(map(int, annotations))
+    return Snapshot(asked_at, project["title"], project["label_config"], ours, clips, answers, counted, latest)
 
 
 def answers_of_event(payload: dict[str, Any]) -> list[TaskAnswer]:

@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from datetime import UTC, datetime
 from itertools import count
 from mimetypes import guess_type
 from pathlib import Path
@@ -20,7 +21,9 @@ from ml_backend.errors import ConfigError, LabelStudioError
 
 T = TypeVar("T")
 
-PAGE = 100
+PAGE = 500
+STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""How Label Studio's filters write a time."""
 EXCHANGE = "api/token/refresh/"
 """Where a personal access token becomes one that is good for some minutes."""
 WHOAMI = "api/current-user/whoami"
@@ -128,13 +131,17 @@ class Client:
         """Where a person opens a task."""
         return f"{self.public}/projects/{project_id}/data?task={task_id}"
 
-    def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
-        """All tasks with data, meta and annotations, in the order of their ids; those that are deleted meanwhile move
-        no other out of sight, since each page begins behind the last task that was read."""
+    def tasks(self, project_id: int, since: float | None = None) -> Iterator[dict[str, Any]]:
+        """All tasks with data, meta and annotations, or those in which something changed after `since`, in seconds
+        since 1970 by Label Studio's clock; in the order of their ids: those that are deleted meanwhile move no other
+        out of sight, since each page begins behind the last task that was read."""
         last = 0
+        stamp = datetime.fromtimestamp(since or 0, UTC).strftime(STAMP)
+        after = {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": stamp}
         while True:
             behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
-            query = json.dumps({"filters": {"conjunction": "and", "items": [behind]}, "ordering": ["tasks:id"]})
+            items = [behind, after] if since else [behind]
+            query = json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]})
             page: Any = self._read(self._sdk.tasks.list, project=project_id, page_size=PAGE, query=query)
             yield from (task.model_dump() for task in page.items)
             if len(page.items) < PAGE:
@@ -298,9 +305,9 @@ class Client:
         if status in (401, 403) or (path == EXCHANGE and status >= 400):
             raise LabelStudioError(f"{what} refuses the access token; {TOKEN_REMEDY}")
         if status == 404 and "/projects/" in path:
-            raise GoneError(f"{what} has no {path.split('api/')[-1]}; check the project's number")
+            raise GoneError(f"{what} has no such project ({path.split('api/')[-1].strip('/')}); check its number")
         if status == 404 and path == "api/tasks/":
-            raise GoneError(f"{what} has no such project")
+            raise GoneError(f"{what} has no such project; check its number")
         if status == 413:
             raise LabelStudioError(
                 f"{what}: {asked} is too large for a proxy in front of it (413); raise the proxy's limit "

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -66,9 +66,14 @@ class Media:
         """Addresses, and numbers, of those that were there before."""
         return self.client.uploads(self.project_id)
 
+    @cached_property
+    def addresses(self) -> dict[str, str]:
+        """Their addresses by name."""
+        return _by_name(self.uploads)
+
     def ahead(self, offers: Sequence[Offer]) -> Iterator[Offer]:
         """The offers one by one, while the files of those that follow are made beside, on all cores."""
-        cores, known = cpu_count(), set(self.uploads)
+        cores, known = cpu_count(), set(self.addresses)
         with ThreadPoolExecutor(cores) as pool:
             made = [pool.submit(self.make, offer, known) for offer in offers[:cores]]
             try:
@@ -79,11 +84,12 @@ class Media:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def make(self, offer: Offer, known: Iterable[str]) -> None:
-        """Write an offer's files beforehand; what cannot be is left to who asks for it, and says why."""
+    def make(self, offer: Offer, known: Collection[str]) -> None:
+        """Write an offer's files beforehand, but those whose names are known; what cannot be is left to who asks for
+        it, and says why."""
         for name, make in ((offer.upload_name, _cut), (offer.strip_name, _strip)):
             file = self.folder / name
-            if _address(known, name) is None and (make is _cut or offer.alike):
+            if name not in known and (make is _cut or offer.alike):
                 try:
                     make(offer, file)
                 except Exception:  # the same again, where it is asked for
@@ -105,13 +111,16 @@ class Media:
 
     def drop(self, addresses: Iterable[str]) -> None:
         """Remove files that no task shows any longer."""
-        gone = [self.uploads.pop(address) for address in addresses if address in self.uploads]
+        dropped = [address for address in addresses if address in self.uploads]
+        for name in _by_name(dropped):
+            self.addresses.pop(name, None)
+        gone = [self.uploads.pop(address) for address in dropped]
         if gone:
             self.client.delete_uploads(self.project_id, gone)
 
     def served(self, name: str, make: Callable[[Path], None]) -> str:
         """The address of a file called `name`, which `make` writes unless it is there."""
-        address = _address(self.uploads, name)
+        address = self.addresses.get(name)
         if address is None:
             file = self.folder / name
             try:
@@ -133,32 +142,34 @@ def _strip(offer: Offer, file: Path) -> None:
     write_strip(offer.alike, file, offer.blurred)
 
 
-def create_task(media: Media, offer: Offer) -> int:
-    """Cut, upload (unless an interrupted run did) and import one clip; returns the task's id."""
-    task = {"data": task_data(offer, media.clip(offer), media.strip(offer)), "meta": task_meta(*offer.shown_as)}
-    return import_task(media.client, media.project_id, task, offer.place)
+def task_of(media: Media, offer: Offer) -> dict[str, Any]:
+    """The task of a clip, which is cut and uploaded unless an interrupted run did."""
+    return {"data": task_data(offer, media.clip(offer), media.strip(offer)), "meta": task_meta(*offer.shown_as)}
 
 
 def _uploaded(client: Client, project_id: int, file: Path, name: str) -> str:
     """Upload a file; its address."""
 
     def there() -> str | None:
-        return _address(client.uploads(project_id), name)
+        return _by_name(client.uploads(project_id)).get(name)
 
     return _once(client, lambda: client.upload(project_id, file, name), there)
 
 
-def _address(uploads: Iterable[str], name: str) -> str | None:
-    return next((path for path in uploads if path.endswith(f"-{name}")), None)
+def _by_name(uploads: Iterable[str]) -> dict[str, str]:
+    """The name under which a file was uploaded → its address, in which Label Studio puts letters before it."""
+    return {path.rpartition("/")[2].partition("-")[2]: path for path in uploads}
 
 
-def import_task(client: Client, project_id: int, task: dict[str, Any], place: Place) -> int:
-    """Create the task of a place, once; its id."""
+def import_tasks(client: Client, project_id: int, tasks: Sequence[tuple[dict[str, Any], Place]]) -> list[int]:
+    """Create the tasks of some places, once; their ids. Label Studio makes all of a request, or none."""
 
-    def there() -> int | None:
-        return next((int(other["id"]) for other in client.tasks(project_id) if place_of_task(other) == place), None)
+    def there() -> list[int] | None:
+        known = {place_of_task(other): int(other["id"]) for other in client.tasks(project_id)}
+        found = [known[place] for _, place in tasks if place in known]
+        return found if len(found) == len(tasks) else None
 
-    return _once(client, lambda: client.create_tasks(project_id, [task])[0], there)
+    return _once(client, lambda: client.create_tasks(project_id, [task for task, _ in tasks]), there)
 
 
 def _once(client: Client, do: Callable[[], T], there: Callable[[], T | None]) -> T:

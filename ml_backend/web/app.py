@@ -51,7 +51,7 @@ from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
 from ml_backend.web.protocol import model_version, predictions, project_version, take_event, take_review_event
 from ml_backend.web.refused import Refusals
-from ml_backend.web.report import project_report
+from ml_backend.web.report import Part, project_report
 
 log = logging.getLogger(__name__)
 
@@ -177,23 +177,23 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         version = project_version(store, settings, project) if project else model_version(settings.parameters())
         return jsonify(versions=[version])
 
-    def made(project: Project, standalone: bool = False) -> str:
+    def made(project: Project, part: Part, standalone: bool = False) -> str:
         client = _label_studio(settings, project)
         return render_template(
             "project.html",
             project=project,
-            report=project_report(store, settings, project),
+            report=project_report(store, settings, project, part),
             standalone=standalone,
             project_page=client.project_page(project.id) if client else "#",
             task_page=partial(client.task_page, project.id) if client else lambda _task: "#",
             review_page=client.project_page(project.review_project) if client and project.review_project else "",
         )
 
-    def made_aside(project: Project) -> str:
+    def made_aside(project: Project, part: Part) -> str:
         with app.app_context():
-            return made(project)
+            return made(project, part)
 
-    def summary(project: Project) -> tuple[str, bool]:
+    def summary(project: Project, _part: Part) -> tuple[str, bool]:
         return render_template("summary.html", project=project, counts=project_counts(store, project.id)), True
 
     pages = Pages(made_aside, lambda project: project_stamp(store, settings, project))
@@ -210,7 +210,9 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             if "project" in request.args:
                 projects = [store.project(_number(request.args["project"]))]
             summed = summary if several else pages.page
-            shown = [(project, job_status(store, project), summed(project)) for project in projects]
+            number = max(1, _number(request.args.get("page", "1"), "page"))
+            part = Part(number, request.args.get("find", "").strip()[:100])
+            shown = [(project, job_status(store, project), summed(project, part)) for project in projects]
             sections = [
                 (project, _with_next_step(settings, project, status), page) for project, status, (page, _) in shown
             ]
@@ -241,7 +243,7 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
         """One project's page to keep as a file: it loads nothing and asks for nothing."""
         project = store.project(project_id)
         table = project_thresholds(store, settings, project_id)
-        sections = [(project, job_status(store, project), made(project, standalone=True))]
+        sections = [(project, job_status(store, project), made(project, Part(0), standalone=True))]
         return render_template("status.html", sections=sections, standalone=True, refresh=False, table=table)
 
     @app.post("/connect")

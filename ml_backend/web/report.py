@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from ml_backend.labels import (
     Answer,
     LabelledStretch,
     ParticipantLabels,
+    Threshold,
     agreement_of,
     labelled_stretches,
     parse_threshold,
@@ -50,7 +52,41 @@ BY_HAND = "14 to 25"
 """Minutes that it takes to label 10 minutes of recording by hand, on WEAR and Wetlab, as the paper has it."""
 
 
+A_PAGE = 20
+"""Participants on a page."""
+REMEMBERED = 2_000
+"""Participants whose stretches are kept until their labels change."""
+
 Stretch = tuple[float, float, str, float, float]
+_stretches: dict[tuple[Path, str], tuple[ParticipantLabels, tuple[str, bool], list[LabelledStretch]]] = {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which participants are shown: those whose names hold `find`, and of these a page; number 0: all."""
+
+    number: int = 1
+    find: str = ""
+
+    def of(self, everything: list[ParticipantLabels]) -> "tuple[list[ParticipantLabels], Paging]":
+        """Those, and where they are among all."""
+        found = [one for one in everything if self.find.casefold() in one.clustering.participant.casefold()]
+        last = max(1, -(-len(found) // A_PAGE)) if self.number else 1
+        number = min(self.number, last)
+        shown = found[(number - 1) * A_PAGE : number * A_PAGE] if number else found
+        return shown, Paging(number, last, len(found), len(everything), self.find)
+
+
+@dataclass(frozen=True)
+class Paging:
+    """The page `number` of `last`, of the participants `found` among `total`, whose names hold `find`."""
+
+    number: int = 1
+    last: int = 1
+    found: int = 0
+    total: int = 0
+    find: str = ""
+    page_size: int = A_PAGE
 
 
 @dataclass(frozen=True)
@@ -92,7 +128,8 @@ class ProjectReport:
     no class, and of choices `undecided`, which may be one; parameters: (name, value, where it comes from) of those
     that are not the defaults; minutes: how much of the recordings each class has; left: how long the rest will take,
     in words; audit: how right the labels are, where somebody asked;
-    people: what labelling cost them, and how far they agree; standing: how far it is to the target."""
+    people: what labelling cost them, and how far they agree; standing: how far it is to the target; paging: which of
+    all participants these are; complete: of how many each cluster is labelled."""
 
     threshold: str
     colours: Mapping[str, str]
@@ -111,10 +148,13 @@ class ProjectReport:
     audit: AuditFound | None = None
     people: tuple[str, ...] = ()
     standing: Standing | None = None
+    paging: Paging = field(default_factory=Paging)
+    complete: int = 0
 
 
-def project_report(store: Store, settings: Settings, project: Project) -> ProjectReport:
-    """Everything the page shows of one project but its job, from what the store and the cluster files hold now."""
+def project_report(store: Store, settings: Settings, project: Project, part: Part = Part(0)) -> ProjectReport:
+    """Everything the page shows of one project but its job, from what the store and the cluster files hold now; of
+    participants the `part`."""
     counts = project_counts(store, project.id)
     try:
         parameters = project_parameters(settings, project)
@@ -123,15 +163,16 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         everything = project_labels(store, settings, project.id)
         exact = parameters.paper_exact
         folder = clusters_folder(settings, project.id)
+        shown, paging = part.of(everything)
         participants = [
             _participant(
                 labels,
                 labels.clip_labels(threshold),
                 classes,
-                exact,
+                _stretches_of(folder, labels, threshold, exact),
                 truth_of(participant_folder(folder, labels.clustering.participant)),
             )
-            for labels in everything
+            for labels in shown
         ]
         given = project_answers(store, settings, project.id)
         audit = project_audit(store, settings, project.id, given)
@@ -154,7 +195,9 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
         undecided=undecided,
         parameters=tuple(one for one in in_force if one[2] != "default"),
         news=news_of_classes(store, project, everything),
-        minutes=_minutes(participants, classes),
+        minutes=_minutes((_stretches_of(folder, labels, threshold, exact) for labels in everything), classes),
+        paging=paging,
+        complete=sum(labels.answered >= (labels.clustering.centroids >= 0).sum() for labels in everything),
         left=_left(store, project.id, counts),
         people=tuple(in_words(given.answers, sum(float(one.clustering.durations.sum()) for one in everything))),
         audit=audit,
@@ -162,12 +205,25 @@ def project_report(store: Store, settings: Settings, project: Project) -> Projec
     )
 
 
-def _minutes(participants: list[ParticipantReport], classes: tuple[str, ...]) -> dict[str, float]:
+def _stretches_of(
+    folder: Path, labels: ParticipantLabels, threshold: Threshold, paper_exact: bool
+) -> list[LabelledStretch]:
+    """A participant's labelled stretches, remembered until the labels are others."""
+    place, how = (folder, labels.clustering.participant), (str(threshold), paper_exact)
+    known = _stretches.get(place)
+    if known is None or known[0] is not labels or known[1] != how:
+        found = list(labelled_stretches(labels, labels.clip_labels(threshold), paper_exact))
+        _stretches[place] = known = labels, how, found
+        while len(_stretches) > REMEMBERED:
+            _stretches.pop(next(iter(_stretches)), None)
+    return known[2]
+
+
+def _minutes(participants: Iterable[list[LabelledStretch]], classes: tuple[str, ...]) -> dict[str, float]:
     """How many minutes of all recordings have each class."""
     minutes = dict.fromkeys(classes, 0.0)
-    for strip in (strip for participant in participants for strip in participant.strips):
-        for _, _, name, start, end in strip.stretches:
-            minutes[name] += (end - start) / 60
+    for one in (one for stretches in participants for one in stretches):
+        minutes[classes[one.label]] += (one.end_seconds - one.start_seconds) / 60
     return minutes
 
 
@@ -221,7 +277,7 @@ def _participant(
     labels: ParticipantLabels,
     clip_classes: npt.NDArray[np.int64],
     classes: tuple[str, ...],
-    paper_exact: bool,
+    stretches: list[LabelledStretch],
     truth: Mapping[str, list[Interval]],
 ) -> ParticipantReport:
     clustering = labels.clustering
@@ -244,7 +300,7 @@ def _participant(
         calibrated=labels.temperature is not None,
         from_others=labels.from_others,
         max_distance=largest,
-        strips=_strips(labels, labelled_stretches(labels, clip_classes, paper_exact), classes, truth),
+        strips=_strips(labels, stretches, classes, truth),
     )
 
 

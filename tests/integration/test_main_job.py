@@ -451,7 +451,7 @@ def test_wrong_settings_each_get_one_clear_line(
     assert "refuses the access token" in error(*run, LABEL_STUDIO_API_KEY="f" * 40)
     unreachable = f"http://127.0.0.1:{free_port()}"
     assert "cannot be reached" in error(*run, LABEL_STUDIO_URL=unreachable)
-    assert "has no projects/99999" in error("run", str(dataset), "--project", "99999")
+    assert "has no such project (projects/99999)" in error("run", str(dataset), "--project", "99999")
     assert "components" in error(*run, "--set", "components=-3")
     assert "not known" in error(*run, "--set", "compnents=3")
     assert "not known" in error(*run, "--set", "backbone=resnet")

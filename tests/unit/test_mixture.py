@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as Reference
 
+from ml_backend.clusters import cluster
 from ml_backend.clusters.mixture import GaussianMixture
+from ml_backend.errors import ConfigError
 
 
 def segments(n: int, dim: int, seed: int, noise: float = 0.3) -> np.ndarray:
@@ -65,13 +67,28 @@ def test_duplicate_clips_leave_components_empty_and_without_a_centroid() -> None
     assert (fitted.centroids_ == -1).sum() == 3
 
 
-def test_columns_made_on_demand_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    X = segments(300, 200, 0)
-    stored = GaussianMixture(20, random_state=1).fit(X)
+@pytest.mark.parametrize("components", [3, 12])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_made_on_demand_in_blocks_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, components: int, dtype: type
+) -> None:
+    """With more members than dimensions, and with fewer."""
+    clips = segments(200, 24, 5).astype(dtype)
+    before = clips.copy()
+    stored = GaussianMixture(components, random_state=1).fit(clips)
     monkeypatch.setattr("ml_backend.clusters.mixture.STORED_GRAM_CLIPS", 10)
-    made = GaussianMixture(20, random_state=1).fit(X)
-    np.testing.assert_array_equal(stored.labels_, made.labels_)
-    np.testing.assert_array_equal(stored.centroids_, made.centroids_)
+    monkeypatch.setattr("ml_backend.clusters.mixture.ROWS_AT_ONCE", 33)
+    made = GaussianMixture(components, random_state=1).fit(clips)
+    np.testing.assert_array_equal(made.labels_, stored.labels_)
+    np.testing.assert_array_equal(made.centroids_, stored.centroids_)
+    np.testing.assert_allclose(made.distances_, stored.distances_, atol=1e-9)
+    np.testing.assert_allclose(made.log_density_, stored.log_density_, rtol=1e-6)
+    np.testing.assert_array_equal(clips, before)  # and nobody's vectors are centred
+
+
+def test_ward_of_a_day_is_refused_with_what_it_would_take() -> None:
+    with pytest.raises(ConfigError, match=r'"clustering": ward .* for 86400 clips 30 GB; use gmm or segments'):
+        cluster(np.zeros((86_400, 1)), 100, 1, "ward")
 
 
 def test_the_papers_rule_annotates_the_own_clip_nearest_to_the_densest_of_all() -> None:

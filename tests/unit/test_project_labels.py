@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from ml_backend.clusters import (
     participant_folder,
     write_features,
 )
-from ml_backend.jobs import Store, clusters_folder, project_labels
+from ml_backend.jobs import Jobs, Store, clusters_folder, project_labels
 from ml_backend.jobs import projects as remembering
 from ml_backend.labelstudio import Given, TaskAnswer
 from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
-from ml_backend.web.report import project_report
+from ml_backend.web.app import create_app
+from ml_backend.web.report import Part, project_report
 
 CLASSES = ("walking", "jogging", "squats")
 CLIPS = 120
@@ -153,3 +155,48 @@ def test_the_page_says_minutes_by_class_and_how_long_the_rest_will_take(
     missing = report.counts["tasks"] - report.counts["tasks_annotated"]
     store.add_tasks(1, [(10_000 + number, "p1", f"s|{number}.000|{number}.500") for number in range(30 - missing)])
     assert project_report(store, settings, store.project(1)).left == "about 3 min left, at 6.0 s an answer"
+
+
+def many(store: Store, settings: Settings, names: list[str]) -> None:
+    """Participants of the project who look like its first one."""
+    folder = clusters_folder(settings, 1)
+    for name in names:
+        shutil.copytree(participant_folder(folder, "p1"), participant_folder(folder, name))
+        with np.load(participant_folder(folder, name) / "clustering.npz") as arrays:
+            saved = {**{key: arrays[key] for key in arrays.files}, "participant": np.array(name)}
+        np.savez(participant_folder(folder, name) / "clustering.npz", **saved)
+    list_participants(folder, ["p1", "p2", *names])
+    store.save_project(1, parameters=json.dumps({"across_participants": False}))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_page_shows_twenty_participants_and_finds_others_by_name(store: Store, settings: Settings) -> None:
+    many(store, settings, [f"q{number:02}" for number in range(43)])
+    project = store.project(1)
+    whole = project_report(store, settings, project)
+    assert len(whole.participants) == 45
+    first, third, beyond = (project_report(store, settings, project, Part(number)) for number in (1, 3, 99))
+    assert [one.name for one in first.participants] == [one.name for one in whole.participants][:20]
+    assert [one.name for one in third.participants] == [f"q{number}" for number in range(38, 43)]
+    assert beyond == third
+    assert first.minutes == third.minutes == whole.minutes
+    assert first.complete == 2
+    web = create_app(settings, store, Jobs(settings, store)).test_client()
+    text = web.get("/?project=1&page=2").text
+    assert text.count("<article>") == 20
+    assert "45 participants, all clusters labelled of 2" in text
+    assert 'page 2 of 3 <a href="?project=1&amp;page=3&amp;find=">on</a>' in text
+    found = web.get("/?project=1&find=Q4").text
+    assert found.count("<article>") == 3
+    assert "3 of 45 participants" in found
+    nobody = web.get("/?project=1&find=%3Cb%3E").text
+    assert 'nobody\'s name holds "&lt;b&gt;"' in nobody
+    assert "<button>Export</button>" in nobody
+    assert web.get("/?project=1&page=x").get_json() == {"error": "/: page: 'x' is no number of one"}
+
+
+@pytest.mark.usefixtures("project")
+def test_few_participants_are_one_page_without_its_number(store: Store, settings: Settings) -> None:
+    text = create_app(settings, store, Jobs(settings, store)).test_client().get("/").text
+    assert text.count("<article>") == 2
+    assert 'name="find"' not in text

@@ -20,6 +20,7 @@ from ml_backend.jobs.store import CANCELLED, Lease, LostError
 from ml_backend.labelstudio import TaskAnswer
 from ml_backend.settings import Settings
 from ml_backend.web.pages import Pages
+from ml_backend.web.report import Part
 
 
 def test_a_lease_is_by_the_databases_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,23 +174,24 @@ def test_pages_are_made_once_a_change_and_never_while_another_is() -> None:
     made: list[int] = []
     stamp = ["a"]
 
-    def make(project: Project) -> str:
+    def make(project: Project, part: Part) -> str:
+        assert part == Part(2)
         made.append(project.id)
         time.sleep(0.05)
         return f"{stamp[0]} {len(made)}"
 
     pages, one = Pages(make, lambda _: stamp[0]), Project(id=1)
-    threads = [threading.Thread(target=pages.page, args=(one,)) for _ in range(8)]
+    threads = [threading.Thread(target=pages.page, args=(one, Part(2))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert made == [1]
     stamp[0] = "b"
-    assert pages.page(one) == ("a 1", False)  # nobody waits
+    assert pages.page(one, Part(2)) == ("a 1", False)  # nobody waits
     for _ in range(400):  # the next is made after a rest
-        if pages.page(one)[1]:
+        if pages.page(one, Part(2))[1]:
             break
         time.sleep(0.02)
-    assert pages.page(one) == ("b 2", True)
+    assert pages.page(one, Part(2)) == ("b 2", True)
     assert len(made) == 2
