@@ -83,6 +83,9 @@ class Parameters(BaseModel):
     sampling_rate: float | None = Field(None, gt=0, description="Rate (Hz) of IMU files that have no clock")
     missing_values: str = Field("error", description="What to do with gaps in a channel: `error` or `interpolate`")
     duplicate_stamps: str = Field("error", description="Samples that share a time: `error`, or `spread` them evenly")
+    clips: Literal["upload", "storage"] = Field(
+        "upload", description="Where clips of tasks go: `upload` to Label Studio, or `storage` at WEAKHAR_CLIPS_URL"
+    )
     strict: bool = Field(False, description="Stop where a recording cannot be used, instead of leaving it out")
     show_participant: bool = Field(
         True, description="Name participants and recordings to annotators; `false`: nowhere in Label Studio"
@@ -177,6 +180,9 @@ class Settings(BaseSettings):
     data_roots: Annotated[tuple[AnyPlace, ...], NoDecode] = Field(
         (), description="Further folders, joined by `:`, in which files of recordings may lie"
     )
+    clips_url: str = Field(
+        "", description="Object storage (s3://bucket/folder) for clips, out of which Label Studio serves them"
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in MODEL_DIR")
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
     ray_address: str = Field(
@@ -220,6 +226,13 @@ class Settings(BaseSettings):
     @classmethod
     def _joined(cls, value: Any) -> Any:
         return tuple(re.findall(r"\w+://[^:]+|[^:]+", value)) if isinstance(value, str) else value
+
+    @field_validator("clips_url")
+    @classmethod
+    def _served_by_label_studio(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(s3|gs)://[^/]+/.*[^/]/?", value):
+            raise ValueError("expected s3://bucket/folder or gs://bucket/folder, which Label Studio serves files of")
+        return value
 
     @field_validator("model_dir", mode="before")
     @classmethod

@@ -95,8 +95,9 @@ class GaussianMixture:
         from sklearn.cluster import KMeans  # takes a second and 60 MB, which readers of clusters need not wait for
         from sklearn.utils import check_random_state
 
-        random = check_random_state(self.random_state)
-        labels = KMeans(self.n_components, n_init=1, random_state=random).fit(clips).labels_
+        random, few = check_random_state(self.random_state), len(clips) <= STORED_GRAM_CLIPS
+        # Of many it centres our own copy, and puts it back but for the last digit.
+        labels = KMeans(self.n_components, n_init=1, random_state=random, copy_x=few).fit(clips).labels_
         start: Floats = np.eye(self.n_components)[labels]
         return start
 

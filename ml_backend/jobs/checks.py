@@ -15,6 +15,10 @@ CHECKS = {**recordings.CHECKS, **embeddings.CHECKS, **clusters.CHECKS, **labels.
 def checked_parameters(settings: Settings, overrides: Any = None, where: str = "extra params") -> Parameters:
     """The defaults with a project's overrides (dict, JSON text or None); ConfigError names a wrong field."""
     parameters = settings.parameters(overrides, where)
+    if parameters.clips == "storage" and not settings.clips_url:
+        raise ConfigError(
+            f'{where}: "clips": storage needs WEAKHAR_CLIPS_URL where weakhar is started, or leave it out'
+        )
     for name, check in CHECKS.items():
         value = getattr(parameters, name)
         try:

@@ -5,6 +5,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -41,7 +42,7 @@ from ml_backend.labels import (
     reliabilities,
     without_breaks,
 )
-from ml_backend.labelstudio import ACTIONS, Client, place_of
+from ml_backend.labelstudio import ACTIONS, Client, ClipStorage, place_of
 from ml_backend.recordings import Recording, find_recordings, stretch_of_key
 from ml_backend.settings import Parameters, Settings
 from ml_backend.storage import fresh, place
@@ -76,10 +77,17 @@ def client_for(settings: Settings, project: Project) -> Client:
     """Label Studio as the settings say, else as `/setup` told; our token never goes to an address from outside."""
     if settings.label_studio_url:
         token = settings.label_studio_api_key or project.access_token
-        return Client(settings.label_studio_url, token, _public(settings, project), settings.label_studio_ca)
-    if not project.hostname:
+        client = Client(settings.label_studio_url, token, _public(settings, project), settings.label_studio_ca)
+    elif project.hostname:
+        client = Client(project.hostname, project.access_token, authority=settings.label_studio_ca)
+    else:
         raise ConfigError(f"project {project.id}: Label Studio's address is not known; set LABEL_STUDIO_URL")
-    return Client(project.hostname, project.access_token, authority=settings.label_studio_ca)
+    if not settings.clips_url:
+        return client
+    into_storage = False
+    with suppress(ConfigError):  # a project whose parameters are wrong can be forgotten all the same
+        into_storage = project_parameters(settings, project).clips == "storage"
+    return client.storing(ClipStorage(settings.clips_url, into_storage))
 
 
 def webhook_secret(store: Store, project_id: int) -> str:

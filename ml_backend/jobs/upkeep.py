@@ -25,7 +25,7 @@ from ml_backend.jobs.audits import forget_in_audit
 from ml_backend.jobs.imports import forget_imported
 from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
 from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
-from ml_backend.labelstudio import Client, GoneError, clip_of_task, is_upload_of, shown_by, upload_names
+from ml_backend.labelstudio import Client, ClipStorage, GoneError, clip_of_task, is_upload_of, shown_by, upload_names
 from ml_backend.recordings import stretch_of_key
 from ml_backend.settings import Settings
 from ml_backend.storage import ETAG, fresh, stored
@@ -87,6 +87,7 @@ def forget_project(
                 review = store.project(project_id).review_project
                 files, removed = _forget_tasks(client.fenced(check), project_id, review, names, lambda *_: True)
         removed += _forget_clips(clips, names, files)
+        removed += _forget_stored(settings, project_id)
         for export in exports_of(settings, project_id):
             removed += _remove(export, f"export {export}")
         removed += _remove(folder, f"clusters of project {project_id}")
@@ -189,6 +190,16 @@ def _forget_clips(folder: Path | None, names: Collection[str], files: Collection
     for path in found:
         path.unlink()
     return [f"{len(found)} files of clips and pictures in {folder}"] if found else []
+
+
+def _forget_stored(settings: Settings, project_id: int) -> list[str]:
+    """Remove what is left of a project in the storage of clips; Label Studio, which serves them, never does."""
+    if not settings.clips_url:
+        return []
+    clips = ClipStorage(settings.clips_url, new=False)
+    urls = list(clips.files(project_id, "").values())
+    clips.delete(urls)
+    return [f"{len(urls)} clips and pictures in {settings.clips_url}"] if urls else []
 
 
 def _upload_names(folder: Path, participant: str) -> set[str]:

@@ -26,6 +26,7 @@ from ml_backend.labelstudio.answers import (
     seconds_of,
 )
 from ml_backend.labelstudio.client import Client, GoneError
+from ml_backend.labelstudio.clips import ClipStorage
 from ml_backend.labelstudio.colours import class_colours
 from ml_backend.labelstudio.config import (
     CONFIGS,
@@ -74,6 +75,7 @@ __all__ = [
     "NO_CLASS",
     "TASKS_DELETED",
     "Client",
+    "ClipStorage",
     "Connected",
     "Given",
     "GoneError",

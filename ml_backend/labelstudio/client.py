@@ -18,8 +18,11 @@ from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
 from ml_backend.errors import ConfigError, LabelStudioError
+from ml_backend.labelstudio.clips import ClipStorage
 
 T = TypeVar("T")
+Upload = int | str
+"""A file's number in Label Studio, or its URL in a storage."""
 
 PAGE = 500
 STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -64,6 +67,7 @@ class Client:
         self.url = url.rstrip("/")
         self._waiting: Callable[[str], None] | None = None
         self._check: Callable[[], None] = lambda: None
+        self._clips: ClipStorage | None = None
         self.public = (public or url).rstrip("/")
         self._media = urlsplit(self.public).path.rstrip("/")
         connection = httpx.Client(
@@ -166,21 +170,47 @@ class Client:
         """Remove a task."""
         self._change(self._sdk.tasks.delete, str(task_id))
 
+    def storing(self, clips: ClipStorage) -> "Client":
+        """The same for a project whose files lie in an object storage, or did."""
+        other = copy(self)
+        other._clips = clips
+        return other
+
     def upload(self, project_id: int, file: Path, name: str) -> str:
-        """Upload a file; returns the address, relative to Label Studio, at which logged-in users can read it."""
+        """Upload a file, or store it; returns the address, relative to Label Studio, at which logged-in users can
+        read it."""
+        if self._clips is not None and self._clips.new:
+            self._check_serves(project_id, self._clips)
+            self._check()
+            return self._clips.address(project_id, self._clips.put(project_id, file, name), self._media)
         with file.open("rb") as stream:
             kind = guess_type(name)[0] or "application/octet-stream"
             sent = self._make(self._send_file, project_id, (name, stream, kind))
         stored = self._read(self._sdk.files.get, sent.json()["file_upload_ids"][0])
         return f"{self._media}/data/{stored.file}"
 
-    def uploads(self, project_id: int) -> dict[str, int]:
-        """Addresses of all files uploaded to the project, with their numbers."""
-        files = self._read(self._sdk.files.list, project_id, all_=True)
-        return {f"{self._media}/data/{file.file}": int(file.id) for file in files}
+    def _check_serves(self, project_id: int, clips: ClipStorage) -> None:
+        """ConfigError if the project has no storage out of which Label Studio would serve a file."""
+        listed = self._read(getattr(self._sdk.import_storage, clips.kind).list, project=project_id)
+        if not any(storage.bucket == clips.bucket for storage in listed):
+            raise ConfigError(
+                f"clips: project {project_id} in Label Studio has no source storage of bucket {clips.bucket}; add "
+                'one there under Settings, Cloud Storage (it need not be synced), or leave out "clips"'
+            )
 
-    def delete_uploads(self, project_id: int, numbers: Sequence[int]) -> None:
-        """Remove uploaded files."""
+    def uploads(self, project_id: int) -> dict[str, Upload]:
+        """Addresses of all files uploaded to the project, or stored for it, with their numbers or URLs."""
+        files = self._read(self._sdk.files.list, project_id, all_=True)
+        stored = self._clips.files(project_id, self._media) if self._clips is not None else {}
+        return {**{f"{self._media}/data/{file.file}": int(file.id) for file in files}, **stored}
+
+    def delete_uploads(self, project_id: int, uploads: Sequence[Upload]) -> None:
+        """Remove uploaded, or stored, files."""
+        numbers = [one for one in uploads if isinstance(one, int)]
+        urls = [one for one in uploads if isinstance(one, str)]
+        if urls and self._clips is not None:
+            self._check()
+            self._clips.delete(urls)
         for begin in range(0, len(numbers), PAGE):
             named = {"additional_body_parameters": {"file_upload_ids": list(numbers[begin : begin + PAGE])}}
             self._change(self._sdk.files.delete_many, project_id, request_options=named)

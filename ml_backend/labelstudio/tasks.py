@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from joblib import cpu_count
 
 from ml_backend.errors import RecordingError
-from ml_backend.labelstudio.client import WAITS, AwayError, Client
+from ml_backend.labelstudio.client import WAITS, AwayError, Client, Upload
 from ml_backend.labelstudio.offers import Offer, Place, place_of, upload_name
 from ml_backend.recordings import cut_clip, stretch_of_key, without_faces, write_strip
 
@@ -62,8 +62,8 @@ class Media:
     folder: Path
 
     @cached_property
-    def uploads(self) -> dict[str, int]:
-        """Addresses, and numbers, of those that were there before."""
+    def uploads(self) -> dict[str, Upload]:
+        """Addresses, and numbers or URLs, of those that were there before."""
         return self.client.uploads(self.project_id)
 
     @cached_property

@@ -108,21 +108,21 @@ def s3_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3_keys(s3_server: str) -> dict[str, str]:
+    """What a program needs to reach the server."""
+    return {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "weakhar",
+        "AWS_SECRET_ACCESS_KEY": "weakhar",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+@pytest.fixture
+def bucket(s3_server: str, s3_keys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A new bucket's URL, which this process can reach; copies of what lies there are kept in the test's folder."""
-    for name, value in s3_environment(s3_server, tmp_path / "cache").items():
+    for name, value in {**s3_keys, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     name = f"lab-{tmp_path.name.replace('_', '-').lower()}-{free_port()}"[-60:].strip("-")
     httpx.put(f"{s3_server}/{name}").raise_for_status()
     return f"s3://{name}"
-
-
-def s3_environment(server: str, cache: Path) -> dict[str, str]:
-    """What a program needs to reach the server, and where it keeps copies."""
-    return {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "weakhar",
-        "AWS_SECRET_ACCESS_KEY": "weakhar",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "XDG_CACHE_HOME": str(cache),
-    }

@@ -2,9 +2,14 @@
 
 import gzip
 import io
+import os
+import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +23,9 @@ import pytest
 
 from ml_backend.clusters import load_clustering, load_vectors, participants_of
 from ml_backend.embeddings import Progress
-from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
 from ml_backend.files import content_key, remove, written_atomically
-from ml_backend.jobs import check_study, embed_and_cluster, usable_recordings
+from ml_backend.jobs import check_study, checked_parameters, embed_and_cluster, usable_recordings
 from ml_backend.recordings import find_recordings, sample_frames
 from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
@@ -267,3 +272,59 @@ def shown(tasks: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
 def samples_in(archive: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(archive)) as found:
         return {name: found.read(name) for name in found.namelist() if name.startswith("samples/")}
+
+
+def test_label_studio_serves_clips_out_of_the_storage_and_forgotten_ones_are_gone(
+    label_studio: LabelStudioServer, start_backend: Callable[..., BackendServer], s3_keys: dict[str, str], bucket: str
+) -> None:
+    backend = start_backend(WEAKHAR_CLIPS_URL=f"{bucket}/clips")
+    project = label_studio.create_project("Clips in storage")
+    model = label_studio.connect(project, backend, {"dataset": "study", "components": 3, "clips": "storage"})
+    label_studio.start_training(model)
+    with pytest.raises(LabelStudioError, match=f"has no source storage of bucket {bucket[5:]}; add one there under"):
+        backend.wait_for_job(project)
+    storage = {
+        "project": project,
+        "bucket": bucket[5:],
+        "use_blob_urls": True,
+        "presign": False,
+        "aws_access_key_id": s3_keys["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": s3_keys["AWS_SECRET_ACCESS_KEY"],
+        "region_name": s3_keys["AWS_DEFAULT_REGION"],
+        "s3_endpoint": s3_keys["AWS_ENDPOINT_URL"],
+    }
+    label_studio.api("POST", "api/storages/s3", json=storage)
+    label_studio.start_training(model)
+    wait_for(lambda: backend.status(project)["state"] == "done", 120, "the job")
+    tasks, stored = label_studio.tasks(project), in_storage(f"{bucket}/clips")
+    assert len(tasks) == 6
+    assert len(stored) == 12  # a clip and the pictures beside it
+    assert label_studio.api("GET", f"api/projects/{project}/file-uploads") == []
+    for shown in (tasks[0]["data"]["video"], *re.findall(r'src="([^"]*)"', tasks[0]["data"]["html"])):
+        address = f"{label_studio.url}{unescape(shown)}"
+        served = httpx.get(address, headers=label_studio.headers)
+        assert served.status_code in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT)
+        name = address.rpartition("/")[2]
+        assert served.content == fsspec.filesystem("s3").cat_file(f"{bucket}/clips/{project}/{name}")
+        assert httpx.get(address).status_code == httpx.codes.UNAUTHORIZED
+    label_studio.start_training(model)  # again: nothing is made, and nothing is lost
+    backend.wait_for_job(project)
+    assert in_storage(f"{bucket}/clips") == stored
+    assert label_studio.tasks(project) == tasks
+
+    environment = {**os.environ, **backend.environment}
+    weakhar = [sys.executable, "-m", "ml_backend.cli", "forget", "--project", str(project), "--yes"]
+    subprocess.run([*weakhar, "--participant", "p01"], env=environment, check=True, capture_output=True)
+    left = in_storage(f"{bucket}/clips")
+    assert len(left) == 6
+    assert not [name for name in left if "p01" in name]
+    label_studio.api("DELETE", f"api/projects/{project}/")
+    subprocess.run(weakhar, env=environment, check=True, capture_output=True)
+    assert in_storage(bucket) == []
+
+
+def test_storage_for_clips_that_is_not_named_or_not_one_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r'"clips": storage needs WEAKHAR_CLIPS_URL where weakhar is started'):
+        checked_parameters(load_settings(), {"clips": "storage"})
+    with pytest.raises(ConfigError, match=r'"clips_url": expected s3://bucket/folder or gs://bucket/folder'):
+        load_settings(clips_url="/srv/clips")
