@@ -50,6 +50,15 @@ def said(results: Results) -> Iterator[Said]:
         yield "docs/backbones.md", *_gaps(f"| {row['film']} | ", list(row.values())[1:])
     for row in results["scale"]["rows"]:
         yield "docs/scale.md", *_gaps(f"| {row['nodes']} | {row['killed']} | ", list(row.values())[2:])
+    for row in results["many_tasks"]["rows"]:
+        yield "docs/scale.md", *_gaps(f"| {row['what']} | ", [str(value) for value in list(row.values())[1:]])
+    for row in results["clustering_scale"]["rows"][3:]:
+        memory = row["peak memory"].removesuffix(" GB")
+        yield (
+            "docs/scale.md",
+            f"| {row['clips']} | {row['components']} | {{}} | {{}} GB |",
+            [str(row["seconds"]), memory],
+        )
     for row in results["labelling_accuracy"]["rows"]:
         yield "docs/results.md", *_gaps(f"| {row['clusters a participant']} | ", list(row.values())[1:])
 

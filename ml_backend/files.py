@@ -13,7 +13,7 @@ from uuid import uuid4
 from platformdirs import user_cache_path
 
 from ml_backend.errors import RecordingError, WeakHARError
-from ml_backend.storage import by_ranges, is_remote, removed, stored
+from ml_backend.storage import by_ranges, is_remote, removed, stored, unsent
 
 try:
     import fcntl
@@ -64,6 +64,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            unsent(path)
             if path.is_dir():
                 _replace_folder(temporary, path)
             else:

@@ -34,8 +34,11 @@ FRESH_SECONDS = 2.0
 STORAGES = ("fsspec", "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure")
 BY_NETWORK = (OSError, PermissionError, ConnectionError, TimeoutError)
 """Whose errors, and which of Python's own, mean that a storage cannot be read."""
-FOLDER, ETAG = ".tar", ".etag"
-"""Of an object that holds a folder; of the file beside an artifact's copy that says which object it is."""
+FOLDER, ETAG, UNSENT = ".tar", ".etag", "unsent"
+"""Of an object that holds a folder; of the file beside an artifact's copy that says which object it is, or that it is
+on its way to the storage."""
+DIED_SECONDS = 60.0
+"""After which whoever was to send an artifact is taken for dead."""
 
 Result = TypeVar("Result")
 
@@ -209,11 +212,14 @@ class Mirror:
             target = self.local / url[len(self.url.rstrip("/")) + 1 :]
             folder = target.name.endswith(FOLDER)
             target = target.with_name(target.name.removesuffix(FOLDER)) if folder else target
-            if _etag_of(target) != etag:
+            if _etag_of(target) not in (etag, UNSENT):
                 _asked(url, lambda url=url, target=target, folder=folder: self._get(url, target, folder))  # type: ignore[misc]
                 _note_etag(target, etag)
         for known in _known(path):
-            if self.address(known) not in there and self.address(known) + FOLDER not in there:
+            if _etag_of(known) == UNSENT:
+                if time.time() - _beside(known).stat().st_mtime > DIED_SECONDS:
+                    self.send(known)
+            elif self.address(known) not in there and self.address(known) + FOLDER not in there:
                 _drop(known)
 
     def _listed(self, address: str) -> dict[str, str]:
@@ -316,6 +322,12 @@ def fresh(path: Path, now: bool = False) -> Path:
     return path
 
 
+def unsent(path: Path) -> None:
+    """To be said of every artifact before it is there: where its process dies, another sends it."""
+    if _mirror(path) is not None:
+        _note_etag(path, UNSENT)
+
+
 def stored(path: Path) -> None:
     """To be said of every artifact that is done."""
     if (mirror := _mirror(path)) is not None:
@@ -326,7 +338,7 @@ def removed(path: Path) -> None:
     """To be said of every artifact that is removed."""
     if (mirror := _mirror(path)) is not None:
         mirror.delete(path)
-        path.with_name(f".{path.name}{ETAG}").unlink(missing_ok=True)
+        _beside(path).unlink(missing_ok=True)
 
 
 def _mirror(path: Path) -> Mirror | None:
@@ -340,22 +352,26 @@ def _version(info: dict[str, Any]) -> str:
 
 
 def _etag_of(path: Path) -> str:
-    file = path.with_name(f".{path.name}{ETAG}")
+    file = _beside(path)
     return file.read_text(encoding="utf-8") if path.exists() and file.is_file() else ""
 
 
 def _note_etag(path: Path, etag: str) -> None:
-    path.with_name(f".{path.name}{ETAG}").write_text(etag, encoding="utf-8")
+    _beside(path).write_text(etag, encoding="utf-8")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}{ETAG}")
 
 
 def _known(path: Path) -> list[Path]:
     """What is here, at `path` and under it, of which the storage had a version."""
-    beside = [path.with_name(f".{path.name}{ETAG}"), *(path.rglob(f".*{ETAG}") if path.is_dir() else ())]
+    beside = [_beside(path), *(path.rglob(f".*{ETAG}") if path.is_dir() else ())]
     return [one.with_name(one.name[1 : -len(ETAG)]) for one in beside if one.is_file()]
 
 
 def _drop(path: Path) -> None:
-    path.with_name(f".{path.name}{ETAG}").unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -43,6 +43,9 @@ def doctor(backend: Backend = "http://127.0.0.1:9090") -> None:
 def _looks(settings: "Settings", store: "Store", backend: str) -> Iterator[Look]:
     yield "versions", lambda: f"weakhar {__version__}, Python {platform.python_version()}"
     yield "data", partial(_disk, settings)
+    yield "recordings", partial(_recordings, settings)
+    if settings.ray_address:
+        yield "Ray", partial(_ray, settings)
     yield "computing", _device
     yield "weights", partial(_weights, settings)
     yield "backend", partial(_backend, backend)
@@ -71,6 +74,20 @@ def _device() -> str:
     if torch.cuda.is_available():
         return f"on {torch.cuda.get_device_name()}"
     return "on the processor; there is no GPU that torch can use"
+
+
+def _recordings(settings: "Settings") -> str:
+    from ml_backend.recordings import missing_folder
+
+    if said := missing_folder(settings.data_dir):
+        raise WeakHARError(f"WEAKHAR_DATA_DIR: {said}")
+    return f"projects name their dataset in {settings.data_dir}"
+
+
+def _ray(settings: "Settings") -> str:
+    from ml_backend.jobs import cluster_in_words
+
+    return cluster_in_words(settings.ray_address, settings.model_dir)
 
 
 def _weights(settings: "Settings") -> str:

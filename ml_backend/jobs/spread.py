@@ -78,6 +78,20 @@ def on_ray(
     return failed
 
 
+def cluster_in_words(address: str, shared: Path) -> str:
+    """How large the cluster is, and that a unit runs on it; ConfigError as of `on_ray`."""
+    with _cluster(address) as ray:
+        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+        found = ray.cluster_resources()
+        if failed := on_ray(address, shared, "trying", [Unit("trying", _nothing)], lambda *_: None):
+            raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: a unit failed ({failed['trying']})")
+    return f"{nodes} nodes with {found.get('CPU', 0):g} cores and {found.get('GPU', 0):g} GPUs at {address}"
+
+
+def _nothing() -> None:
+    """A unit."""
+
+
 def _run(run: Callable[[], Any], token: Path, shared: Path, url: str, version: str) -> None:
     """One unit, on a node; the shared folder may be the copy of what lies under a URL."""
     if url:

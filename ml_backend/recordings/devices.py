@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from defusedxml.ElementTree import iterparse
 
-from ml_backend.errors import RecordingError
+from ml_backend.errors import RecordingError, one_line
 from ml_backend.recordings.tables import SampleTable
 from ml_backend.storage import local_copy
 
@@ -52,10 +52,9 @@ def read_device(path: Path) -> SampleTable:
     except RecordingError:
         raise
     except Exception as error:  # of three libraries, each with its own for a damaged file
-        said = " ".join(str(error).split()) or type(error).__name__
         raise RecordingError(
-            f"{path}: cannot be read as {NAMES[kind]} ({said}); copy it from the device again, or export CSV with "
-            "its maker's program"
+            f"{path}: cannot be read as {NAMES[kind]} ({one_line(error)}); copy it from the device again, or export "
+            "CSV with its maker's program"
         ) from None
     if found.samples.num_rows == 0:
         raise RecordingError(f"{path}: holds no samples of motion; was the device recording?")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from av.stream import Discard
 
-from ml_backend.errors import RecordingError
+from ml_backend.errors import RecordingError, one_line
 from ml_backend.storage import is_remote, local_copy, read_from
 
 Floats = npt.NDArray[np.float64]
@@ -55,8 +55,7 @@ def camera_motion(video: Path) -> tuple[Floats, Floats]:
         with local_copy(video) as local:
             samples = telemetry_parser.Parser(str(local)).normalized_imu()
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise RecordingError(f"{video}: holds no camera telemetry ({reason}); name an IMU file") from None
+        raise RecordingError(f"{video}: holds no camera telemetry ({one_line(error)}); name an IMU file") from None
     clock = np.array([sample["timestamp_ms"] for sample in samples]) / 1000
     acceleration, rotation = (_stream(clock, samples, name) for name in ("accl", "gyro"))
     if acceleration is None or rotation is None:

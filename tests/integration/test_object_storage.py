@@ -29,7 +29,7 @@ from ml_backend.jobs import check_study, checked_parameters, embed_and_cluster, 
 from ml_backend.recordings import find_recordings, sample_frames
 from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
-from ml_backend.storage import StorageError, attach, fresh, place
+from ml_backend.storage import Mirror, StorageError, attach, fresh, place
 
 PARAMETERS = Parameters(components=5)
 SERVERS = {"database_url": "postgresql://127.0.0.1/none", "redis_url": "redis://127.0.0.1/0"}
@@ -102,14 +102,15 @@ def test_a_listed_dataset_by_url_and_what_comes_later_are_found(dataset: Path, b
     assert f"{bucket}/study/../other/session.csv: lies outside WEAKHAR_DATA_DIR" in problems[0].message
 
 
+def write_folder(folder: Path, **files: str) -> None:
+    with written_atomically(folder) as temporary:
+        temporary.mkdir(parents=True)
+        for name, text in files.items():
+            (temporary / name).write_text(text)
+
+
 def test_what_is_made_reaches_other_machines_whole(bucket: str, tmp_path: Path) -> None:
     here, there = machine(tmp_path / "a", f"{bucket}/models"), machine(tmp_path / "b", f"{bucket}/models")
-
-    def make(folder: Path, **files: str) -> None:
-        with written_atomically(folder) as temporary:
-            temporary.mkdir(parents=True)
-            for name, text in files.items():
-                (temporary / name).write_text(text)
 
     def seen(folder: Path) -> dict[str, str]:
         return {
@@ -118,8 +119,8 @@ def test_what_is_made_reaches_other_machines_whole(bucket: str, tmp_path: Path) 
             if path.is_file() and not path.name.startswith(".")
         }
 
-    make(here / "projects" / "1" / "p01", clusters="one", made_of="this")
-    make(here / "projects" / "1" / "p01b", clusters="alike")
+    write_folder(here / "projects" / "1" / "p01", clusters="one", made_of="this")
+    write_folder(here / "projects" / "1" / "p01b", clusters="alike")
     with written_atomically(here / "projects" / "1" / "p01" / "features") as temporary:
         temporary.write_text("of one")
     before = {"p01/clusters": "one", "p01/made_of": "this", "p01/features": "of one", "p01b/clusters": "alike"}
@@ -129,7 +130,7 @@ def test_what_is_made_reaches_other_machines_whole(bucket: str, tmp_path: Path) 
         "models/projects/1/p01/features",
         "models/projects/1/p01b.tar",
     ]
-    make(there / "projects" / "1" / "p01", clusters="two")  # what lay beside the former is of the former
+    write_folder(there / "projects" / "1" / "p01", clusters="two")  # what lay beside the former is of the former
     assert seen(here / "projects" / "1") == {"p01/clusters": "two", "p01b/clusters": "alike"}
     assert seen(here / "projects" / "1" / "p01") == {"clusters": "two"}
     remove(here / "projects" / "1" / "p01b")
@@ -137,6 +138,22 @@ def test_what_is_made_reaches_other_machines_whole(bucket: str, tmp_path: Path) 
     remove(here / "projects" / "1" / "p01")
     assert seen(there / "projects" / "1") == {}
     assert in_storage(f"{bucket}/models") == []
+
+
+def test_what_a_killed_process_had_done_is_sent_by_the_next(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = machine(tmp_path / "a", f"{bucket}/models"), machine(tmp_path / "b", f"{bucket}/models")
+    write_folder(here / "p01", clusters="one")
+    with monkeypatch.context() as killed:
+        killed.setattr(Mirror, "send", lambda *_: fail(tmp_path / "killed"))
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(here / "p01", clusters="two")
+    assert (fresh(here, now=True) / "p01" / "clusters").read_text() == "two"  # and not fetched anew
+    assert (fresh(there, now=True) / "p01" / "clusters").read_text() == "one"
+    os.utime(here / ".p01.etag", (1, 1))  # a while ago
+    fresh(here, now=True)
+    assert (fresh(there, now=True) / "p01" / "clusters").read_text() == "two"
 
 
 def fail(temporary: Path) -> None:

@@ -11,7 +11,7 @@ from ml_backend import __version__
 from ml_backend.clusters import load_clustering, load_vectors, participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import embed_and_cluster, spread, usable_recordings
+from ml_backend.jobs import cluster_in_words, embed_and_cluster, spread, usable_recordings
 from ml_backend.jobs.spread import Unit, on_ray
 from ml_backend.recordings import CheckedRecording, Problem
 from ml_backend.settings import Parameters, Settings
@@ -132,6 +132,11 @@ def test_a_node_with_another_version_or_without_the_shared_folder_stops_the_job(
     monkeypatch.setattr(spread, "__version__", "0.0.1")
     with pytest.raises(ConfigError, match=rf"has weakhar {__version__}, the job 0\.0\.1; install the same one"):
         on_ray(cluster.address, tmp_path, "step", [Unit("one", forget_folder)], lambda *_: None)
+
+
+def test_doctor_sees_a_cluster_that_runs_units(cluster: Cluster, tmp_path: Path) -> None:
+    said = cluster_in_words(cluster.address, tmp_path)
+    assert said == f"2 nodes with 2 cores and 0 GPUs at {cluster.address}"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
