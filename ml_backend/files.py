@@ -13,7 +13,7 @@ from uuid import uuid4
 from platformdirs import user_cache_path
 
 from ml_backend.errors import RecordingError, WeakHARError
-from ml_backend.storage import by_ranges, is_remote, removed, stored, unsent
+from ml_backend.storage import by_ranges, drop_copy, is_remote, kind_of, reading, removed, stored, unsent
 
 try:
     import fcntl
@@ -31,9 +31,11 @@ class DiskError(WeakHARError):
 
 def check_present(path: Path) -> None:
     """RecordingError if a user's file is not there, or empty."""
-    if not path.is_file():
-        raise RecordingError(f"{path}: {'is a folder; name a file in it' if path.is_dir() else 'no such file'}")
-    if path.stat().st_size == 0:
+    with reading(path):
+        kind, size = kind_of(path)
+    if kind != "file":
+        raise RecordingError(f"{path}: {'is a folder; name a file in it' if kind else 'no such file'}")
+    if size == 0:
         raise RecordingError(f"{path}: the file is empty; copy it again or remove it")
 
 
@@ -110,11 +112,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def remove(path: Path) -> None:
     """Remove a file or a folder that `written_atomically` made."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
     removed(path)
+    drop_copy(path)
 
 
 def content_key(path: Path) -> str:
@@ -136,7 +135,7 @@ def _content_key(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 -
             return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
     known = _remembered_content(path)
     if not known.is_file():
-        with by_ranges(path) as stream:
+        with reading(path), by_ranges(path) as stream:
             remember_content(path, hashlib.file_digest(stream, "sha256").hexdigest()[:32])
     return known.read_text(encoding="utf-8")
 

@@ -225,7 +225,7 @@ class Settings(BaseSettings):
     @field_validator("data_roots", mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:
-        return tuple(re.findall(r"\w+://[^:]+|[^:]+", value)) if isinstance(value, str) else value
+        return tuple(re.findall(r"\w+://[^:/]*(?::\d+)?[^:]*|[^:]+", value)) if isinstance(value, str) else value
 
     @field_validator("clips_url")
     @classmethod
@@ -237,7 +237,10 @@ class Settings(BaseSettings):
     @field_validator("model_dir", mode="before")
     @classmethod
     def _copy_of(cls, value: Any) -> Any:
-        return mirror_of(value) if isinstance(value, str) and is_url(value) else value
+        if not isinstance(value, str) or not is_url(value):
+            return value
+        found = place(value)
+        return mirror_of(value) if is_remote(found) else found
 
     @field_validator("model_dir", "data_dir")
     @classmethod
@@ -292,7 +295,10 @@ class Settings(BaseSettings):
         if not parameters.dataset:
             raise ConfigError('extra params: "dataset" is missing: name the folder of the recordings')
         root = self.data_dir.resolve()
-        folder = (root / parameters.dataset).resolve()
+        try:
+            folder = (root / parameters.dataset).resolve()
+        except ValueError as error:  # of another kind of storage
+            raise ConfigError(f'extra params: dataset "{parameters.dataset}": {error}') from None
         if not folder.is_relative_to(root):
             raise ConfigError(f'extra params: dataset "{parameters.dataset}" lies outside WEAKHAR_DATA_DIR')
         return folder

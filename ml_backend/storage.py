@@ -8,6 +8,7 @@ made. Without URLs all of this does nothing.
 
 import hashlib
 import os
+import re
 import shutil
 import tarfile
 import threading
@@ -61,12 +62,14 @@ def place(text: str | Path) -> Path:
     protocol, _, rest = text.partition("://")
     if protocol == "file":
         return Path(rest)
+    if re.match(r"[^/@]*:[^/@]*@", rest):
+        raise ConfigError(f"{protocol}://…@…: holds a password; leave it out, credentials come from the environment")
     try:
         from upath import UPath
 
         found = UPath(text)
         _ = found.fs
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, OSError) as error:
         raise ConfigError(
             f"{text}: cannot be read by its URL ({one_line(error)}); s3:// needs universal-pathlib and s3fs, gs:// "
             "gcsfs, az:// adlfs: install them"
@@ -111,11 +114,10 @@ def read_from(path: Path) -> Iterator[str | RawIOBase]:
 
 def by_ranges(path: Path) -> RawIOBase:
     """A file by URL, read in pieces, the next one ahead; those that were read last are shared by all who read it."""
-    status = path.stat()
-    return _Pieces(_file(path, status.st_size, status.st_mtime_ns))
+    return _Pieces(path)
 
 
-@lru_cache(4)
+@lru_cache(2)
 def _file(path: Path, size: int, modified: int) -> Any:  # noqa: ARG001 - a changed file is another key
     # A part of a video a core, of which each needs a piece and the next, and all the container's index.
     options = {"maxblocks": 2 * cpu_count() + 4}
@@ -125,8 +127,10 @@ def _file(path: Path, size: int, modified: int) -> Any:  # noqa: ARG001 - a chan
 class _Pieces(RawIOBase):
     """Reads where it stands from a file that others read elsewhere."""
 
-    def __init__(self, file: Any) -> None:
-        self._file, self._at = file, 0
+    def __init__(self, path: Path) -> None:
+        status = path.stat()
+        self._asked = path, status.st_size, status.st_mtime_ns
+        self._file, self._at = _file(*self._asked), 0
 
     def readable(self) -> bool:
         return True
@@ -142,10 +146,27 @@ class _Pieces(RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        piece = self._file.cache._fetch(self._at, self._at + len(buffer))
+        until = self._at + len(buffer)
+        try:
+            piece = self._file.cache._fetch(self._at, until)
+        except Exception:  # perhaps of a read ahead, long ago: the library tells of it again and again
+            _file.cache_clear()
+            self._file = _file(*self._asked)
+            piece = self._file.cache._fetch(self._at, until)
         buffer[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
+
+
+def kind_of(path: Path) -> tuple[str, int]:
+    """`file`, `directory` or nothing, and a file's size; of a URL also where others take each error for nothing."""
+    if not is_remote(path):
+        return ("file", path.stat().st_size) if path.is_file() else ("directory" if path.is_dir() else "", 0)
+    try:
+        info = cast(Any, path).fs.info(str(path))
+    except FileNotFoundError:
+        return "", 0
+    return str(info["type"]), int(info.get("size") or 0)
 
 
 @contextmanager
@@ -185,8 +206,10 @@ class Mirror:
 
     @property
     def files(self) -> Any:
-        """The storage's file system."""
-        return cast(Any, place(self.url)).fs
+        """The storage's file system, which remembers no listings: others write there too."""
+        import fsspec
+
+        return fsspec.filesystem(self.url.partition("://")[0], use_listings_cache=False)
 
     def address(self, path: Path) -> str:
         """Where a file of the copy lies in the storage."""
@@ -198,6 +221,7 @@ class Mirror:
         with self.at_work:
             if not now and time.monotonic() - self.looked.get(path, -FRESH_SECONDS) < FRESH_SECONDS:
                 return
+            self.local.mkdir(parents=True, exist_ok=True, mode=0o700)  # pictures of people
             for _ in range(3):
                 with suppress(FileNotFoundError):  # replaced meanwhile
                     self._fetch(path)
@@ -220,12 +244,11 @@ class Mirror:
                 if time.time() - _beside(known).stat().st_mtime > DIED_SECONDS:
                     self.send(known)
             elif self.address(known) not in there and self.address(known) + FOLDER not in there:
-                _drop(known)
+                drop_copy(known)
 
     def _listed(self, address: str) -> dict[str, str]:
         """Address → what tells versions apart, of all objects at and under an address."""
         files, protocol = self.files, self.url.partition("://")[0]
-        files.invalidate_cache()
         found = dict(files.find(address, detail=True))
         if address != self.url.rstrip("/"):
             with suppress(FileNotFoundError):
@@ -276,8 +299,10 @@ class Mirror:
     def _put(self, file: Path, address: str, replaced: str = "") -> None:
         if replaced:  # what was put beside a folder's former content belongs to that
             self._delete(replaced, True)
-        self.files.put_file(str(file), address)
-        self.files.invalidate_cache()
+        try:
+            self.files.put_file(str(file), address)
+        except FileNotFoundError as error:
+            raise StorageError(f"{self.url}: cannot be written ({one_line(error)}); is the bucket there?") from error
 
     def delete(self, path: Path) -> None:
         """Remove a file or a folder from the storage."""
@@ -289,7 +314,6 @@ class Mirror:
         for url in self._listed(address):
             if not below or url.startswith(f"{address}/"):
                 self.files.rm_file(url)
-        self.files.invalidate_cache()
 
 
 _mirrors: dict[Path, Mirror] = {}
@@ -335,14 +359,16 @@ def stored(path: Path) -> None:
 
 
 def removed(path: Path) -> None:
-    """To be said of every artifact that is removed."""
+    """To be said of every artifact before it is removed here: else who looks meanwhile would fetch it again."""
     if (mirror := _mirror(path)) is not None:
         mirror.delete(path)
-        _beside(path).unlink(missing_ok=True)
 
 
 def _mirror(path: Path) -> Mirror | None:
-    return next((one for local, one in _mirrors.items() if path.is_relative_to(local)), None) if _mirrors else None
+    """Whose copy a path lies in; nobody's where it, or a folder of it, is hidden: such are temporary."""
+    found = next((one for local, one in _mirrors.items() if path.is_relative_to(local)), None) if _mirrors else None
+    hidden = found is not None and any(part.startswith(".") for part in path.relative_to(found.local).parts)
+    return None if hidden else found
 
 
 def _version(info: dict[str, Any]) -> str:
@@ -370,9 +396,11 @@ def _known(path: Path) -> list[Path]:
     return [one.with_name(one.name[1 : -len(ETAG)]) for one in beside if one.is_file()]
 
 
-def _drop(path: Path) -> None:
-    _beside(path).unlink(missing_ok=True)
+def drop_copy(path: Path) -> None:
+    """Remove a file or a folder of this machine, with what is noted of it."""
     if path.is_dir():
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # another process does the same
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)

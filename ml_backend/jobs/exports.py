@@ -81,7 +81,7 @@ class Export:
     def write(self, store: Store, settings: Settings, noting: bool = False) -> Path:
         """Write the file from what the store holds, and return it."""
         private_folder(Path(self.folder))
-        with disk_errors(self.archive), TemporaryDirectory(dir=self.folder) as folder:
+        with disk_errors(self.archive), TemporaryDirectory(dir=self.folder, prefix=".") as folder:
             target = Path(folder) / "export"
             progress = (lambda done, total: self.note("running", done, total)) if noting else (lambda *_: None)
             export_project(

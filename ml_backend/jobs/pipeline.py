@@ -361,9 +361,12 @@ def _offer_ties_again(
         for labels in project_labels(store, settings, project_id)
         for key in labels.ties
     }
-    for task in tasks:
+    read = {place: task for task in tasks if (place := _place(task)) in tied}
+    # A tie may have come by other tasks' answers, or was read before.
+    others = [client.task(one.id) for one in store.tasks(project_id) if one.place in tied and one.place not in read]
+    for task in (*read.values(), *others):
         answers = sum(not annotation.get("was_cancelled") for annotation in task.get("annotations", ()))
-        if _place(task) in tied and task.get("overlap", 1) <= answers:
+        if task.get("overlap", 1) <= answers:
             client.offer_again(task["id"], answers + 1)
 
 

@@ -139,14 +139,18 @@ def exports_folder(settings: Settings, project_id: int) -> Path:
 
 def exports_of(settings: Settings, project_id: int) -> list[Path]:
     """Folders into which a project was exported, those that are still there."""
-    listing = clusters_folder(settings, project_id) / EXPORTS
-    known = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
-    return [Path(path) for path in known if (Path(path) / "dataset.json").is_file()]
+    return [path for path in _listed_exports(settings, project_id) if (path / "dataset.json").is_file()]
+
+
+def _listed_exports(settings: Settings, project_id: int) -> list[Path]:
+    """The same, also those that are not there, or on another machine."""
+    listing = fresh(clusters_folder(settings, project_id) / EXPORTS, now=True)
+    return list(map(Path, json.loads(listing.read_text(encoding="utf-8")))) if listing.is_file() else []
 
 
 def _note_export(settings: Settings, project_id: int, target: Path) -> None:
     """Remember a folder that was exported into, for participants who want to be forgotten."""
-    known = {*map(str, exports_of(settings, project_id)), str(target.absolute())}
+    known = {*map(str, _listed_exports(settings, project_id)), str(target.absolute())}
     with written_atomically(clusters_folder(settings, project_id) / EXPORTS) as temporary:
         temporary.write_text(json.dumps(sorted(known), ensure_ascii=False), encoding="utf-8")
 

@@ -148,9 +148,13 @@ class Client:
             query = json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]})
             page: Any = self._read(self._sdk.tasks.list, project=project_id, page_size=PAGE, query=query)
             yield from (task.model_dump() for task in page.items)
-            if len(page.items) < PAGE:
+            if not page.items:  # a short one may be as long as Label Studio allows
                 return
             last = max(task.id for task in page.items)
+
+    def task(self, task_id: int) -> dict[str, Any]:
+        """A task with data, meta and annotations."""
+        return self._read(self._sdk.tasks.get, str(task_id)).model_dump()
 
     def create_tasks(self, project_id: int, tasks: list[dict[str, Any]]) -> list[int]:
         """Import tasks (data, meta); returns their ids in the same order."""

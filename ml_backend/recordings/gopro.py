@@ -13,7 +13,7 @@ import numpy.typing as npt
 from av.stream import Discard
 
 from ml_backend.errors import RecordingError, one_line
-from ml_backend.storage import is_remote, local_copy, read_from
+from ml_backend.storage import is_remote, local_copy, read_from, reading
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def has_telemetry(video: Path) -> bool:
 def _has_telemetry(video: Path, size: int, modified: int) -> bool:  # noqa: ARG001 - a changed file is another key
     try:
         if is_remote(video):  # all of it would be copied
-            with read_from(video) as source, av.open(source, "r") as container:
+            with reading(video), read_from(video) as source, av.open(source, "r") as container:
                 return any(stream.codec_tag == "gpmd" for stream in container.streams.data)
         camera_motion(video)
     except (RecordingError, av.FFmpegError):

@@ -272,7 +272,8 @@ def _inside(recordings: list[Recording], roots: Sequence[Path]) -> Found:
 
 def is_inside(path: Path, roots: Sequence[Path]) -> bool:
     """True if a file lies in one of the folders, links resolved; or there are none."""
-    return not roots or any(path.resolve().is_relative_to(root.resolve()) for root in roots)
+    alike = [root for root in roots if is_remote(root) == is_remote(path)]
+    return not roots or any(path.resolve().is_relative_to(root.resolve()) for root in alike)
 
 
 def _by_participant(root: Path, how: ImuFormat) -> Found:

@@ -125,7 +125,7 @@ def inspect(path: Path) -> list[str]:
 def holds_video(path: Path) -> bool:
     """True if FFmpeg finds a film in the file: more than a picture, subtitles, or sound with a cover."""
     try:
-        with read_from(path) as source, av.open(source, "r", options=LOCAL_FILES) as container:
+        with reading(path), read_from(path) as source, av.open(source, "r", options=LOCAL_FILES) as container:
             if any(name in container.format.name for name in NO_VIDEO_FORMATS):
                 return False
             return bool(_films(container))

@@ -16,6 +16,7 @@ from flask import Flask, Response, jsonify, redirect, render_template, request, 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from ml_backend.clusters import participants_of
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.jobs import (
     CLIPS,
@@ -29,6 +30,7 @@ from ml_backend.jobs import (
     Wishes,
     begin_audit,
     client_for,
+    clusters_folder,
     decide_meaning,
     end_audit,
     extra_params,
@@ -46,7 +48,7 @@ from ml_backend.jobs import (
 )
 from ml_backend.labelstudio import ANNOTATED, DELETED, Client, annotations_of, parse_label_config, plain
 from ml_backend.settings import Settings
-from ml_backend.storage import reading
+from ml_backend.storage import look_again, reading
 from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
 from ml_backend.web.protocol import model_version, predictions, project_version, take_event, take_review_event
@@ -210,7 +212,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
             if "project" in request.args:
                 projects = [store.project(_number(request.args["project"]))]
             summed = summary if several else pages.page
-            number = max(1, _number(request.args.get("page", "1"), "page"))
+            known = [] if several else [participants_of(clusters_folder(settings, one.id)) for one in projects]
+            number = Part.number_of(_number(request.args.get("page", "1"), "page"), max(map(len, known), default=0))
             part = Part(number, request.args.get("find", "").strip()[:100])
             shown = [(project, job_status(store, project), summed(project, part)) for project in projects]
             sections = [
@@ -415,6 +418,7 @@ def _target(store: Store, settings: Settings, project: Project) -> dict[str, Any
 def _folders(settings: Settings) -> list[str]:
     """Folders in which recordings may be."""
     try:
+        look_again(settings.data_dir)
         with reading(settings.data_dir):
             return sorted(one.name for one in settings.data_dir.iterdir() if one.is_dir() and one.name[0] != ".")
     except (OSError, WeakHARError):
@@ -428,6 +432,7 @@ def _with_next_step(settings: Settings, project: Project, status: dict[str, Any]
     try:
         folder = settings.dataset_folder(project_parameters(settings, project))
         message = "press Start Training in Label Studio"
+        look_again(folder)
         with reading(folder):
             if not folder.is_dir():
                 message = f"{folder}: no such folder; correct Extra params"

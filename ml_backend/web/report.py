@@ -68,10 +68,15 @@ class Part:
     number: int = 1
     find: str = ""
 
+    @staticmethod
+    def number_of(wanted: int, participants: int) -> int:
+        """A page that there is."""
+        return max(1, min(wanted, -(-participants // A_PAGE)))
+
     def of(self, everything: list[ParticipantLabels]) -> "tuple[list[ParticipantLabels], Paging]":
         """Those, and where they are among all."""
         found = [one for one in everything if self.find.casefold() in one.clustering.participant.casefold()]
-        last = max(1, -(-len(found) // A_PAGE)) if self.number else 1
+        last = self.number_of(len(found), len(found)) if self.number else 1
         number = min(self.number, last)
         shown = found[(number - 1) * A_PAGE : number * A_PAGE] if number else found
         return shown, Paging(number, last, len(found), len(everything), self.find)

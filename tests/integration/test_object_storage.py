@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
@@ -20,16 +21,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from s3fs.core import S3File
 
 from ml_backend.clusters import load_clustering, load_vectors, participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
 from ml_backend.files import content_key, remove, written_atomically
 from ml_backend.jobs import check_study, checked_parameters, embed_and_cluster, usable_recordings
-from ml_backend.recordings import find_recordings, sample_frames
+from ml_backend.recordings import find_recordings, probe, sample_frames
 from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
-from ml_backend.storage import Mirror, StorageError, attach, fresh, place
+from ml_backend.storage import Mirror, StorageError, attach, by_ranges, fresh, place
 
 PARAMETERS = Parameters(components=5)
 SERVERS = {"database_url": "postgresql://127.0.0.1/none", "redis_url": "redis://127.0.0.1/0"}
@@ -345,3 +347,87 @@ def test_storage_for_clips_that_is_not_named_or_not_one_is_one_line() -> None:
         checked_parameters(load_settings(), {"clips": "storage"})
     with pytest.raises(ConfigError, match=r'"clips_url": expected s3://bucket/folder or gs://bucket/folder'):
         load_settings(clips_url="/srv/clips")
+
+
+def test_a_read_that_failed_once_is_not_told_of_again_and_again(
+    bucket: str, sample_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(sample_root / "p01", f"{bucket}/p01")
+    video = place(f"{bucket}/p01/session.mp4")
+    fetch, failed = S3File._fetch_range, list[int]()
+
+    def once(self: S3File, start: int, end: int) -> bytes:
+        if not failed:
+            failed.append(start)
+            raise ConnectionError("reset by peer")
+        return bytes(fetch(self, start, end))
+
+    monkeypatch.setattr(S3File, "_fetch_range", once)
+    with by_ranges(video) as stream:
+        assert stream.read() == (sample_root / "p01" / "session.mp4").read_bytes()
+    assert failed == [0]
+
+
+def test_a_storage_that_refuses_is_not_taken_for_a_file_that_is_not_there(
+    bucket: str, sample_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(sample_root / "p01", f"{bucket}/p01")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(fsspec.filesystem("s3"), "info", refused)
+    with pytest.raises(StorageError, match=rf"{bucket}/p01/session.mp4: the storage does not answer .*\(Forbidden\)"):
+        probe(place(f"{bucket}/p01/session.mp4"))
+
+
+def test_temporary_files_of_exports_are_not_sent(bucket: str, tmp_path: Path) -> None:
+    here = machine(tmp_path / "a", f"{bucket}/models")
+    with written_atomically(here / "exports" / "1" / ".abc" / "export" / "p1.parquet") as temporary:
+        temporary.write_text("rows")
+    with written_atomically(here / "exports" / "1" / "export.zip") as temporary:
+        temporary.write_text("all rows")
+    assert in_storage(f"{bucket}/models") == ["models/exports/1/export.zip"]
+
+
+def test_who_looks_while_something_is_removed_does_not_bring_it_back(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = machine(tmp_path / "a", f"{bucket}/models")
+    write_folder(here / "p01", clusters="one")
+    delete = Mirror.delete
+
+    def looked_at(self: Mirror, path: Path) -> None:
+        delete(self, path)
+        Mirror(self.local, self.url).fetch(self.local, now=True)  # another process of this machine
+
+    monkeypatch.setattr(Mirror, "delete", looked_at)
+    remove(here / "p01")
+    assert list(fresh(here, now=True).iterdir()) == []
+    fresh(machine(tmp_path / "b", f"{bucket}/models"), now=True)
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o700
+
+
+@pytest.mark.usefixtures("bucket")
+def test_addresses_that_are_no_good_are_one_line_without_their_passwords(tmp_path: Path) -> None:
+    for given in ("sftp://user:secret@host/x", "https://user:secret@host/x"):
+        with pytest.raises(ConfigError, match="holds a password; leave it out") as error:
+            load_settings(data_dir=given)
+        assert "secret" not in str(error.value)
+    assert load_settings(model_dir=f"file://{tmp_path}").model_dir == tmp_path
+    missing = Settings(model_dir="s3://there-is-no-such-bucket/x", **SERVERS)
+    with (
+        pytest.raises(StorageError, match=r"no-such-bucket/x: cannot be written .* is the bucket there"),
+        written_atomically(missing.model_dir / "file") as temporary,
+    ):
+        temporary.touch()
+
+
+def test_files_outside_of_roots_of_two_kinds_are_told(bucket: str, dataset: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere.mp4"
+    (dataset / "p01" / "session.mp4").rename(outside)
+    (dataset / "p01" / "session.mp4").symlink_to(outside)
+    for roots in ((dataset, place(bucket)), (place(bucket), dataset)):
+        found, problems = find_recordings(dataset, PARAMETERS, roots)
+        assert [str(one) for one in found] == ["p02/session"]
+        assert "session.mp4: lies outside WEAKHAR_DATA_DIR" in problems[0].message
