@@ -66,7 +66,7 @@ def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
         "others": [max(0, there - here) for there, here in zip(found.counted, ours, strict=True)],
         "at": found.asked_at,
     }
-    store.save_project(project_id, read_back=json.dumps(known))
+    store.save_project(project_id, sync_found=json.dumps(known))
     _follow_review(store, client, project_id)
     return found
 
@@ -74,7 +74,7 @@ def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
 def reconcile_changes(store: Store, client: Client, project_id: int) -> Snapshot:
     """The same, by what changed since the last time, where that accounts for all that Label Studio counts; returns
     the tasks that changed, or all."""
-    known = json.loads(store.project(project_id).read_back)
+    known = json.loads(store.project(project_id).sync_found)
     if not known.get("latest") or time.time() - known["at"] > WHOLE_SECONDS:
         return reconcile(store, client, project_id)
     for _ in range(2):  # answers may come in between
@@ -83,7 +83,7 @@ def reconcile_changes(store: Store, client: Client, project_id: int) -> Snapshot
         tasks, annotations = map(sum, zip(store.counted(project_id), known["others"], strict=True))
         if (tasks, annotations) == found.counted:
             known["latest"] = max(known["latest"], found.latest)
-            store.save_project(project_id, read_back=json.dumps(known))
+            store.save_project(project_id, sync_found=json.dumps(known))
             _follow_review(store, client, project_id)
             return found
     return reconcile(store, client, project_id)

@@ -81,7 +81,7 @@ class Project(Base):
     """A Label Studio project that is connected. As JSON: `parameters`, its Extra params; `set_parameters`, what
     `weakhar run --set` set; `meanings`, what choices mean that are not what they are called; `classes_seen`, the
     classes there were, and those that came later; `withdrawn`, participants who are not to be read again. connection:
-    what is wrong with the one to Label Studio; `read_back`, as JSON, what the last reconciliation of all found, from
+    what is wrong with the one to Label Studio; `sync_found`, as JSON, what the last reconciliation of all found, from
     which the next goes on; review_project: number of the one there in which recordings are gone
     through, whose tasks and annotations are kept under that number."""
 
@@ -101,7 +101,7 @@ class Project(Base):
     connection: Mapped[str] = mapped_column(default="")
     review_project: Mapped[int | None]
     synced_at: Mapped[float | None]
-    read_back: Mapped[str] = mapped_column(default="{}")
+    sync_found: Mapped[str] = mapped_column(default="{}")
     sync_first_asked: Mapped[float | None]
     sync_last_asked: Mapped[float | None]
 
@@ -526,15 +526,14 @@ class Store:
         task_rows = [Task(project_id=project_id, id=i, participant=p, clip=clip) for i, p, clip in tasks]
         fresh = [_row(project_id, answer) for answer in answers]
         numbers = [task.id for task in task_rows]
+        parts = [numbers[begin : begin + IDS_AT_ONCE] for begin in range(0, len(numbers), IDS_AT_ONCE)]
 
         def write(session: Session) -> None:
-            for some in [numbers[begin : begin + IDS_AT_ONCE] for begin in range(0, len(numbers), IDS_AT_ONCE)]:
-                session.execute(delete(Task).where(Task.project_id == project_id, Task.id.in_(some)))
-                of_some = (Annotation.project_id == project_id, Annotation.task_id.in_(some))
-                session.execute(delete(Annotation).where(*of_some, Annotation.received_at < asked_at))
-            if whole:
-                session.execute(delete(Task).where(Task.project_id == project_id))
-                old = (Annotation.project_id == project_id, Annotation.received_at < asked_at)
+            for some in [None] if whole else parts:
+                of_tasks = [Task.id.in_(some)] if some is not None else []
+                of_answers = [Annotation.task_id.in_(some)] if some is not None else []
+                session.execute(delete(Task).where(Task.project_id == project_id, *of_tasks))
+                old = (Annotation.project_id == project_id, Annotation.received_at < asked_at, *of_answers)
                 session.execute(delete(Annotation).where(*old))
             session.add_all(task_rows)
             newer = set(session.scalars(select(Annotation.id).where(Annotation.project_id == project_id)))

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from ml_backend.jobs import Store, open_store, reconciliation
+from ml_backend.jobs.projects import project_stamp
 from ml_backend.jobs.reconciliation import reconcile, reconcile_changes
 from ml_backend.labelstudio import Client, import_tasks, place_of, task_meta
 from ml_backend.recordings import Stretch, clip_key, stretch_of_key
 from ml_backend.sample import LabelStudioServer
+from ml_backend.settings import Settings
 
 TASKS = 40
 
@@ -53,6 +55,7 @@ def test_what_changed_is_read_and_all_where_that_does_not_account_for_it(
     label_studio: LabelStudioServer,
     client: Client,
     store: Store,
+    settings: Settings,
     project: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -72,6 +75,9 @@ def test_what_changed_is_read_and_all_where_that_does_not_account_for_it(
         assert held(store, project) == held(other, project)
         assert len(found.tasks) <= most
 
+    before = project_stamp(store, settings, store.project(project))
+    reconcile(store, client, project)
+    assert project_stamp(store, settings, store.project(project)) == before  # pages need not be made anew
     read_after(lambda: None, 1)  # the task that changed last
     first = label_studio.annotate(ours[0], "walking")
     read_after(lambda: [label_studio.annotate(ours[number], "walking") for number in (1, 2)], 4)
@@ -88,10 +94,10 @@ def test_what_changed_is_read_and_all_where_that_does_not_account_for_it(
 
 
 def test_all_is_read_after_hours_and_where_nothing_is_known(client: Client, store: Store, project: int) -> None:
-    known = store.project(project).read_back
-    store.save_project(project, read_back=known.replace('"at": 1', '"at": '))  # long ago
+    known = store.project(project).sync_found
+    store.save_project(project, sync_found=known.replace('"at": 1', '"at": '))  # long ago
     assert len(reconcile_changes(store, client, project).tasks) == TASKS
-    store.save_project(project, read_back="{}")
+    store.save_project(project, sync_found="{}")
     assert len(reconcile_changes(store, client, project).tasks) == TASKS
 
 

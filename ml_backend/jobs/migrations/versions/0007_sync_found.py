@@ -11,9 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("projects") as table:
-        table.add_column(sa.Column("read_back", sa.String, nullable=False, server_default="{}"))
+        table.add_column(sa.Column("sync_found", sa.String, nullable=False, server_default="{}"))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("projects") as table:
-        table.drop_column("read_back")
+        table.drop_column("sync_found")
