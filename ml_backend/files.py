@@ -10,10 +10,18 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
-from platformdirs import user_cache_path
-
 from ml_backend.errors import RecordingError, WeakHARError
-from ml_backend.storage import by_ranges, drop_copy, is_remote, kind_of, reading, removed, stored, unsent
+from ml_backend.storage import (
+    by_ranges,
+    cache_folder,
+    drop_copy,
+    is_remote,
+    kind_of,
+    reading,
+    removed,
+    stored,
+    unsent,
+)
 
 try:
     import fcntl
@@ -124,26 +132,25 @@ def content_key(path: Path) -> str:
 
 def remember_content(path: Path, key: str) -> None:
     """Tell this machine the key of a file by URL, which it would read whole to know."""
-    with written_atomically(_remembered_content(path)) as temporary:
+    status = path.stat()
+    with written_atomically(_remembered_content(path, status.st_size, status.st_mtime_ns)) as temporary:
         temporary.write_text(key, encoding="utf-8")
 
 
 @lru_cache(4096)
-def _content_key(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - a changed file is another key
+def _content_key(path: Path, size: int, modified: int) -> str:
     if not is_remote(path):
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
-    known = _remembered_content(path)
+    known = _remembered_content(path, size, modified)
     if not known.is_file():
         with reading(path), by_ranges(path) as stream:
             remember_content(path, hashlib.file_digest(stream, "sha256").hexdigest()[:32])
     return known.read_text(encoding="utf-8")
 
 
-def _remembered_content(path: Path) -> Path:
-    status = path.stat()
-    name = hashlib.sha256(f"{path} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
-    return user_cache_path("weakhar", appauthor=False) / "content" / name
+def _remembered_content(path: Path, size: int, modified: int) -> Path:
+    return cache_folder() / "content" / hashlib.sha256(f"{path} {size} {modified}".encode()).hexdigest()
 
 
 def safe_name(name: str) -> str:

@@ -249,14 +249,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _servers_for_storage(self) -> Self:
-        if url_of(self.model_dir):
-            name, wanted = "WEAKHAR_DATABASE_URL", "postgresql://…"
-            if self.database_url and not self.database_url.startswith("sqlite"):
-                name, wanted = ("", "") if self.redis_url else ("WEAKHAR_REDIS_URL", "redis://…")
-            if name:
+        url, on_server = url_of(self.model_dir), not self.database_url.startswith("sqlite")
+        for name, wanted, given in (
+            ("WEAKHAR_DATABASE_URL", "postgresql://…", self.database_url and on_server),
+            ("WEAKHAR_REDIS_URL", "redis://…", self.redis_url),
+        ):
+            if url and not given:
                 raise ValueError(
-                    f"MODEL_DIR is {url_of(self.model_dir)}, where neither SQLite nor its locks work; set {name} to "
-                    f"{wanted}, or MODEL_DIR to a local folder"
+                    f"MODEL_DIR is {url}, where neither SQLite nor its locks work; set {name} to {wanted}, or "
+                    "MODEL_DIR to a local folder"
                 )
         return self
 

@@ -13,14 +13,14 @@ import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from joblib import cpu_count
@@ -41,8 +41,6 @@ on its way to the storage."""
 DIED_SECONDS = 60.0
 """After which whoever was to send an artifact is taken for dead."""
 
-Result = TypeVar("Result")
-
 
 class StorageError(WeakHARError):
     """An object storage cannot be reached, or refuses."""
@@ -57,8 +55,10 @@ def is_url(text: str) -> bool:
 
 def place(text: str | Path) -> Path:
     """A local path, or for a URL one that works as a local one does; ConfigError where nothing reads such."""
-    if not isinstance(text, str) or not is_url(text):
-        return cast(Path, text) if not isinstance(text, str) else Path(text)
+    if not isinstance(text, str):
+        return text
+    if not is_url(text):
+        return Path(text)
     protocol, _, rest = text.partition("://")
     if protocol == "file":
         return Path(rest)
@@ -87,7 +87,8 @@ def look_again(root: Path) -> None:
     if is_remote(root):
         files: Any = root.fs  # type: ignore[attr-defined]
         files.invalidate_cache()
-        _asked(str(root), lambda: files.exists(str(root)))
+        with _answering(str(root)):
+            files.exists(str(root))
 
 
 @contextmanager
@@ -98,7 +99,8 @@ def local_copy(path: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        _asked(str(path), lambda: path.fs.get_file(str(path), str(copy)))  # type: ignore[attr-defined]
+        with _answering(str(path)):
+            cast(Any, path).fs.get_file(str(path), str(copy))
         yield copy
 
 
@@ -181,10 +183,12 @@ def reading(path: Path) -> Iterator[None]:
         raise _unreached(str(path), error) from error
 
 
-def _asked(url: str, ask: Callable[[], Result]) -> Result:
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    """The same where nothing but the storage is asked."""
     try:
-        return ask()
-    except FileNotFoundError:
+        yield
+    except (FileNotFoundError, WeakHARError):
         raise
     except Exception as error:
         raise _unreached(url, error) from error
@@ -230,14 +234,16 @@ class Mirror:
 
     def _fetch(self, path: Path) -> None:
         address = self.address(path)
-        there = _asked(address, lambda: self._listed(address))
+        with _answering(address):
+            there = self._listed(address)
         # A folder's own object comes before what was put beside it later.
         for url, etag in sorted(there.items(), key=lambda item: (not item[0].endswith(FOLDER), item[0])):
             target = self.local / url[len(self.url.rstrip("/")) + 1 :]
             folder = target.name.endswith(FOLDER)
             target = target.with_name(target.name.removesuffix(FOLDER)) if folder else target
             if _etag_of(target) not in (etag, UNSENT):
-                _asked(url, lambda url=url, target=target, folder=folder: self._get(url, target, folder))  # type: ignore[misc]
+                with _answering(url):
+                    self._get(url, target, folder)
                 _note_etag(target, etag)
         for known in _known(path):
             if _etag_of(known) == UNSENT:
@@ -283,47 +289,43 @@ class Mirror:
     def send(self, path: Path) -> None:
         """Put a file or a folder that is done into the storage, as one object."""
         address = self.address(path)
-        with self.at_work:
+        with self.at_work, TemporaryDirectory() as folder, _answering(address):
+            file, target = path, address
             if path.is_dir():
-                with TemporaryDirectory() as folder:
-                    packed = Path(folder) / "packed"
-                    with tarfile.open(packed, "w") as archive:
-                        archive.add(path, ".", filter=lambda one: None if one.name.endswith(ETAG) else one)
-                    _asked(address, lambda: self._put(packed, address + FOLDER, address))
-                    etag = _asked(address, lambda: _version(self.files.info(address + FOLDER)))
-            else:
-                _asked(address, lambda: self._put(path, address))
-                etag = _asked(address, lambda: _version(self.files.info(address)))
-            _note_etag(path, etag)
-
-    def _put(self, file: Path, address: str, replaced: str = "") -> None:
-        if replaced:  # what was put beside a folder's former content belongs to that
-            self._delete(replaced, True)
-        try:
-            self.files.put_file(str(file), address)
-        except FileNotFoundError as error:
-            raise StorageError(f"{self.url}: cannot be written ({one_line(error)}); is the bucket there?") from error
+                file, target = Path(folder) / "packed", address + FOLDER
+                with tarfile.open(file, "w") as archive:
+                    archive.add(path, ".", filter=lambda one: None if one.name.endswith(ETAG) else one)
+                for url in self._listed(address):
+                    if url != target:  # what was put beside the folder's former content belongs to that
+                        self.files.rm_file(url)
+            try:
+                self.files.put_file(str(file), target)
+            except FileNotFoundError as error:
+                raise StorageError(
+                    f"{self.url}: cannot be written ({one_line(error)}); is the bucket there?"
+                ) from error
+            _note_etag(path, _version(self.files.info(target)))
 
     def delete(self, path: Path) -> None:
         """Remove a file or a folder from the storage."""
         address = self.address(path)
-        with self.at_work:
-            _asked(address, lambda: self._delete(address, False))
-
-    def _delete(self, address: str, below: bool) -> None:
-        for url in self._listed(address):
-            if not below or url.startswith(f"{address}/"):
+        with self.at_work, _answering(address):
+            for url in self._listed(address):
                 self.files.rm_file(url)
 
 
 _mirrors: dict[Path, Mirror] = {}
 
 
+def cache_folder() -> Path:
+    """Where this machine keeps what it could fetch or make again."""
+    return user_cache_path("weakhar", appauthor=False)
+
+
 def mirror_of(url: str) -> Path:
     """The folder of this machine in which the copy of what lies under `url` is kept."""
-    place(url)  # raises if nothing reads such
     digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
-    local = user_cache_path("weakhar", appauthor=False) / f"copy-{digest}"
+    local = cache_folder() / f"copy-{digest}"
     attach(local, url)
     return local
 

@@ -14,15 +14,12 @@ import numpy.typing as npt
 from ml_backend.clusters.features import Frames
 from ml_backend.clusters.mixture import GaussianMixture
 from ml_backend.clusters.ward import Ward
-from ml_backend.errors import ConfigError
 from ml_backend.recordings import Stretch, clip_key
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 METHODS = ("gmm", "ward", "segments")
-MOST_FOR_WARD = 30_000
-"""Clips, of which the distances of all pairs take 3.6 GB."""
 
 
 class FittedClustering(Protocol):
@@ -137,12 +134,6 @@ def cluster(
     check_method(method)
     if method == "gmm":
         return GaussianMixture(components, random_state=seed, paper_exact=paper_exact).fit(vectors)
-    clips = len(np.asarray(vectors))
-    if method == "ward" and clips > MOST_FOR_WARD:
-        raise ConfigError(
-            f'"clustering": ward holds the distances of all pairs of clips, for {clips} clips '
-            f"{8 * clips**2 / 2e9:.0f} GB; use gmm or segments, or a longer stride_seconds"
-        )
     return Ward(components, in_time=method == "segments").fit(vectors)
 
 

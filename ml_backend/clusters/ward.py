@@ -3,8 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.errors import ConfigError
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+MOST_CLIPS = 30_000
+"""Of which the distances of all pairs take 3.6 GB."""
 
 
 class Ward:
@@ -19,11 +24,16 @@ class Ward:
         self.in_time = in_time
 
     def fit(self, X: npt.ArrayLike) -> "Ward":
-        """Fit to `X (n_clips, dim)`, in order of time."""
+        """Fit to `X (n_clips, dim)`, in order of time; ConfigError if there are too many clips without `in_time`."""
         from scipy.sparse import diags  # as in mixture.py
         from sklearn.cluster import AgglomerativeClustering
 
         clips = np.asarray(X, dtype=np.float64)
+        if not self.in_time and len(clips) > MOST_CLIPS:
+            raise ConfigError(
+                f'"clustering": ward holds the distances of all pairs of clips, for {len(clips)} clips '
+                f"{8 * len(clips) ** 2 / 2e9:.0f} GB; use gmm or segments, or a longer stride_seconds"
+            )
         if self.n_components == 1:
             return self._finish(clips, np.zeros(len(clips), dtype=np.int64))
         chain = diags([1.0, 1.0], [-1, 1], shape=(len(clips), len(clips))) if self.in_time else None

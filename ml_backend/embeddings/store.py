@@ -29,7 +29,7 @@ from ml_backend.embeddings.backbone import (
 from ml_backend.embeddings.device import Precision
 from ml_backend.errors import RecordingError
 from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
-from ml_backend.storage import fresh, is_remote
+from ml_backend.storage import fresh, is_remote, reading
 
 CLOCK_ROUNDED, EQUAL_VECTORS, SHARE_ALIKE = 0.05, 1e-3, 0.75
 """Seconds by which containers may round a frame's time otherwise; how far vectors of the same picture lie apart at
@@ -109,7 +109,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     """A user's `.npy` of numbers, memory-mapped where it is no URL; RecordingError if it is none."""
     try:
         if is_remote(path):
-            with path.open("rb") as stream:
+            with reading(path), path.open("rb") as stream:
                 rows = np.load(stream, allow_pickle=False)
         else:
             rows = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -179,6 +179,7 @@ def embed_and_cluster(
     failed |= _cluster_all(settings, parameters, parts, embedded, progress)
     problems = [Problem(f"{name}: {why}", recording=name) for name, why in failed.items()]
     without = {name.partition("/")[0] for name in failed}
+    fresh(folder, now=True)  # other machines may have clustered
     for work in works:
         if work.folder.is_dir():
             write_truth(work)

@@ -182,5 +182,4 @@ def _token(shared: Path) -> Iterator[Path]:
     try:
         yield token
     finally:
-        with suppress(FileNotFoundError):
-            remove(token)
+        remove(token)

@@ -68,6 +68,7 @@ class Client:
         self._waiting: Callable[[str], None] | None = None
         self._check: Callable[[], None] = lambda: None
         self._clips: ClipStorage | None = None
+        self._serving = set[int]()
         self.public = (public or url).rstrip("/")
         self._media = urlsplit(self.public).path.rstrip("/")
         connection = httpx.Client(
@@ -194,13 +195,16 @@ class Client:
         return f"{self._media}/data/{stored.file}"
 
     def _check_serves(self, project_id: int, clips: ClipStorage) -> None:
-        """ConfigError if the project has no storage out of which Label Studio would serve a file."""
+        """ConfigError if the project has no storage out of which Label Studio would serve a file; looks once."""
+        if project_id in self._serving:
+            return
         listed = self._read(getattr(self._sdk.import_storage, clips.kind).list, project=project_id)
         if not any(storage.bucket == clips.bucket for storage in listed):
             raise ConfigError(
                 f"clips: project {project_id} in Label Studio has no source storage of bucket {clips.bucket}; add "
                 'one there under Settings, Cloud Storage (it need not be synced), or leave out "clips"'
             )
+        self._serving.add(project_id)
 
     def uploads(self, project_id: int) -> dict[str, Upload]:
         """Addresses of all files uploaded to the project, or stored for it, with their numbers or URLs."""

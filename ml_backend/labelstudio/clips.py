@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from ml_backend.storage import place, reading
+from ml_backend.storage import look_again, place, reading
 
 KINDS = {"s3": "s3", "gs": "gcs"}
 """Protocols whose storages Label Studio resolves by bucket, and what it calls them."""
@@ -23,8 +23,8 @@ class ClipStorage:
     def files(self, project_id: int, media: str) -> dict[str, str]:
         """Addresses in Label Studio, whose own path is `media`, of all of a project's files → their URLs."""
         folder = self._folder(project_id)
+        look_again(folder)
         with reading(folder):
-            self._storage(folder).invalidate_cache()
             urls = [str(file) for file in folder.iterdir()] if folder.is_dir() else []
         return {self.address(project_id, url, media): url for url in urls}
 
@@ -32,7 +32,7 @@ class ClipStorage:
         """Store a file; its URL. As Label Studio does with uploads, letters are put before its name."""
         target = self._folder(project_id) / f"{uuid4().hex[:8]}-{name}"
         with reading(target):
-            self._storage(target).put_file(str(file), str(target))
+            cast(Any, target).fs.put_file(str(file), str(target))
         return str(target)
 
     def delete(self, urls: list[str]) -> None:
@@ -58,7 +58,3 @@ class ClipStorage:
 
     def _folder(self, project_id: int) -> Path:
         return place(f"{self.url.rstrip('/')}/{project_id}")
-
-    @staticmethod
-    def _storage(path: Path) -> Any:
-        return cast(Any, path).fs

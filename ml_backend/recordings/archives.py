@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ml_backend.errors import RecordingError
 from ml_backend.files import check_present
 from ml_backend.recordings.tables import TEXT_SUFFIXES, suffix_of
+from ml_backend.storage import reading
 
 Floats = npt.NDArray[np.float64]
 
@@ -208,7 +209,7 @@ def _starts(path: Path, meta: Mapping[str, bytes]) -> Floats:
 
 def _unpacked(path: Path) -> dict[str, bytes]:
     try:
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        with reading(path), path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir() and _is_of_interest(info.filename)]
             if sum(info.file_size for info in infos) > MOST_BYTES:
                 raise RecordingError(f"{path}: holds more than {MOST_BYTES >> 30} GiB; unpack it")
@@ -226,7 +227,8 @@ def _in_folder(path: Path) -> dict[str, bytes]:
             continue
         if not file.resolve().is_relative_to(path.resolve()):
             raise RecordingError(f"{file}: links out of its folder; copy the file there")
-        files[name] = file.read_bytes() if _is_table(name) else b""
+        with reading(file):
+            files[name] = file.read_bytes() if _is_table(name) else b""
     return files
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from defusedxml.ElementTree import iterparse
 
-from ml_backend.errors import RecordingError, one_line
+from ml_backend.errors import RecordingError, WeakHARError, one_line
 from ml_backend.recordings.tables import SampleTable
 from ml_backend.storage import local_copy
 
@@ -49,7 +49,7 @@ def read_device(path: Path) -> SampleTable:
     try:
         with local_copy(path) as local:
             found = READERS[kind](local)
-    except RecordingError:
+    except WeakHARError:
         raise
     except Exception as error:  # of three libraries, each with its own for a damaged file
         raise RecordingError(

@@ -28,7 +28,7 @@ from ml_backend.recordings.sensors import WHOLE, ImuFile
 from ml_backend.recordings.tables import SUFFIXES, suffix_of
 from ml_backend.recordings.video import created_at, holds_video, probe
 from ml_backend.settings import Parameters
-from ml_backend.storage import is_remote, look_again, place
+from ml_backend.storage import is_remote, look_again, place, reading
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".m2t", ".wmv"),
@@ -239,12 +239,13 @@ def find_recordings(root: Path, parameters: Parameters, roots: Sequence[Path] = 
         missing_values=parameters.missing_values,
         duplicate_stamps=parameters.duplicate_stamps,
     )
-    if (root / "dataset.yaml").is_file():
-        recordings, problems = _from_manifest(root / "dataset.yaml", how, roots)
-    elif (root / "video").is_dir():
-        recordings, problems = _flat(root, how)
-    else:
-        recordings, problems = _by_participant(root, how)
+    with reading(root):
+        if (root / "dataset.yaml").is_file():
+            recordings, problems = _from_manifest(root / "dataset.yaml", how, roots)
+        elif (root / "video").is_dir():
+            recordings, problems = _flat(root, how)
+        else:
+            recordings, problems = _by_participant(root, how)
     if not recordings and not any(problem.error for problem in problems):
         expected = (
             "ROOT/<participant>/<recording>.mp4 with a .csv beside it, ROOT/inertial + ROOT/video, or dataset.yaml"

@@ -53,7 +53,7 @@ from ml_backend.web import bodies, doors
 from ml_backend.web.pages import Pages
 from ml_backend.web.protocol import model_version, predictions, project_version, take_event, take_review_event
 from ml_backend.web.refused import Refusals
-from ml_backend.web.report import Part, project_report
+from ml_backend.web.report import Part, last_page, project_report
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,8 @@ def create_app(settings: Settings, store: Store, jobs: Jobs) -> Flask:
                 projects = [store.project(_number(request.args["project"]))]
             summed = summary if several else pages.page
             known = [] if several else [participants_of(clusters_folder(settings, one.id)) for one in projects]
-            number = Part.number_of(_number(request.args.get("page", "1"), "page"), max(map(len, known), default=0))
+            last = last_page(max(map(len, known), default=0))
+            number = max(1, min(_number(request.args.get("page", "1"), "page"), last))
             part = Part(number, request.args.get("find", "").strip()[:100])
             shown = [(project, job_status(store, project), summed(project, part)) for project in projects]
             sections = [
@@ -433,9 +434,8 @@ def _with_next_step(settings: Settings, project: Project, status: dict[str, Any]
         folder = settings.dataset_folder(project_parameters(settings, project))
         message = "press Start Training in Label Studio"
         look_again(folder)
-        with reading(folder):
-            if not folder.is_dir():
-                message = f"{folder}: no such folder; correct Extra params"
+        if not folder.is_dir():
+            message = f"{folder}: no such folder; correct Extra params"
     except WeakHARError as error:
         message = str(error)
     return {**status, "message": message}

@@ -14,8 +14,6 @@ from ml_backend.web.report import Part
 
 REST = 30.0
 """Times as long as it took to make a page, before the next is made: a thirtieth of the time goes into pages."""
-
-
 MOST = 100
 """Pages that are kept: people look for names."""
 

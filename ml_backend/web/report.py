@@ -61,6 +61,11 @@ Stretch = tuple[float, float, str, float, float]
 _stretches: dict[tuple[Path, str], tuple[ParticipantLabels, tuple[str, bool], list[LabelledStretch]]] = {}
 
 
+def last_page(participants: int) -> int:
+    """The number of the last page, of so many participants."""
+    return max(1, -(-participants // A_PAGE))
+
+
 @dataclass(frozen=True)
 class Part:
     """Which participants are shown: those whose names hold `find`, and of these a page; number 0: all."""
@@ -68,15 +73,10 @@ class Part:
     number: int = 1
     find: str = ""
 
-    @staticmethod
-    def number_of(wanted: int, participants: int) -> int:
-        """A page that there is."""
-        return max(1, min(wanted, -(-participants // A_PAGE)))
-
     def of(self, everything: list[ParticipantLabels]) -> "tuple[list[ParticipantLabels], Paging]":
         """Those, and where they are among all."""
         found = [one for one in everything if self.find.casefold() in one.clustering.participant.casefold()]
-        last = self.number_of(len(found), len(found)) if self.number else 1
+        last = last_page(len(found)) if self.number else 1
         number = min(self.number, last)
         shown = found[(number - 1) * A_PAGE : number * A_PAGE] if number else found
         return shown, Paging(number, last, len(found), len(everything), self.find)

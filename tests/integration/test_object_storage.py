@@ -21,14 +21,18 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from clusterings import assert_same
 from s3fs.core import S3File
 
-from ml_backend.clusters import load_clustering, load_vectors, participants_of
+from ml_backend.clusters import participant_folder, participants_of, truth_of
 from ml_backend.embeddings import Progress
+from ml_backend.embeddings.store import read_array
 from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
 from ml_backend.files import content_key, remove, written_atomically
-from ml_backend.jobs import check_study, checked_parameters, embed_and_cluster, usable_recordings
+from ml_backend.jobs import check_study, checked_parameters, embed_and_cluster, pipeline, usable_recordings
 from ml_backend.recordings import find_recordings, probe, sample_frames
+from ml_backend.recordings.archives import read_archive
+from ml_backend.recordings.devices import read_device
 from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 from ml_backend.settings import Parameters, Settings, load_settings
 from ml_backend.storage import Mirror, StorageError, attach, by_ranges, fresh, place
@@ -179,16 +183,6 @@ def alone(sample_root: Path, tmp_path: Path) -> Path:
     return tmp_path / "alone"
 
 
-def assert_same(folder: Path, alone: Path) -> None:
-    assert participants_of(folder) == participants_of(alone) != []
-    for name in participants_of(alone):
-        np.testing.assert_allclose(load_vectors(folder, name), load_vectors(alone, name), atol=1e-4, rtol=1e-5)
-        one, other = load_clustering(folder, name), load_clustering(alone, name)
-        np.testing.assert_array_equal(one.clusters, other.clusters)
-        np.testing.assert_array_equal(one.centroids, other.centroids)
-        assert one.videos == other.videos
-
-
 @pytest.mark.parametrize("nodes", [0, 2])
 def test_clusters_made_in_the_storage_are_those_of_one_machine(
     sample_root: Path, alone: Path, bucket: str, tmp_path: Path, nodes: int
@@ -217,6 +211,24 @@ def test_clusters_made_in_the_storage_are_those_of_one_machine(
             cluster.shutdown()
     assert_same(fresh(machine(tmp_path / "other", f"{bucket}/models") / "projects" / "1"), alone)
     assert [name for name in in_storage(bucket) if "/ray-" in name or "/." in name] == []
+
+
+def test_what_nodes_with_copies_of_their_own_clustered_gets_its_truth_here(
+    sample_root: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(model_dir=f"{bucket}/models", **SERVERS)
+    folder, cluster = settings.model_dir / "projects" / "1", pipeline._cluster_all
+
+    def elsewhere(*given: Any) -> dict[str, str]:
+        failed = cluster(*given)
+        shutil.rmtree(settings.model_dir)
+        return failed
+
+    monkeypatch.setattr(pipeline, "_cluster_all", elsewhere)
+    checked, _ = usable_recordings(sample_root, PARAMETERS)
+    embed_and_cluster(settings, folder, PARAMETERS, checked, lambda *_: None)
+    assert all(truth_of(participant_folder(folder, name)) for name in participants_of(folder))
+    assert len([name for name in in_storage(bucket) if name.endswith("/truth.json")]) == 2
 
 
 def losing(lose: Callable[[], None]) -> Progress:
@@ -381,6 +393,21 @@ def test_a_storage_that_refuses_is_not_taken_for_a_file_that_is_not_there(
         probe(place(f"{bucket}/p01/session.mp4"))
 
 
+def test_a_storage_that_refuses_is_not_taken_for_a_damaged_file(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fsspec.filesystem("s3")
+    for name in ("imu.cwa", "imu.zip", "vectors.npy"):
+        files.pipe_file(f"{bucket}/{name}", b"anything")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(files, "get_file", refused)
+    monkeypatch.setattr(files, "open", refused)
+    for read, name in ((read_device, "imu.cwa"), (read_archive, "imu.zip"), (read_array, "vectors.npy")):
+        with pytest.raises(StorageError, match=rf"{bucket}/{name}: the storage does not answer .*\(Forbidden\)"):
+            read(place(f"{bucket}/{name}"))
+
+
 def test_temporary_files_of_exports_are_not_sent(bucket: str, tmp_path: Path) -> None:
     here = machine(tmp_path / "a", f"{bucket}/models")
     with written_atomically(here / "exports" / "1" / ".abc" / "export" / "p1.parquet") as temporary:
@@ -417,7 +444,7 @@ def test_addresses_that_are_no_good_are_one_line_without_their_passwords(tmp_pat
     assert load_settings(model_dir=f"file://{tmp_path}").model_dir == tmp_path
     missing = Settings(model_dir="s3://there-is-no-such-bucket/x", **SERVERS)
     with (
-        pytest.raises(StorageError, match=r"no-such-bucket/x: cannot be written .* is the bucket there"),
+        pytest.raises(StorageError, match=r"^s3://there-is-no-such-bucket/x: cannot be written .* is the bucket"),
         written_atomically(missing.model_dir / "file") as temporary,
     ):
         temporary.touch()

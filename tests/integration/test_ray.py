@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from clusterings import assert_same
 from ray.cluster_utils import Cluster
 
 from ml_backend import __version__
-from ml_backend.clusters import load_clustering, load_vectors, participants_of
+from ml_backend.clusters import participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError
 from ml_backend.jobs import cluster_in_words, embed_and_cluster, spread, usable_recordings
@@ -48,16 +48,6 @@ def clustered(
     settings: Settings, checked: list[CheckedRecording], progress: Progress = lambda *_: None
 ) -> list[Problem]:
     return embed_and_cluster(settings, settings.model_dir / "clusters", PARAMETERS, checked, progress)
-
-
-def assert_same(folder: Path, alone: Path) -> None:
-    """Vectors within rounding, the same clusters and centroid clips."""
-    assert participants_of(folder) == participants_of(alone) != []
-    for name in participants_of(alone):
-        np.testing.assert_allclose(load_vectors(folder, name), load_vectors(alone, name), atol=1e-4, rtol=1e-5)
-        one, other = load_clustering(folder, name), load_clustering(alone, name)
-        np.testing.assert_array_equal(one.clusters, other.clusters)
-        np.testing.assert_array_equal(one.centroids, other.centroids)
 
 
 def while_embedding(do: Callable[[], None]) -> Progress:
