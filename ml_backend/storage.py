@@ -91,6 +91,13 @@ def look_again(root: Path) -> None:
             files.exists(str(root))
 
 
+def entries(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, but not the empty object with the folder's own name and a slash, by which consoles mark
+    folders that somebody made there."""
+    marked = is_remote(folder)
+    return (one for one in folder.iterdir() if not (marked and one.name == folder.name and not one.exists()))
+
+
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
     """The file for a reader that takes nothing but local ones: itself, or a copy for as long."""
@@ -262,7 +269,7 @@ class Mirror:
         return {
             f"{protocol}://{name.partition('://')[2] or name}": _version(info)
             for name, info in found.items()
-            if info.get("type", "file") == "file"
+            if info.get("type", "file") == "file" and not name.endswith("/")  # a mark, see `entries`
         }
 
     def _get(self, url: str, target: Path, folder: bool) -> None:

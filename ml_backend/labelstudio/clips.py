@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from ml_backend.storage import look_again, place, reading
+from ml_backend.storage import entries, look_again, place, reading
 
 KINDS = {"s3": "s3", "gs": "gcs"}
 """Protocols whose storages Label Studio resolves by bucket, and what it calls them."""
@@ -25,7 +25,7 @@ class ClipStorage:
         folder = self._folder(project_id)
         look_again(folder)
         with reading(folder):
-            urls = [str(file) for file in folder.iterdir()] if folder.is_dir() else []
+            urls = [str(file) for file in entries(folder)] if folder.is_dir() else []
         return {self.address(project_id, url, media): url for url in urls}
 
     def put(self, project_id: int, file: Path, name: str) -> str:

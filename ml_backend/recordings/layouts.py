@@ -28,7 +28,7 @@ from ml_backend.recordings.sensors import WHOLE, ImuFile
 from ml_backend.recordings.tables import SUFFIXES, suffix_of
 from ml_backend.recordings.video import created_at, holds_video, probe
 from ml_backend.settings import Parameters
-from ml_backend.storage import is_remote, look_again, place, reading
+from ml_backend.storage import entries, is_remote, look_again, place, reading
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".m2t", ".wmv"),
@@ -487,7 +487,7 @@ def _plain(name: str) -> str:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in entries(folder) if not path.name.startswith("."))
 
 
 def _is_video(path: Path) -> bool:

@@ -49,7 +49,7 @@ def put(folder: Path, url: str) -> None:
 def in_storage(url: str) -> list[str]:
     files = fsspec.filesystem("s3")
     files.invalidate_cache()
-    return sorted(name.partition("/")[2] for name in files.find(url))
+    return sorted(name.partition("/")[2] for name in files.find(url) if not name.endswith("/"))
 
 
 def machine(folder: Path, url: str) -> Path:
@@ -92,6 +92,18 @@ def test_recordings_by_url_are_read_as_from_a_folder(dataset: Path, bucket: str)
         assert all(before == now and (a == b).all() for (before, a), (now, b) in frames)
 
 
+def test_folders_that_a_console_marked_and_names_of_any_kind_are_read(bucket: str, sample_root: Path) -> None:
+    files, names = fsspec.filesystem("s3"), ("a?b", "p 01", "p%41", "Tåg #3")
+    for folder in ("study", "study/p 01", "models", "models/projects"):
+        httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket[5:]}/{folder}/").raise_for_status()
+    for name in names:
+        put(sample_root / "p01", f"{bucket}/study/{name}")
+    assert f"{bucket[5:]}/study/" in files.find(bucket)
+    found, problems = find_recordings(place(f"{bucket}/study"), PARAMETERS)
+    assert sorted(one.participant for one in found) == sorted(names)
+    assert problems == []
+
+
 def test_a_listed_dataset_by_url_and_what_comes_later_are_found(dataset: Path, bucket: str) -> None:
     listing = "recordings:\n- {participant: '010', video: ../study/p01/session.mp4, imu: p01/session.csv}\n"
     (dataset / "dataset.yaml").write_text(listing)
@@ -117,6 +129,7 @@ def write_folder(folder: Path, **files: str) -> None:
 
 def test_what_is_made_reaches_other_machines_whole(bucket: str, tmp_path: Path) -> None:
     here, there = machine(tmp_path / "a", f"{bucket}/models"), machine(tmp_path / "b", f"{bucket}/models")
+    httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket[5:]}/models/projects/").raise_for_status()  # a mark
 
     def seen(folder: Path) -> dict[str, str]:
         return {
