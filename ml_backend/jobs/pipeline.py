@@ -107,7 +107,7 @@ def run_project(
         problems += withdrawn
         for problem in problems:
             log.warning("project %s: %s", project_id, problem.message)
-        store.save_project(project_id, dataset=str(root.absolute()))
+        store.change_project(project_id, dataset=str(root.absolute()))
         folder = clusters_folder(settings, project_id)
         kept = participants_clustered_with(folder, {problem.recording for problem in problems if problem.error})
         checked = [result for result in checked if result.recording.participant not in kept]

@@ -256,10 +256,10 @@ class Jobs:
             client = client_for(self.settings, project)
             client.project(project_id)
         except WeakHARError as error:
-            self.store.save_project(project_id, connection=str(error))
+            self.store.change_project(project_id, connection=str(error))
             raise
         if project.connection:
-            self.store.save_project(project_id, connection="")
+            self.store.change_project(project_id, connection="")
         ours = [
             hook
             for hook in client.webhooks(project_id)

@@ -54,7 +54,7 @@ def note_classes(store: Store, project_id: int) -> None:
     meant = set(json.loads(project.meanings).values())
     new = [name for name in names if name not in (former or []) and name not in meant] if begun else []
     added = [name for name in dict.fromkeys([*seen.get("added", []), *new]) if name in names]
-    store.save_project(project_id, classes_seen=json.dumps({"names": names, "added": added}, ensure_ascii=False))
+    store.change_project(project_id, classes_seen=json.dumps({"names": names, "added": added}, ensure_ascii=False))
 
 
 def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
@@ -66,7 +66,7 @@ def reconcile(store: Store, client: Client, project_id: int) -> Snapshot:
         "others": [max(0, there - here) for there, here in zip(found.counted, ours, strict=True)],
         "at": found.asked_at,
     }
-    store.save_project(project_id, sync_found=json.dumps(known))
+    store.change_project(project_id, sync_found=json.dumps(known))
     _follow_review(store, client, project_id)
     return found
 
@@ -83,7 +83,7 @@ def reconcile_changes(store: Store, client: Client, project_id: int) -> Snapshot
         tasks, annotations = map(sum, zip(store.counted(project_id), known["others"], strict=True))
         if (tasks, annotations) == found.counted:
             known["latest"] = max(known["latest"], found.latest)
-            store.save_project(project_id, sync_found=json.dumps(known))
+            store.change_project(project_id, sync_found=json.dumps(known))
             _follow_review(store, client, project_id)
             return found
     return reconcile(store, client, project_id)
@@ -91,7 +91,7 @@ def reconcile_changes(store: Store, client: Client, project_id: int) -> Snapshot
 
 def _taken_over(store: Store, project_id: int, read: Snapshot, whole: bool = True) -> Snapshot:
     found = _named(store, project_id, read)
-    store.save_project(project_id, title=found.title, label_config=found.label_config)
+    store.change_project(project_id, title=found.title, label_config=found.label_config)
     note_classes(store, project_id)
     store.reconcile(project_id, found.asked_at, found.clips, found.answers, whole)
     return found

@@ -200,7 +200,7 @@ class _Review:
             label_config=review_config(self.classes, channels),
             sampling="Uncertainty sampling",  # parts whose labels are least certain come first
         )
-        self.store.save_project(self.project_id, review_project=number)
+        self.store.change_project(self.project_id, review_project=number)
         arrange_columns(self.client, number)
         self._listen_to(number)
         return number, channels

@@ -221,6 +221,16 @@ class Store:
 
         self._write(write)
 
+    def change_project(self, project_id: int, **fields: Any) -> None:
+        """Change a project, unless it was forgotten meanwhile: what was still at work must not bring it back."""
+
+        def write(session: Session) -> None:
+            project = session.get(Project, project_id, with_for_update=True)
+            for name, value in fields.items() if project is not None else ():
+                setattr(project, name, value)
+
+        self._write(write)
+
     def set_extra_params(self, project_id: int, extra: dict[str, Any]) -> None:
         """Take over what stands in the project's Extra params. What `weakhar run --set` set stays, unless Extra
         params name it and have changed there."""
@@ -327,9 +337,11 @@ class Store:
         return self._write(write)
 
     def set_job(self, project_id: int, state: str, **fields: Any) -> bool:
-        """Record a job's state and progress; True if somebody wants it to end."""
+        """Record a job's state and progress; True if somebody wants it to end, or the project was forgotten."""
 
         def write(session: Session) -> bool:
+            if session.get(Project, project_id) is None:
+                return True
             job = session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields))
             return bool(job.cancelled)
 

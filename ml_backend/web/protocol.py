@@ -72,7 +72,7 @@ def take_event(store: Store, jobs: Jobs, project: Project, event: str, payload: 
         told = payload.get("project")
         config = told.get("label_config") if isinstance(told, dict) else None
         if config and isinstance(config, str):
-            store.save_project(project.id, label_config=config)
+            store.change_project(project.id, label_config=config)
     else:
         payload = {**payload, "action": event}
         if apply_webhook(store, project.id, payload) and _asks_for_sync(store, jobs.settings, project, payload):

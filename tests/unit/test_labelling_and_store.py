@@ -176,6 +176,7 @@ def test_a_lease_keeps_others_out_and_lapses_with_its_holder(store: Store) -> No
 
 
 def test_a_second_press_does_not_start_another_job(store: Store) -> None:
+    store.save_project(1)
     assert store.request_job(1)
     assert not store.request_job(1)
     store.set_job(1, RUNNING)

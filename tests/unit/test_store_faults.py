@@ -13,11 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import FAILED, QUEUED, RUNNING, BusyError, Jobs, LockedError, Project, Store, open_store
+from ml_backend.jobs import FAILED, QUEUED, RUNNING, BusyError, Jobs, LockedError, Project, Store, open_store, queue
 from ml_backend.jobs import store as store_module
 from ml_backend.jobs.queue import MOST_DEATHS, CancelledError, StoredProgress
 from ml_backend.jobs.store import CANCELLED, Lease, LostError
-from ml_backend.labelstudio import TaskAnswer
+from ml_backend.labelstudio import GoneError, TaskAnswer
 from ml_backend.settings import Settings
 from ml_backend.web.pages import Pages
 from ml_backend.web.report import Part
@@ -135,7 +135,35 @@ def test_a_job_whose_process_dies_again_and_again_stops_with_what_is_known(setti
     assert fresh.deaths == 0
 
 
+class Deleted:
+    """A Label Studio whose project is deleted, and forgotten here, while it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def project(self, project_id: int) -> None:
+        self.store.delete_project(project_id)
+        raise GoneError("no such project")
+
+
+def test_nothing_that_is_still_at_work_brings_a_forgotten_project_back(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save_project(1, backend_url="http://127.0.0.1:9090")
+    progress = StoredProgress(store, 1)
+    monkeypatch.setattr(queue, "client_for", lambda *_: Deleted(store))
+    with pytest.raises(GoneError):
+        Jobs(settings, store).connect(1)
+    with pytest.raises(CancelledError):
+        progress("embedding", 0, 10)
+    store.change_project(1, title="late")
+    store.set_job(1, FAILED, message="late")
+    assert store.projects() == []
+    assert store.job(1) is None
+
+
 def test_a_cancelled_job_ends_at_its_next_step(store: Store) -> None:
+    store.save_project(1)
     assert not store.cancel_job(1)
     store.request_job(1)
     assert store.cancel_job(1)
