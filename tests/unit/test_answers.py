@@ -153,8 +153,9 @@ class Tasks:
 
 
 @pytest.fixture
-def study(store: Store, dataset: Path) -> Path:
-    """The sample recordings as a project's, whose jobs `job` runs."""
+def study(store: Store, settings: Settings, dataset: Path, embedded: Path) -> Path:
+    """The sample recordings as a project's, embedded already, whose jobs `job` runs."""
+    shutil.copytree(embedded, settings.model_dir, dirs_exist_ok=True)
     overrides = {"dataset": "study", "components": 4, "propagation": "cluster"}
     store.save_project(1, label_config=config(*CLASSES), parameters=json.dumps(overrides), dataset=str(dataset))
     return dataset
