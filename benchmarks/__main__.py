@@ -26,6 +26,7 @@ NAMES = (
     "asking",
     "alignment",
     "project_labels",
+    "many_labels",
     "load",
     "exporting",
     "tasks",

@@ -7,7 +7,7 @@ also as documents that ELAN opens, with `bids` also in BIDS' layout for motion.
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
 
 
 def write_export(
-    everything: list[ParticipantLabels],
+    everything: Sequence[ParticipantLabels],
     recordings: Mapping[str, Recording],
     classes: tuple[str, ...],
     parameters: Mapping[str, Any],
@@ -88,11 +88,12 @@ def write_export(
         clips: list[pa.Table] = []
         stretches: dict[str, list[LabelledStretch]] = {}
         has_truth = False
-        names = file_names([labels.clustering.participant for labels in everything])
+        names = dict[str, str]()
         subjects = dict[str, str]()
         for number, labels in enumerate(everything):
             progress(number, len(everything))
             name = labels.clustering.participant
+            names[name] = file_name(name, names.values())
             file = f"{SAMPLES_FOLDER}/{names[name]}.{'csv' if file_format == 'wear' else 'parquet'}"
             kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
             stretches[name] = list(labelled_stretches(labels, kept, exact))
@@ -183,17 +184,22 @@ def _described_track(track: Track) -> dict[str, Any]:
     }
 
 
-def file_names(participants: Iterable[str]) -> dict[str, str]:
-    """A readable name for each participant's file, unique whatever a file system takes for the same."""
-    names: dict[str, str] = {}
-    for participant in participants:
-        plain = slugify(participant, max_length=60) or "participant"
-        name, number = plain, 1
-        while name in names.values():
-            number += 1
-            name = f"{plain}-{number}"
-        names[participant] = name
-    return names
+def file_name(name: str, taken: Collection[str]) -> str:
+    """A readable name of a file, other than those `taken` whatever a file system takes for the same."""
+    plain = slugify(name, max_length=60) or "participant"
+    found, number = plain, 1
+    while found in taken:
+        number += 1
+        found = f"{plain}-{number}"
+    return found
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """Such a name for each."""
+    found = dict[str, str]()
+    for name in names:
+        found[name] = file_name(name, found.values())
+    return found
 
 
 def _documents(participant_file: str, recordings: Iterable[str]) -> dict[str, str]:
@@ -264,7 +270,7 @@ def _forget_intervals(file: Path, participant: str) -> None:
 
 
 def threshold_table(
-    everything: list[ParticipantLabels],
+    everything: Sequence[ParticipantLabels],
     recordings: Mapping[str, Recording],
     classes: tuple[str, ...],
     paper_exact: bool = False,

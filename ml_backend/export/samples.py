@@ -60,7 +60,7 @@ class Track:
 
     name: str
     classes: tuple[str, ...]
-    everything: list[ParticipantLabels]
+    everything: Sequence[ParticipantLabels]
 
 
 @dataclass(frozen=True)

@@ -265,11 +265,13 @@ def _changed(
     everything: Sequence[ParticipantLabels],
 ) -> float:
     """The share of labels that are others now, or of clips that there are no longer."""
-    threshold = parse_threshold(draw.threshold)
-    now: dict[tuple[str, str], int] = {}
+    threshold, numbers = parse_threshold(draw.threshold), {name: n for n, name in enumerate(draw.participants)}
+    same = 0
     for labels in everything:
         clustering = labels.clustering
-        for clip, label in enumerate(labels.clip_labels(threshold)):
-            now[clustering.participant, clustering.key(clip)] = int(label)
-    before = zip(keys, population.labels, strict=True)
-    return float(np.mean([now.get(pair, UNLABELLED) != label for pair, label in before])) if keys else 0.0
+        number = numbers.get(clustering.participant, len(numbers))
+        first, last = np.searchsorted(population.participants, [number, number + 1])  # they lie one after another
+        now = {clustering.key(clip): int(label) for clip, label in enumerate(labels.clip_labels(threshold))}
+        before = zip(keys[first:last], population.labels[first:last], strict=True)
+        same += sum(now.get(key, UNLABELLED) == label for (_, key), label in before)
+    return 1 - same / len(keys) if keys else 0.0

@@ -2,27 +2,19 @@
 
 import hashlib
 import json
-import threading
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from ml_backend import __version__
 from ml_backend.clusters import (
-    Clustering,
     clustering_stamp,
-    load_clustering,
     parameters_clustered,
-    participant_folder,
     participants_of,
 )
 from ml_backend.errors import ConfigError
@@ -31,15 +23,12 @@ from ml_backend.files import written_atomically
 from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project_config
 from ml_backend.jobs.audits import AuditDraw, AuditFound, audit_found, close_audit, draw_audit, load_audit
 from ml_backend.jobs.checks import checked_parameters
+from ml_backend.jobs.labelled import ProjectLabels
 from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand, webhook_name
 from ml_backend.labels import (
-    Answer,
     Classes,
     ParticipantLabels,
-    others_of,
     parse_threshold,
-    participant_labels,
-    reliabilities,
     without_breaks,
 )
 from ml_backend.labelstudio import ACTIONS, Client, ClipStorage, place_of
@@ -64,13 +53,7 @@ SECRET_HEADER = "X-Weakhar-Secret"
 ASKED_AGAIN = 5
 EXPORTS = "exports.json"
 PROJECTS_REMEMBERED = 4
-HELD_AT_ONCE = 200
-"""Participants whose clusters are kept in memory while a project's labels are made; of more, they are read twice."""
-TEMPERATURE_RECIPE = b"1"
-"""Changes when a temperature is found in another way."""
-_remembered: dict[tuple[Path, str, str], tuple[tuple[Any, ...], list[ParticipantLabels]]] = {}
-_audits: dict[Path, tuple[tuple[Any, ...], list[ParticipantLabels], AuditFound | None]] = {}
-_labelling = threading.Lock()
+_audits: dict[Path, tuple[Hashable, AuditFound | None]] = {}
 
 
 def client_for(settings: Settings, project: Project) -> Client:
@@ -157,77 +140,23 @@ def _note_export(settings: Settings, project_id: int, target: Path) -> None:
 
 def project_labels(
     store: Store, settings: Settings, project_id: int, propagation: str | None = None, track: str = ""
-) -> list[ParticipantLabels]:
+) -> ProjectLabels:
     """The labels of every participant from what the store holds now; participants not yet clustered are left out.
 
-    Remembered until an answer, a class, a clustering or a parameter changes. `propagation` overrides the project's;
+    Held until an answer, a class, a clustering or a parameter changes. `propagation` overrides the project's;
     `track` names a further Choices control, whose labels are meant.
     """
     folder = clusters_folder(settings, project_id)
     if not (participants := participants_of(folder)):
-        return []
+        return ProjectLabels(folder, (), (), Classes(()), "cluster", across=False, everywhere=False)
     project = store.project(project_id)
     parameters = project_parameters(settings, project)
     way = propagation or parameters.propagation
     across = parameters.across_participants and way == "temporal" and len(participants) > 1
     answers = given_answers(store, folder, project, track).answers
     classes = project_config(project, track).classes
-    stamps = tuple(clustering_stamp(folder, name) for name in participants)
     everywhere = parameters.target is not None and way == "temporal"
-    made_of = (stamps, tuple(answers), classes, across, everywhere)
-    with _labelling:
-        held = _remembered.get((folder, way, track))
-        if held is None or held[0] != made_of:
-            # The matrices are small: threads for linear algebra get into each other's way, most on a busy machine.
-            with threadpool_limits(1, user_api="blas"):
-                by = _by_participant(answers)
-                labels = _labelled(folder, participants, by, classes, way, across, everywhere, track)
-            _remembered[folder, way, track] = held = (made_of, labels)
-            while len(_remembered) > PROJECTS_REMEMBERED:
-                _remembered.pop(next(iter(_remembered)))
-    return list(held[1])
-
-
-def _labelled(
-    folder: Path,
-    participants: list[str],
-    answers: dict[str, list[Answer]],
-    classes: Classes,
-    propagation: str,
-    across: bool,
-    everywhere: bool,
-    track: str,
-) -> list[ParticipantLabels]:
-    load: Callable[[str], Clustering] = partial(load_clustering, folder)
-    if across and len(participants) <= HELD_AT_ONCE:
-        load = cache(load)
-    known = reliabilities(answer for own in answers.values() for answer in own)
-    others = others_of(lambda: map(load, participants), answers, classes, known) if across else None
-    remember = partial(_temperature, folder, track)
-    return [
-        participant_labels(
-            load(name), answers.get(name, []), classes, propagation, others, remember, everywhere, known
-        )
-        for name in participants
-    ]
-
-
-def _temperature(
-    folder: Path, track: str, clustering: Clustering, said: npt.NDArray[np.int64], find: Callable[[], float | None]
-) -> float | None:
-    """A participant's temperature, written down beside its clusters with the answers that it was found by."""
-    name = f"temperature-{track}.json" if track else "temperature.json"
-    file = participant_folder(folder, clustering.participant) / name
-    made_of = hashlib.sha256(clustering.clusters.tobytes() + said.tobytes() + TEMPERATURE_RECIPE).hexdigest()
-    if file.is_file():
-        known = json.loads(file.read_text())
-        if known["made_of"] == made_of:
-            found: float | None = known["temperature"]
-            return found
-    found = find()
-    with written_atomically(file) as temporary:
-        temporary.write_text(json.dumps({"made_of": made_of, "temperature": found}))
-    return found
+    return ProjectLabels(folder, participants, answers, classes, way, across, everywhere, track)
 
 
 def project_answers(store: Store, settings: Settings, project_id: int) -> GivenAnswers:
@@ -236,7 +165,7 @@ def project_answers(store: Store, settings: Settings, project_id: int) -> GivenA
 
 
 def unused_answers(
-    store: Store, project_id: int, given: GivenAnswers, everything: list[ParticipantLabels]
+    store: Store, project_id: int, given: GivenAnswers, everything: Sequence[ParticipantLabels]
 ) -> tuple[tuple[str, list[Unused]], ...]:
     """(what, which) of the answers that do nothing, with the tasks to look at; everything: the project's labels."""
     tasks = {task.place: task.id for task in store.tasks(project_id)}
@@ -260,14 +189,14 @@ def project_audit(store: Store, settings: Settings, project_id: int, given: Give
     classes = project_config(store.project(project_id)).classes
     everything = project_labels(store, settings, project_id)
     held = tuple(sorted((pair, tuple(said)) for pair, said in given.held.items()))
+    made_of = draw, held, classes, everything.made_of
     known = _audits.get(folder)
-    # The labels are the same objects until they change; to hold them keeps others from taking their place.
-    if known is None or known[0] != (draw, held, classes) or list(map(id, known[1])) != list(map(id, everything)):
+    if known is None or known[0] != made_of:
         found = audit_found(folder, given.held, classes, everything, float(without_breaks(given.held_seconds).sum()))
-        _audits[folder] = known = ((draw, held, classes), everything, found)
+        _audits[folder] = known = made_of, found
         while len(_audits) > PROJECTS_REMEMBERED:
             _audits.pop(next(iter(_audits)), None)
-    return known[2]
+    return known[1]
 
 
 def begin_audit(store: Store, settings: Settings, project_id: int, clips: int) -> AuditDraw:
@@ -430,7 +359,7 @@ def project_stamp(store: Store, settings: Settings, project: Project) -> str:
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
 
 
-def news_of_classes(store: Store, project: Project, everything: list[ParticipantLabels]) -> tuple[str, ...]:
+def news_of_classes(store: Store, project: Project, everything: Sequence[ParticipantLabels]) -> tuple[str, ...]:
     """What is to be said of classes that came when people had begun to answer, with the tasks worth asking again:
     those whose clip shows none of the former classes, and those of the clusters that are least sure."""
     added = json.loads(project.classes_seen or "{}").get("added", [])
@@ -457,14 +386,7 @@ def _as_dict(unused: Unused) -> dict[str, Any]:
     return {**given_in, "where": f"{unused.participant}/{unused.stretch}", "reason": unused.reason}
 
 
-def _by_participant(answers: list[Answer]) -> dict[str, list[Answer]]:
-    found: dict[str, list[Answer]] = defaultdict(list)
-    for answer in answers:
-        found[answer.participant].append(answer)
-    return found
-
-
-def _labels_to_export(store: Store, settings: Settings, project_id: int) -> list[ParticipantLabels]:
+def _labels_to_export(store: Store, settings: Settings, project_id: int) -> ProjectLabels:
     everything = project_labels(store, settings, project_id)
     if not everything:
         raise ConfigError(

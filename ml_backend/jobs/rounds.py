@@ -1,10 +1,11 @@
 """Clips asked for in rounds, the most useful first, until an audit shows that the labels are right enough."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.jobs.answers import GivenAnswers
 from ml_backend.jobs.audits import CLIPS, AuditFound
@@ -71,23 +72,30 @@ def project_standing(store: Store, settings: Settings, project: Project, audit: 
     if parameters.target is None:
         return None
     everything = project_labels(store, settings, project.id)
-    right = np.concatenate([[0.0], *map(expected_right, everything)])
-    clips = len(right) - 1
-    gains = np.sort(np.concatenate([[0.0], *map(could_bring, everything)]))[::-1]
-    labelled = np.concatenate([np.zeros(0, bool), *(labels.propagated != UNLABELLED for labels in everything)])
-    by_people = np.concatenate([np.zeros(0, bool), *(labels.annotated for labels in everything)])
+    right, calibrated = 0.0, bool(everything)
+    clips = labelled = by_people = guessed = 0
+    gains: list[npt.NDArray[np.float64]] = [np.zeros(1)]
+    for labels in everything:  # once: of many participants each is made anew
+        right += float(expected_right(labels).sum())
+        gains.append(could_bring(labels))
+        clips += len(labels.said)
+        labelled += int((labels.propagated != UNLABELLED).sum())
+        by_people += int(labels.annotated.sum())
+        guessed += int(((labels.propagated != UNLABELLED) & ~labels.annotated).sum())
+        calibrated &= labels.temperature is not None
     low = None
-    if clips and (by_people >= labelled).all():
-        low = float(by_people.mean())  # nobody guessed anything
+    if clips and not guessed:
+        low = by_people / clips  # nobody guessed anything
     elif audit is not None and audit.estimate is not None and audit.changed <= CHANGED:
-        low = audit.estimate.share.low * float(labelled.mean())  # the audit knows of labels only
+        low = audit.estimate.share.low * labelled / max(1, clips)  # the audit knows of labels only
+    most = np.sort(np.concatenate(gains))[::-1][: parameters.round_clips]
     return Standing(
         parameters.target,
         parameters.round_clips,
-        float(right.sum()) / max(1, clips),
-        bool(everything) and all(labels.temperature is not None for labels in everything),
+        right / max(1, clips),
+        calibrated,
         low,
-        float(gains[: parameters.round_clips].sum()) / max(1, clips),
+        float(most.sum()) / max(1, clips),
     )
 
 
@@ -96,7 +104,7 @@ def in_rounds(
     settings: Settings,
     project_id: int,
     offers: Iterable[Offer],
-    everything: list[ParticipantLabels],
+    everything: Sequence[ParticipantLabels],
 ) -> list[Offer]:
     """Of all clips those that have a task or stand in for one that showed no class; and the next round, once half of
     the present one is answered, unless an audit is open or the target is reached. All of them without a target."""
@@ -152,7 +160,7 @@ def follow_target(store: Store, settings: Settings, project_id: int) -> None:
         begin_audit(store, settings, project_id, CLIPS)
 
 
-def _are_left(store: Store, project_id: int, everything: list[ParticipantLabels]) -> bool:
+def _are_left(store: Store, project_id: int, everything: Sequence[ParticipantLabels]) -> bool:
     """True where clips are still to be asked for."""
     there = {task.place for task in store.tasks(project_id)}
     return any(

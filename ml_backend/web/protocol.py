@@ -107,9 +107,10 @@ def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[
     """For a task of ours the class that the model of time finds likeliest, by all answers that there are, of other
     participants too; its score is that probability."""
     config = project_config(store.project(project_id))
+    everything = project_labels(store, settings, project_id, propagation="temporal")
     by_place = {
-        place_of(labels.clustering.participant, labels.clustering.stretch(clip)): (labels, clip)
-        for labels in project_labels(store, settings, project_id, propagation="temporal")
+        place_of(labels.clustering.participant, labels.clustering.stretch(clip)): (number, clip)
+        for number, labels in enumerate(everything)
         for _, clip in labels.wanted
     }
 
@@ -117,7 +118,8 @@ def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[
         place = place_of_task(task)
         if place is None or place not in by_place:
             return {}
-        labels, clip = by_place[place]
+        number, clip = by_place[place]
+        labels = everything[number]
         likely = likely_classes(labels, clip, 1)
         if labels.posterior is None or not likely:
             return {}

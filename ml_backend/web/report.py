@@ -1,13 +1,13 @@
 """What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ml_backend.clusters import participant_folder, truth_of
 from ml_backend.errors import WeakHARError
@@ -73,13 +73,13 @@ class Part:
     number: int = 1
     find: str = ""
 
-    def of(self, everything: list[ParticipantLabels]) -> "tuple[list[ParticipantLabels], Paging]":
-        """Those, and where they are among all."""
-        found = [one for one in everything if self.find.casefold() in one.clustering.participant.casefold()]
+    def of(self, participants: Sequence[str]) -> "tuple[list[int], Paging]":
+        """Their numbers among all, and where they are."""
+        found = [number for number, name in enumerate(participants) if self.find.casefold() in name.casefold()]
         last = last_page(len(found)) if self.number else 1
-        number = min(self.number, last)
-        shown = found[(number - 1) * A_PAGE : number * A_PAGE] if number else found
-        return shown, Paging(number, last, len(found), len(everything), self.find)
+        page = min(self.number, last)
+        shown = found[(page - 1) * A_PAGE : page * A_PAGE] if page else found
+        return shown, Paging(page, last, len(found), len(participants), self.find)
 
 
 @dataclass(frozen=True)
@@ -162,33 +162,28 @@ def project_report(store: Store, settings: Settings, project: Project, part: Par
     participants the `part`."""
     counts = project_counts(store, project.id)
     try:
-        parameters = project_parameters(settings, project)
-        threshold = parse_threshold(parameters.threshold)
-        classes = project_config(project).classes.names
-        everything = project_labels(store, settings, project.id)
-        exact = parameters.paper_exact
-        folder = clusters_folder(settings, project.id)
-        shown, paging = part.of(everything)
-        participants = [
-            _participant(
-                labels,
-                labels.clip_labels(threshold),
-                classes,
-                _stretches_of(folder, labels, threshold, exact),
-                truth_of(participant_folder(folder, labels.clustering.participant)),
-            )
-            for labels in shown
-        ]
-        given = project_answers(store, settings, project.id)
-        audit = project_audit(store, settings, project.id, given)
-        in_force = parameters_in_force(settings, project)
-        undecided = tuple(name for name, meant in project_config(project).meanings.items() if meant is None)
+        return _report(store, settings, project, part, counts)
     except WeakHARError as error:
         return ProjectReport("", {}, [], str(error), counts)
+
+
+def _report(store: Store, settings: Settings, project: Project, part: Part, counts: dict[str, Any]) -> ProjectReport:
+    parameters = project_parameters(settings, project)
+    threshold = parse_threshold(parameters.threshold)
+    config = project_config(project)
+    classes = config.classes.names
+    everything = project_labels(store, settings, project.id)
+    folder = clusters_folder(settings, project.id)
+    stretches = partial(_stretches_of, folder, threshold=threshold, paper_exact=parameters.paper_exact)
+    shown, paging = part.of(everything.participants)
+    minutes, complete, recorded = _summed(everything, stretches, classes)
+    given = project_answers(store, settings, project.id)
+    audit = project_audit(store, settings, project.id, given)
+    undecided = tuple(name for name, meant in config.meanings.items() if meant is None)
     return ProjectReport(
         threshold=str(threshold),
         colours=class_colours(classes),
-        participants=participants,
+        participants=[_participant(everything[one], threshold, classes, stretches, folder) for one in shown],
         problem="",
         counts=counts,
         propagation=parameters.propagation,
@@ -198,16 +193,19 @@ def project_report(store: Store, settings: Settings, project: Project, part: Par
             dict.fromkeys([*undecided, *(one.choice for one in given.not_understood if one.choice)])
         ),
         undecided=undecided,
-        parameters=tuple(one for one in in_force if one[2] != "default"),
+        parameters=tuple(one for one in parameters_in_force(settings, project) if one[2] != "default"),
         news=news_of_classes(store, project, everything),
-        minutes=_minutes((_stretches_of(folder, labels, threshold, exact) for labels in everything), classes),
+        minutes=minutes,
         paging=paging,
-        complete=sum(labels.answered >= (labels.clustering.centroids >= 0).sum() for labels in everything),
+        complete=complete,
         left=_left(store, project.id, counts),
-        people=tuple(in_words(given.answers, sum(float(one.clustering.durations.sum()) for one in everything))),
+        people=tuple(in_words(given.answers, recorded)),
         audit=audit,
         standing=project_standing(store, settings, project, audit),
     )
+
+
+Stretches = Callable[[ParticipantLabels], list[LabelledStretch]]
 
 
 def _stretches_of(
@@ -224,12 +222,18 @@ def _stretches_of(
     return known[2]
 
 
-def _minutes(participants: Iterable[list[LabelledStretch]], classes: tuple[str, ...]) -> dict[str, float]:
-    """How many minutes of all recordings have each class."""
-    minutes = dict.fromkeys(classes, 0.0)
-    for one in (one for stretches in participants for one in stretches):
-        minutes[classes[one.label]] += (one.end_seconds - one.start_seconds) / 60
-    return minutes
+def _summed(
+    everything: Iterable[ParticipantLabels], stretches: Stretches, classes: tuple[str, ...]
+) -> tuple[dict[str, float], int, float]:
+    """How many minutes of all recordings have each class, of how many participants each cluster is labelled, and how
+    many seconds they recorded."""
+    minutes, complete, recorded = dict.fromkeys(classes, 0.0), 0, 0.0
+    for labels in everything:
+        for one in stretches(labels):
+            minutes[classes[one.label]] += (one.end_seconds - one.start_seconds) / 60
+        complete += int(labels.answered >= (labels.clustering.centroids >= 0).sum())
+        recorded += float(labels.clustering.durations.sum())
+    return minutes, complete, recorded
 
 
 def in_words(answers: list[Answer], recorded: float) -> Iterator[str]:
@@ -279,13 +283,10 @@ def _left(store: Store, project_id: int, counts: Mapping[str, int]) -> str:
 
 
 def _participant(
-    labels: ParticipantLabels,
-    clip_classes: npt.NDArray[np.int64],
-    classes: tuple[str, ...],
-    stretches: list[LabelledStretch],
-    truth: Mapping[str, list[Interval]],
+    labels: ParticipantLabels, threshold: Threshold, classes: tuple[str, ...], stretches: Stretches, folder: Path
 ) -> ParticipantReport:
-    clustering = labels.clustering
+    clustering, clip_classes = labels.clustering, labels.clip_labels(threshold)
+    truth = truth_of(participant_folder(folder, clustering.participant))
     sure = labels.confidence[~np.isnan(labels.confidence)]
     largest = float(clustering.distances.max(initial=0.0)) or 1.0
     points = _expected_accuracy(labels) if len(sure) else _coverage_by_distance(labels, largest)
@@ -305,7 +306,7 @@ def _participant(
         calibrated=labels.temperature is not None,
         from_others=labels.from_others,
         max_distance=largest,
-        strips=_strips(labels, stretches, classes, truth),
+        strips=_strips(labels, stretches(labels), classes, truth),
     )
 
 

@@ -17,8 +17,7 @@ from ml_backend.clusters import (
     participant_folder,
     write_features,
 )
-from ml_backend.jobs import Jobs, Store, clusters_folder, project_labels
-from ml_backend.jobs import projects as remembering
+from ml_backend.jobs import Jobs, Store, clusters_folder, labelled, project_labels
 from ml_backend.labelstudio import Given, TaskAnswer
 from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
@@ -68,19 +67,64 @@ def propagated(store: Store, settings: Settings) -> list[list[int]]:
     return [labels.propagated.tolist() for labels in project_labels(store, settings, 1)]
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The participants whose labels are made, one after another."""
+    made: list[str] = []
+    really = labelled.participant_labels
+    monkeypatch.setattr(
+        labelled, "participant_labels", lambda *given: made.append(given[0].participant) or really(*given)
+    )
+    return made
+
+
 def test_labels_are_remembered_until_an_answer_changes(
     store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
-    really = remembering.participant_labels
-    monkeypatch.setattr(remembering, "participant_labels", lambda *given: made.append(1) or really(*given))
+    made = counted(monkeypatch)
     before = propagated(store, settings)
     assert propagated(store, settings) == before
-    assert len(made) == 2  # once a participant, not once a call
+    assert made == ["p1", "p2"]  # once a participant, not once a call
     other = CLASSES[1] if project[0].given == chosen(CLASSES[0]) else CLASSES[0]
     store.upsert_annotation(1, replace(project[0], given=chosen(other), updated_at=2.0))
     assert propagated(store, settings) != before
-    assert len(made) == 4
+    assert made == ["p1", "p2"] * 2  # they inform each other
+
+
+def test_where_nobody_informs_others_an_answer_makes_the_labels_of_its_participant_alone(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save_project(1, parameters=json.dumps({"across_participants": False}))
+    made = counted(monkeypatch)
+    before = list(project_labels(store, settings, 1))
+    last = project[-1]
+    other = CLASSES[1] if last.given == chosen(CLASSES[0]) else CLASSES[0]
+    store.upsert_annotation(1, replace(last, given=chosen(other), updated_at=2.0))
+    after = list(project_labels(store, settings, 1))
+    assert made == ["p1", "p2", "p2"]
+    assert after[0] is before[0]
+    assert after[1].said.tolist() != before[1].said.tolist()
+
+
+def test_more_labels_than_there_is_room_for_are_made_when_they_are_looked_at(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project
+    all_held = list(project_labels(store, settings, 1))
+    monkeypatch.setattr(labelled, "HELD_CLIPS", CLIPS)
+    labelled._held.clear()
+    labelled._others.clear()
+    made = counted(monkeypatch)
+    labels = project_labels(store, settings, 1)
+    assert made == []
+    assert labels.participants == ("p1", "p2")
+    for _ in range(2):
+        for own, held in zip(labels, all_held, strict=True):
+            assert len(labelled._held) == 1
+            assert own.propagated.tolist() == held.propagated.tolist()
+            assert own.confidence.tolist() == held.confidence.tolist()
+    assert made == ["p1", "p2"] * 2
+    assert labels[1] is labels[-1]
+    assert [one.clustering.participant for one in labels[:2]] == ["p1", "p2"]
 
 
 @pytest.mark.usefixtures("project")
@@ -88,28 +132,28 @@ def test_a_class_a_parameter_or_new_clusters_make_labels_anew(store: Store, sett
     first = project_labels(store, settings, 1)
     assert first[0].from_others > 0
     store.save_project(1, parameters=json.dumps({"across_participants": False}))
-    alone = project_labels(store, settings, 1)
-    assert alone[0].from_others == 0
+    alone = project_labels(store, settings, 1)[0]
+    assert alone.from_others == 0
     config = store.project(1).label_config
     store.save_project(1, label_config=config.replace("'walking'", "'strolling'"))
     renamed = project_labels(store, settings, 1)
-    assert renamed[0].answered < alone[0].answered
+    assert renamed[0].answered < alone.answered
     store.save_project(1, label_config=config)
     features = participant_folder(clusters_folder(settings, 1), "p1") / "features.npz"
     os.utime(features, ns=(1, 1))
     held = project_labels(store, settings, 1)[0]
-    assert held is not alone[0]
+    assert held is not alone
     assert project_labels(store, settings, 1)[0] is held
 
 
 def test_a_temperature_is_found_once_for_the_same_answers(
     store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = project_labels(store, settings, 1)
+    found = list(project_labels(store, settings, 1))
     kept = participant_folder(clusters_folder(settings, 1), "p1") / "temperature.json"
     assert json.loads(kept.read_text())["temperature"] == found[0].temperature
     assert found[0].temperature is not None
-    remembering._remembered.clear()  # as in another process
+    labelled._held.clear()  # as in another process
 
     def never(*_: object) -> float:
         raise AssertionError("the temperature is known")
@@ -118,7 +162,7 @@ def test_a_temperature_is_found_once_for_the_same_answers(
     assert [labels.temperature for labels in project_labels(store, settings, 1)] == [one.temperature for one in found]
     store.upsert_annotation(1, replace(project[0], given=(), skipped=True, updated_at=2.0))
     with pytest.raises(AssertionError, match="the temperature is known"):
-        project_labels(store, settings, 1)
+        list(project_labels(store, settings, 1))
 
 
 def test_the_page_says_how_many_labels_should_be_right(
