@@ -181,7 +181,9 @@ class Settings(BaseSettings):
         (), description="Further folders, joined by `:`, in which files of recordings may lie"
     )
     clips_url: str = Field(
-        "", description="Object storage (s3://bucket/folder) for clips, out of which Label Studio serves them"
+        "",
+        description="Object storage (s3://bucket/folder) or folder (file:///srv/files/clips) for clips, out of which "
+        "Label Studio serves them",
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in MODEL_DIR")
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
@@ -230,8 +232,11 @@ class Settings(BaseSettings):
     @field_validator("clips_url")
     @classmethod
     def _served_by_label_studio(cls, value: str) -> str:
-        if value and not re.fullmatch(r"(s3|gs)://[^/]+/.*[^/]/?", value):
-            raise ValueError("expected s3://bucket/folder or gs://bucket/folder, which Label Studio serves files of")
+        if value and not re.fullmatch(r"(s3|gs)://[^/]+/.*[^/]/?|file:///([^/]+/)+[^/]+/?", value):
+            raise ValueError(
+                "expected s3://bucket/folder, gs://bucket/folder, or a folder in another as file:///srv/files/clips, "
+                "which Label Studio serves files of"
+            )
         return value
 
     @field_validator("model_dir", mode="before")

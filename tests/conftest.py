@@ -67,6 +67,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
     """A running Label Studio; each test makes its own project."""
     server = LabelStudioServer(str(LABEL_STUDIO), tmp_path_factory.mktemp("label-studio"))
+    root = str(tmp_path_factory.mktemp("files"))
+    server.environment |= {"LOCAL_FILES_SERVING_ENABLED": "true", "LOCAL_FILES_DOCUMENT_ROOT": root}
     with server:
         server.wait_until_up()
         yield server

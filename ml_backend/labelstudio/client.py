@@ -18,7 +18,7 @@ from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
 
 from ml_backend.errors import ConfigError, LabelStudioError
-from ml_backend.labelstudio.clips import ClipStorage
+from ml_backend.labelstudio.clips import LOCAL_FILES, ClipStorage
 
 T = TypeVar("T")
 Upload = int | str
@@ -185,26 +185,42 @@ class Client:
         """Upload a file, or store it; returns the address, relative to Label Studio, at which logged-in users can
         read it."""
         if self._clips is not None and self._clips.new:
-            self._check_serves(project_id, self._clips)
-            self._check()
-            return self._clips.address(project_id, self._clips.put(project_id, file, name), self._media)
+            return self._store(project_id, self._clips, file, name)
         with file.open("rb") as stream:
             kind = guess_type(name)[0] or "application/octet-stream"
             sent = self._make(self._send_file, project_id, (name, stream, kind))
         stored = self._read(self._sdk.files.get, sent.json()["file_upload_ids"][0])
         return f"{self._media}/data/{stored.file}"
 
-    def _check_serves(self, project_id: int, clips: ClipStorage) -> None:
-        """ConfigError if the project has no storage out of which Label Studio would serve a file; looks once."""
-        if project_id in self._serving:
-            return
-        listed = self._read(getattr(self._sdk.import_storage, clips.kind).list, project=project_id)
-        if not any(storage.bucket == clips.bucket for storage in listed):
+    def _store(self, project_id: int, clips: ClipStorage, file: Path, name: str) -> str:
+        """ConfigError if Label Studio would not serve the project's files out of the storage; looks once."""
+        served = project_id in self._serving
+        if not served and not clips.is_local:
+            listed = self._read(getattr(self._sdk.import_storage, clips.kind).list, project=project_id)
+            if not any(storage.bucket == clips.bucket for storage in listed):
+                raise ConfigError(
+                    f"clips: project {project_id} in Label Studio has no source storage of bucket {clips.bucket}; "
+                    'add one there under Settings, Cloud Storage (it need not be synced), or leave out "clips"'
+                )
+        self._check()
+        url = clips.put(project_id, file, name)
+        address = clips.address(project_id, url, self._media)
+        if not served and clips.is_local and (status := self._read(self._status_of, address)) != httpx.codes.OK:
+            clips.delete([url])
             raise ConfigError(
-                f"clips: project {project_id} in Label Studio has no source storage of bucket {clips.bucket}; add "
-                'one there under Settings, Cloud Storage (it need not be synced), or leave out "clips"'
+                f"clips: Label Studio does not serve {clips.url} to project {project_id} ({status}); add a source "
+                f"storage of local files with the folder {clips.name} there under Settings, Cloud Storage, and start "
+                "Label Studio with LOCAL_FILES_SERVING_ENABLED=true and the folder above it as "
+                'LOCAL_FILES_DOCUMENT_ROOT; or leave out "clips"'
             )
         self._serving.add(project_id)
+        return address
+
+    def _status_of(self, address: str, request_options: RequestOptions) -> int:
+        """What Label Studio answers who asks for a file."""
+        path = address.removeprefix(self._media).lstrip("/")
+        request = self._sdk._client_wrapper.httpx_client.request
+        return int(request(path, method="GET", request_options=request_options).status_code)
 
     def uploads(self, project_id: int) -> dict[str, Upload]:
         """Addresses of all files uploaded to the project, or stored for it, with their numbers or URLs."""
@@ -330,6 +346,8 @@ class Client:
         response.read()
         method, path = response.request.method, response.request.url.path
         path = path.removeprefix(urlsplit(self.url).path).lstrip("/")
+        if path == LOCAL_FILES and response.status_code < 500:
+            return  # a file, or none: who asks will say what that means
         status, what = response.status_code, f"Label Studio at {self.url}"
         asked = "the exchange of the access token" if path == EXCHANGE else f"{method} {path}"
         if status in (400, 403) and "reserved network" in response.text:

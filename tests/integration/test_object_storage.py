@@ -47,9 +47,9 @@ def put(folder: Path, url: str) -> None:
 
 
 def in_storage(url: str) -> list[str]:
-    files = fsspec.filesystem("s3")
+    files, folder = fsspec.core.url_to_fs(url)
     files.invalidate_cache()
-    return sorted(name.partition("/")[2] for name in files.find(url) if not name.endswith("/"))
+    return sorted(name.partition("/")[2] for name in files.find(folder) if not name.endswith("/"))
 
 
 def machine(folder: Path, url: str) -> Path:
@@ -318,29 +318,42 @@ def samples_in(archive: bytes) -> dict[str, bytes]:
         return {name: found.read(name) for name in found.namelist() if name.startswith("samples/")}
 
 
+@pytest.mark.parametrize("kind", ["s3", "localfiles"])
 def test_label_studio_serves_clips_out_of_the_storage_and_forgotten_ones_are_gone(
-    label_studio: LabelStudioServer, start_backend: Callable[..., BackendServer], s3_keys: dict[str, str], bucket: str
+    label_studio: LabelStudioServer,
+    start_backend: Callable[..., BackendServer],
+    s3_keys: dict[str, str],
+    bucket: str,
+    kind: str,
 ) -> None:
-    backend = start_backend(WEAKHAR_CLIPS_URL=f"{bucket}/clips")
+    if kind == "s3":
+        folder, refused = f"{bucket}/clips", f"has no source storage of bucket {bucket[5:]}; add one there under"
+    else:
+        folder = f"file://{label_studio.environment['LOCAL_FILES_DOCUMENT_ROOT']}/clips of {bucket[5:]}"
+        refused = rf"does not serve {folder} to project \d+ \(404\); add a source storage of local files with the"
+    backend = start_backend(WEAKHAR_CLIPS_URL=folder)
     project = label_studio.create_project("Clips in storage")
     model = label_studio.connect(project, backend, {"dataset": "study", "components": 3, "clips": "storage"})
     label_studio.start_training(model)
-    with pytest.raises(LabelStudioError, match=f"has no source storage of bucket {bucket[5:]}; add one there under"):
+    with pytest.raises(LabelStudioError, match=refused):
         backend.wait_for_job(project)
-    storage = {
-        "project": project,
-        "bucket": bucket[5:],
-        "use_blob_urls": True,
-        "presign": False,
-        "aws_access_key_id": s3_keys["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": s3_keys["AWS_SECRET_ACCESS_KEY"],
-        "region_name": s3_keys["AWS_DEFAULT_REGION"],
-        "s3_endpoint": s3_keys["AWS_ENDPOINT_URL"],
-    }
-    label_studio.api("POST", "api/storages/s3", json=storage)
+    assert in_storage(folder) == []
+    storage: dict[str, Any] = {"project": project, "use_blob_urls": True}
+    if kind == "s3":
+        storage |= {
+            "bucket": bucket[5:],
+            "presign": False,
+            "aws_access_key_id": s3_keys["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": s3_keys["AWS_SECRET_ACCESS_KEY"],
+            "region_name": s3_keys["AWS_DEFAULT_REGION"],
+            "s3_endpoint": s3_keys["AWS_ENDPOINT_URL"],
+        }
+    else:
+        storage["path"] = folder.removeprefix("file://")
+    label_studio.api("POST", f"api/storages/{kind}", json=storage)
     label_studio.start_training(model)
     wait_for(lambda: backend.status(project)["state"] == "done", 120, "the job")
-    tasks, stored = label_studio.tasks(project), in_storage(f"{bucket}/clips")
+    tasks, stored = label_studio.tasks(project), in_storage(folder)
     assert len(tasks) == 6
     assert len(stored) == 12  # a clip and the pictures beside it
     assert label_studio.api("GET", f"api/projects/{project}/file-uploads") == []
@@ -349,29 +362,33 @@ def test_label_studio_serves_clips_out_of_the_storage_and_forgotten_ones_are_gon
         served = httpx.get(address, headers=label_studio.headers)
         assert served.status_code in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT)
         name = address.rpartition("/")[2]
-        assert served.content == fsspec.filesystem("s3").cat_file(f"{bucket}/clips/{project}/{name}")
+        assert served.content == place(f"{folder}/{project}/{name}").read_bytes()
         assert httpx.get(address).status_code == httpx.codes.UNAUTHORIZED
     label_studio.start_training(model)  # again: nothing is made, and nothing is lost
     backend.wait_for_job(project)
-    assert in_storage(f"{bucket}/clips") == stored
+    assert in_storage(folder) == stored
     assert label_studio.tasks(project) == tasks
 
     environment = {**os.environ, **backend.environment}
     weakhar = [sys.executable, "-m", "ml_backend.cli", "forget", "--project", str(project), "--yes"]
     subprocess.run([*weakhar, "--participant", "p01"], env=environment, check=True, capture_output=True)
-    left = in_storage(f"{bucket}/clips")
+    left = in_storage(folder)
     assert len(left) == 6
     assert not [name for name in left if "p01" in name]
     label_studio.api("DELETE", f"api/projects/{project}/")
     subprocess.run(weakhar, env=environment, check=True, capture_output=True)
-    assert in_storage(bucket) == []
+    assert in_storage(folder) == []
 
 
 def test_storage_for_clips_that_is_not_named_or_not_one_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r'"clips": storage needs WEAKHAR_CLIPS_URL where weakhar is started'):
         checked_parameters(load_settings(), {"clips": "storage"})
-    with pytest.raises(ConfigError, match=r'"clips_url": expected s3://bucket/folder or gs://bucket/folder'):
+    with pytest.raises(
+        ConfigError, match=r'"clips_url": expected s3://bucket/folder, gs://bucket/folder, or a folder'
+    ):
         load_settings(clips_url="/srv/clips")
+    with pytest.raises(ConfigError, match=r'"clips_url": expected .* file:///srv/files/clips'):
+        load_settings(clips_url="file:///clips")
 
 
 def test_a_read_that_failed_once_is_not_told_of_again_and_again(
