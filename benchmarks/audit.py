@@ -5,7 +5,9 @@ interval at every one of five looks, after 20, 30, 40, 50 and 60 answers; `width
 less.
 `erring`: the same where annotators name a random class at 5 % of clips, which the upper end allows for. `limit`: how
 much narrower than plain random draws any draws could be that know class and tenth of confidence, and how often labels
-of each are right, beforehand (the standard deviation of the best allocation, as a ratio).
+of each are right, beforehand (the standard deviation of the best allocation, as a ratio). `by confidence`: the same
+where one knows how often labels of each confidence are right; `weighed`: of plain draws that are corrected by that,
+as by a control variate.
 
 Participants, clusters and answers as in temporal. Run: python -m benchmarks audit; an hour on two cores."""
 
@@ -15,6 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
+from sklearn.isotonic import IsotonicRegression
 
 from benchmarks.harness import Rows
 from benchmarks.people import Person, answers_to, classes_of, clustering_of, shown_in
@@ -33,6 +36,7 @@ PLACES = (
 )
 LOOKS = (20, 30, 40, 50, 60)
 RUNS, ERRING = 1000, 0.05
+LIMITS = ("limit", "by confidence", "weighed")
 NONE = np.array([], dtype=np.int64)
 
 
@@ -77,14 +81,18 @@ def measure_audits(population: Population, truth: np.ndarray, erring: float) -> 
     return {"share": share, "macro recall": macro}
 
 
-def limit(population: Population, truth: np.ndarray) -> float:
-    """See the module."""
+def limits(population: Population, truth: np.ndarray) -> dict[str, str]:
+    """`limit`, `by confidence` and `weighed` of the module."""
     free = ~population.by_people
-    right, sure = (population.labels == truth)[free], np.nan_to_num(population.confidence)[free]
+    right = (population.labels == truth)[free].astype(float)
+    sure = np.nan_to_num(population.confidence)[free]
     group = population.labels[free] * 10 + np.minimum((10 * sure).astype(int), 9)
-    size = np.bincount(group)
-    rate = np.bincount(group, right) / np.maximum(size, 1)
-    return float((size * np.sqrt(rate * (1 - rate))).sum() / size.sum() / np.sqrt(right.mean() * (1 - right.mean())))
+    of_group = (np.bincount(group, right) / np.maximum(np.bincount(group), 1))[group]
+    of_confidence = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(sure, right).predict(sure)
+    spread, by_confidence = (np.sqrt(rate * (1 - rate)) for rate in (of_group, of_confidence))
+    found = spread.mean(), by_confidence.mean(), np.sqrt((by_confidence**2).mean())
+    plain = np.sqrt(right.mean() * (1 - right.mean()))
+    return {name: f"{one / plain:.2f}" for name, one in zip(LIMITS, found, strict=True)}
 
 
 def measure() -> Rows:
@@ -102,7 +110,7 @@ def measure() -> Rows:
                 "right": f"{100 * (population.labels == truth).mean():.1f}",
                 **{f"{name} (holds, width)": value for name, value in exact.items()},
                 **{f"{name}, erring": value for name, value in erring.items()},
-                "limit": f"{limit(population, truth):.2f}",
+                **limits(population, truth),
             }
         )
     return rows

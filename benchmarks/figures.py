@@ -52,6 +52,9 @@ def said(results: Results) -> Iterator[Said]:
         yield "docs/scale.md", *_gaps(f"| {row['nodes']} | {row['killed']} | ", list(row.values())[2:])
     for row in results["many_tasks"]["rows"]:
         yield "docs/scale.md", *_gaps(f"| {row['what']} | ", [str(value) for value in list(row.values())[1:]])
+    for row in results["many_labels"]["rows"]:
+        start = f"| {row['participants']} | {row['clips']} | {row['each']} | "
+        yield "docs/scale.md", *_gaps(start, list(row.values())[3:])
     for row in results["clustering_scale"]["rows"][3:]:
         memory = row["peak memory"].removesuffix(" GB")
         yield (

@@ -86,7 +86,7 @@ def timed(_prepared: None) -> dict[str, float]:
             changed = TaskAnswer(first, first, (("", (("c1",),)),), skipped=False, updated_at=time.time())
             store.upsert_annotation(1, replace(changed))
         began = time.perf_counter()
-        project_labels(store, own, 1)
+        list(project_labels(store, own, 1))
         found[name] = time.perf_counter() - began
     return found
 
