@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
     ray_address: str = Field(
         "",
-        description="Ray cluster that embeds and clusters: host:port, auto, ray://…, local; empty: none",
+        description="Ray cluster that embeds, clusters and trains: host:port, auto, ray://…, local; empty: none",
     )
     sync_minutes: int = Field(5, ge=1, le=60, description="Read annotations back from Label Studio this often")
     weights: Path | None = Field(None, description="Folder with weights files for machines without a hub")

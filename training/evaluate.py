@@ -1,7 +1,7 @@
 """The grid of the paper's Table 3: every model and approach, every seed, every held-out group of participants.
 
 One folder a job, written when it is done: a killed grid goes on where it stopped. Jobs run side by side, each in a
-process with one thread, since the models are too small for more.
+process with one thread, since the models are too small for more; or on a Ray cluster, where one is named.
 """
 
 import json
@@ -10,11 +10,12 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from multiprocessing import active_children, get_context, parent_process
@@ -34,6 +35,7 @@ from training.errors import TrainingError
 from training.loop import Settings, Trained, predict, predicted_classes, train
 from training.models import MODELS
 from training.saved import save_model, write_text
+from training.spread import on_ray, ray_address
 
 Ints = npt.NDArray[np.int64]
 
@@ -123,17 +125,35 @@ def run_grid(
     progress(len(jobs) - len(missing), len(jobs), "")
     if not missing:
         return
-    shared = folder / f".dataset-{os.getpid()}.joblib"
+    shared = (folder / f".dataset-{os.getpid()}.joblib").absolute()
     joblib.dump(dataset, shared)  # workers map its arrays into memory: one copy for all
-    workers = min(processes or int(joblib.cpu_count()), len(missing))
+    given = shared, settings, folder.absolute()
+    try:
+        if address := ray_address():
+            finished = on_ray(address, partial(_run_anywhere, given), missing, shared)
+        else:
+            finished = _side_by_side(missing, given, min(processes or int(joblib.cpu_count()), len(missing)))
+        with closing(finished):  # whatever happens, nothing stays at work
+            for done, job in enumerate(finished, start=len(jobs) - len(missing) + 1):
+                progress(done, len(jobs), job.folder)
+    finally:
+        shared.unlink(missing_ok=True)
+
+
+Given = tuple[Path, Settings, Path]
+"""The file with the dataset, the settings, and the run's folder."""
+
+
+def _side_by_side(jobs: list[Job], given: Given, workers: int) -> Generator[Job]:
+    """Run all jobs in processes of this machine; yields them as they are done."""
     others = set(active_children())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (shared, settings, folder))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, given)
     try:
         with _interrupts_ignored():  # workers inherit it: Ctrl-C is for the parent, which ends them
-            futures = {pool.submit(_run_job, job): job for job in missing}
-        for done, future in enumerate(as_completed(futures), start=len(jobs) - len(missing) + 1):
+            futures = {pool.submit(_run_job, job): job for job in jobs}
+        for future in as_completed(futures):
             future.result()
-            progress(done, len(jobs), futures[future].folder)
+            yield futures[future]
     except BrokenProcessPool:
         raise TrainingError(
             "a training process was killed, perhaps for want of memory; run again with fewer --processes, "
@@ -145,7 +165,6 @@ def run_grid(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        shared.unlink(missing_ok=True)
 
 
 def scores(dataset: Dataset, jobs: list[Job], folder: Path) -> list[Score]:
@@ -197,11 +216,15 @@ def _interrupts_ignored() -> Iterator[None]:
 _worker: dict[str, Any] = {}
 
 
-def _prepare_worker(shared: Path, settings: Settings, folder: Path) -> None:
+def _prepare_worker(*given: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _take(given)
+
+
+def _take(given: Given) -> None:
     torch.set_num_threads(1)
     # Copy-on-write, since torch wants writable memory; nobody writes.
-    _worker.update(dataset=joblib.load(shared, mmap_mode="c"), settings=settings, folder=folder)
+    _worker.update(given=given, dataset=joblib.load(given[0], mmap_mode="c"))
 
 
 def _end_with_parent() -> None:
@@ -213,7 +236,15 @@ def _end_with_parent() -> None:
 
 
 def _run_job(job: Job) -> None:
-    run_job(_worker["dataset"], job, _worker["settings"], _worker["folder"])
+    _, settings, folder = _worker["given"]
+    run_job(_worker["dataset"], job, settings, folder)
+
+
+def _run_anywhere(given: Given, job: Job) -> None:
+    """A job in a process that may have run others, of other runs too."""
+    if _worker.get("given") != given:
+        _take(given)
+    _run_job(job)
 
 
 def run_job(dataset: Dataset, job: Job, settings: Settings, folder: Path) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from clusterings import assert_same
+from exports import write_export
 from ray.cluster_utils import Cluster
 
+import training.loop
+import training.spread
 from ml_backend import __version__
 from ml_backend.clusters import participants_of
 from ml_backend.embeddings import Progress
@@ -15,6 +18,10 @@ from ml_backend.jobs import cluster_in_words, embed_and_cluster, spread, usable_
 from ml_backend.jobs.spread import Unit, on_ray
 from ml_backend.recordings import CheckedRecording, Problem
 from ml_backend.settings import Parameters, Settings
+from training.approaches import Approach
+from training.dataset import read_dataset
+from training.errors import TrainingError
+from training.evaluate import make_jobs, run_grid
 
 LOOPBACK = "127.0.0.2"
 """Ray takes 127.0.0.1 for the machine's other address."""
@@ -136,3 +143,61 @@ def test_a_cluster_that_is_not_there_is_one_line(
     settings = Settings(model_dir=tmp_path, ray_address=address)
     with pytest.raises(ConfigError, match=rf"WEAKHAR_RAY_ADDRESS {address}: nothing answers there .* or unset it"):
         clustered(settings, checked)
+
+
+def grid(folder: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, bytes]:
+    """What leave-one-subject-out with two seeds writes of each held-out participant."""
+    dataset = read_dataset(folder)
+    jobs = make_jobs(dataset, ["tinyhar"], [Approach("few-shot-ce")], [1, 2], [])
+    run_grid(dataset, jobs, training.loop.Settings(epochs=2, learning_rate=1e-3), out, progress)
+    assert list(out.glob(".dataset-*")) == []
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.npy"))}
+
+
+def test_training_folds_run_on_the_cluster_also_where_a_node_is_lost(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = write_export(tmp_path / "export")
+    alone = grid(export, tmp_path / "alone")
+    told = []
+
+    def lose_a_node(done: int, _total: int, _job: str) -> None:
+        told.append(done)
+        if done == 2:
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+            cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+
+    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", cluster.address)
+    assert len(alone) == 6
+    assert grid(export, tmp_path / "spread", lose_a_node) == alone
+    assert told == list(range(7))
+    assert grid(export, tmp_path / "spread", lambda done, total, _: told.append(done - total)) == alone
+    assert told[7:] == [0]  # nothing was left to do
+
+
+def test_a_grid_that_is_interrupted_stops_its_folds_and_goes_on_later(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(done: int, _total: int, _job: str) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    export = write_export(tmp_path / "export")
+    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", cluster.address)
+    with pytest.raises(KeyboardInterrupt):
+        grid(export, tmp_path / "spread", interrupt)
+    assert list((tmp_path / "spread").glob(".dataset-*")) == []
+    assert len(grid(export, tmp_path / "spread")) == 6
+
+
+def test_a_cluster_that_cannot_train_is_one_line(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = write_export(tmp_path / "export")
+    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(TrainingError, match=r"WEAKHAR_RAY_ADDRESS 127\.0\.0\.1:9: nothing answers there"):
+        grid(export, tmp_path / "spread")
+    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", cluster.address)
+    monkeypatch.setattr(training.spread, "_version", lambda: "0.0.1")
+    with pytest.raises(TrainingError, match=rf"has weakhar {__version__}, the run 0\.0\.1; install the same one"):
+        grid(export, tmp_path / "spread")
