@@ -41,6 +41,15 @@ def dataset(sample_root: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sample_root, tmp_path / "data" / "study"))
 
 
+@pytest.fixture(autouse=True)
+def as_patient_as_before() -> Iterator[None]:
+    """No test changes how its process, and all that it starts later, shares the processor with others."""
+    before = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
+    yield
+    if before is not None:
+        assert os.sched_getscheduler(0) == before, "a library took another scheduling policy for this process"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings beside the repository."""

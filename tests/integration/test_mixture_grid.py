@@ -3,13 +3,14 @@
 The paper's own sizes, minutes of scikit-learn each, are compared in `benchmarks/clustering.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as Reference
+from threadpoolctl import threadpool_limits
 
 from ml_backend.clusters.mixture import GaussianMixture
 
@@ -48,6 +49,13 @@ def cells() -> list[tuple[Data, int, int, int]]:
         for number, kind in enumerate(kinds)
         if size not in costly or costly.index(size) % len(kinds) == number
     ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Scikit-learn's many small products wait for each other's threads where the processor is shared: ten times."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
