@@ -7,6 +7,7 @@ made. Without URLs all of this does nothing.
 """
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ BLOCK_BYTES = 4 << 20
 FRESH_SECONDS = 2.0
 """What others made is looked for no more often."""
 STORAGES = ("fsspec", "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure")
+LOGGING = ("gcsfs", "azure")
+"""Which write stack traces, and what they guess, to the log; what is wrong comes as a StorageError."""
 BY_NETWORK = (OSError, PermissionError, ConnectionError, TimeoutError)
 """Whose errors, and which of Python's own, mean that a storage cannot be read."""
 FOLDER, ETAG, UNSENT = ".tar", ".etag", "unsent"
@@ -67,6 +70,8 @@ def place(text: str | Path) -> Path:
     try:
         from upath import UPath
 
+        for library in LOGGING:
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         found = UPath(text)
         _ = found.fs
     except (ImportError, ValueError, OSError) as error:
