@@ -7,7 +7,7 @@ less.
 much narrower than plain random draws any draws could be that know class and tenth of confidence, and how often labels
 of each are right, beforehand (the standard deviation of the best allocation, as a ratio). `by confidence`: the same
 where one knows how often labels of each confidence are right; `weighed`: of plain draws that are corrected by that,
-as by a control variate.
+as by a control variate; `as it is`: of draws by the model's confidence as it is, and corrected by it.
 
 Participants, clusters and answers as in temporal. Run: python -m benchmarks audit; an hour on two cores."""
 
@@ -36,7 +36,9 @@ PLACES = (
 )
 LOOKS = (20, 30, 40, 50, 60)
 RUNS, ERRING = 1000, 0.05
-LIMITS = ("limit", "by confidence", "weighed")
+LIMITS = ("limit", "by confidence", "weighed", "as it is")
+LEAST_DRAWN = 0.3
+"""How likely a clip is drawn at least, as a share of one whose label is as likely right as wrong."""
 NONE = np.array([], dtype=np.int64)
 
 
@@ -82,7 +84,7 @@ def measure_audits(population: Population, truth: np.ndarray, erring: float) -> 
 
 
 def limits(population: Population, truth: np.ndarray) -> dict[str, str]:
-    """`limit`, `by confidence` and `weighed` of the module."""
+    """`limit`, `by confidence`, `weighed` and `as it is` of the module."""
     free = ~population.by_people
     right = (population.labels == truth)[free].astype(float)
     sure = np.nan_to_num(population.confidence)[free]
@@ -90,7 +92,9 @@ def limits(population: Population, truth: np.ndarray) -> dict[str, str]:
     of_group = (np.bincount(group, right) / np.maximum(np.bincount(group), 1))[group]
     of_confidence = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(sure, right).predict(sure)
     spread, by_confidence = (np.sqrt(rate * (1 - rate)) for rate in (of_group, of_confidence))
-    found = spread.mean(), by_confidence.mean(), np.sqrt((by_confidence**2).mean())
+    drawn = np.maximum(2 * np.sqrt(sure * (1 - sure)), LEAST_DRAWN)
+    as_it_is = np.sqrt(drawn.mean() * ((right - sure) ** 2 / drawn).mean() - (right - sure).mean() ** 2)
+    found = spread.mean(), by_confidence.mean(), np.sqrt((by_confidence**2).mean()), as_it_is
     plain = np.sqrt(right.mean() * (1 - right.mean()))
     return {name: f"{one / plain:.2f}" for name, one in zip(LIMITS, found, strict=True)}
 
