@@ -23,7 +23,7 @@ from ml_backend.labels import Answer, Classes, Others, ParticipantLabels, others
 
 HELD_CLIPS = 1_000_000
 """Of all projects; the labels of one clip are some 700 bytes, with what they are made of."""
-PROJECTS_HELD = 4
+PROJECTS_HELD = 16
 """Of so many what participants say to others is held."""
 TEMPERATURE_RECIPE = b"1"
 """Changes when a temperature is found in another way."""
@@ -55,6 +55,7 @@ class ProjectLabels(Sequence[ParticipantLabels]):
         self._folder, self._classes, self._propagation = folder, classes, propagation
         self._across, self._everywhere, self._track = across, everywhere, track
         self._read: dict[str, Clustering] = {}
+        self._others: list[Others | None] = []  # once found they stay the same to whoever goes through all
         self._answers = _by_participant(answers)
         self._known = reliabilities(answers)
         common = (classes, propagation, everywhere, tuple(sorted(self._known.items())))
@@ -110,19 +111,19 @@ class ProjectLabels(Sequence[ParticipantLabels]):
             )
 
     def _what_others_say(self) -> Others | None:
-        if not self._across:
-            return None
-        place = (self._folder, self._propagation, self._track)
-        known = _others.get(place)
-        if known is None or known[0] != self.made_of:
-            with _linear_algebra().limit(limits=1, user_api="blas"):
-                found = others_of(
-                    lambda: map(self._load, self.participants), self._answers, self._classes, self._known
-                )
-            _others[place] = known = self.made_of, found
+        if self._across and not self._others:
+            place = (self._folder, self._propagation, self._track)
+            known = _others.get(place)
+            if known is None or known[0] != self.made_of:
+                with _linear_algebra().limit(limits=1, user_api="blas"):
+                    clusterings = partial(map, self._load, self.participants)
+                    found = others_of(clusterings, self._answers, self._classes, self._known)
+                _others[place] = known = self.made_of, found
+            _others.move_to_end(place)
             while len(_others) > PROJECTS_HELD:
                 _others.popitem(last=False)
-        return known[1]
+            self._others = [known[1]]
+        return self._others[0] if self._others else None
 
     def _load(self, name: str) -> Clustering:
         """A participant's clusters: what they say to others, and their own labels, are made of the same reading."""

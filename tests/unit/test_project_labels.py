@@ -105,6 +105,22 @@ def test_where_nobody_informs_others_an_answer_makes_the_labels_of_its_participa
     assert after[1].said.tolist() != before[1].said.tolist()
 
 
+def test_other_projects_looked_at_meanwhile_make_nothing_anew(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project
+    really, asked = labelled.others_of, []
+    monkeypatch.setattr(labelled, "others_of", lambda *given: asked.append(1) or really(*given))
+    labels = project_labels(store, settings, 1)
+    first = labels[0]
+    for other in range(labelled.PROJECTS_HELD):
+        labelled._others[other] = (), None
+    labelled._others.popitem(last=False)
+    assert labels[0] is first
+    assert labels[1].from_others > 0
+    assert len(asked) == 1
+
+
 def test_more_labels_than_there_is_room_for_are_made_when_they_are_looked_at(
     store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
