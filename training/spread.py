@@ -112,7 +112,12 @@ def _check(ray: Any, reference: Any) -> None:
             raise cause from None
         if isinstance(cause, ModuleNotFoundError):
             raise TrainingError(f"a Ray node cannot load weakhar ({cause}); install it on all nodes") from None
-        raise
+        reason = " ".join(str(cause).split())[:300]
+        raise TrainingError(
+            f"a job failed on a Ray node ({type(cause).__name__}: {reason}); what is done is kept"
+        ) from None
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise TrainingError(f"a Ray node cannot start a job ({' '.join(str(error).split())[:300]})") from None
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())
         raise TrainingError(

@@ -274,4 +274,4 @@ def _changed(
         now = {clustering.key(clip): int(label) for clip, label in enumerate(labels.clip_labels(threshold))}
         before = zip(keys[first:last], population.labels[first:last], strict=True)
         same += sum(now.get(key, UNLABELLED) == label for (_, key), label in before)
-    return 1 - same / len(keys) if keys else 0.0
+    return (len(keys) - same) / len(keys) if keys else 0.0

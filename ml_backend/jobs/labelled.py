@@ -8,7 +8,8 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import overload
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from ml_backend.clusters import Clustering, clustering_stamp, load_clustering, participant_folder
+from ml_backend.errors import ConfigError
 from ml_backend.files import written_atomically
 from ml_backend.labels import Answer, Classes, Others, ParticipantLabels, others_of, participant_labels, reliabilities
 
@@ -28,8 +30,8 @@ PROJECTS_HELD = 16
 TEMPERATURE_RECIPE = b"1"
 """Changes when a temperature is found in another way."""
 
-_held: OrderedDict[Hashable, tuple[Hashable, ParticipantLabels]] = OrderedDict()
-_others: OrderedDict[Hashable, tuple[Hashable, Others | None]] = OrderedDict()
+_held: OrderedDict[tuple[Path, str, str, str], tuple[Hashable, ParticipantLabels]] = OrderedDict()
+_others: OrderedDict[tuple[Path, str, str], tuple[Hashable, Others | None]] = OrderedDict()
 _making = threading.RLock()
 
 
@@ -64,6 +66,11 @@ class ProjectLabels(Sequence[ParticipantLabels]):
             for name in participants
         }
         self.made_of: Hashable = (tuple(self._made_of.values()), across)
+
+        _forget_others_than(folder, set(self.participants))
+
+    def __iter__(self) -> Iterator[ParticipantLabels]:
+        return map(self._of, self.participants)  # Sequence's own takes any IndexError for the end
 
     def __len__(self) -> int:
         return len(self.participants)
@@ -128,10 +135,23 @@ class ProjectLabels(Sequence[ParticipantLabels]):
     def _load(self, name: str) -> Clustering:
         """A participant's clusters: what they say to others, and their own labels, are made of the same reading."""
         if (known := self._read.get(name)) is None:
-            known = load_clustering(self._folder, name)
+            with suppress(FileNotFoundError):
+                known = load_clustering(self._folder, name)
+            if known is None or clustering_stamp(self._folder, name) != self._made_of[name][0]:
+                raise ConfigError(f"{name}: its clusters were made anew, or forgotten, meanwhile; try again")
             if sum(len(one.starts) for one in self._read.values()) < HELD_CLIPS:
                 self._read[name] = known
         return known
+
+
+def _forget_others_than(folder: Path, participants: Collection[str]) -> None:
+    """Hold nothing of who does not belong to a project any more, nor of projects that are gone."""
+    with _making:
+        gone = {one for one in {*(place[0] for place in _held), *(place[0] for place in _others)} if not one.is_dir()}
+        for held in [one for one in _held if one[0] in gone or (one[0] == folder and one[3] not in participants)]:
+            del _held[held]
+        for said in [one for one in _others if one[0] in gone]:
+            del _others[said]
 
 
 def _make_room() -> None:
@@ -164,6 +184,8 @@ def _temperature(
             found: float | None = known["temperature"]
             return found
     found = find()
+    if not file.parent.is_dir():  # forgotten meanwhile: nothing brings them back
+        return found
     with written_atomically(file) as temporary:
         temporary.write_text(json.dumps({"made_of": made_of, "temperature": found}))
     return found

@@ -162,8 +162,11 @@ class Jobs:
     def describe(self, project_id: int) -> None:
         """Write how a job stands into the model's description in Label Studio, which shows nothing else of it;
         without the message where participants are not to be named there."""
-        project, job = self.store.project(project_id), self.store.job(project_id)
-        if job is None or not project.backend_url:
+        job = self.store.job(project_id)
+        if job is None:  # of a project that was forgotten meanwhile, too
+            return
+        project = self.store.project(project_id)
+        if not project.backend_url:
             return
         user, password = self.settings.basic_auth_user, self.settings.basic_auth_pass
         try:

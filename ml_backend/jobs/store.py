@@ -340,7 +340,7 @@ class Store:
         """Record a job's state and progress; True if somebody wants it to end, or the project was forgotten."""
 
         def write(session: Session) -> bool:
-            if session.get(Project, project_id) is None:
+            if session.get(Project, project_id, with_for_update=True) is None:
                 return True
             job = session.merge(Job(project_id=project_id, state=state, changed_at=time.time(), **fields))
             return bool(job.cancelled)

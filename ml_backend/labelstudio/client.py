@@ -205,7 +205,15 @@ class Client:
         self._check()
         url = clips.put(project_id, file, name)
         address = clips.address(project_id, url, self._media)
-        if not served and clips.is_local and (status := self._read(self._status_of, address)) != httpx.codes.OK:
+        if served or not clips.is_local:
+            self._serving.add(project_id)
+            return address
+        try:
+            status = self._read(self._status_of, address)
+        except BaseException:
+            clips.delete([url])  # nobody knows whether it is served
+            raise
+        if status != httpx.codes.OK:
             clips.delete([url])
             raise ConfigError(
                 f"clips: Label Studio does not serve {clips.url} to project {project_id} ({status}); add a source "

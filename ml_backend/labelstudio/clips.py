@@ -3,6 +3,8 @@ nothing is uploaded through it."""
 
 import shutil
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from ml_backend.files import written_atomically
-from ml_backend.storage import entries, is_remote, look_again, place, reading
+from ml_backend.storage import StorageError, entries, is_remote, look_again, place, reading
 
 KINDS = {"s3": "s3", "gs": "gcs"}
 """Protocols whose storages Label Studio resolves by bucket, and what it calls them."""
@@ -31,7 +33,7 @@ class ClipStorage:
         """Addresses in Label Studio, whose own path is `media`, of all of a project's files → their URLs."""
         folder = self._folder(project_id)
         look_again(folder)
-        with reading(folder):
+        with self._reached(folder):
             names = [file.name for file in entries(folder)] if folder.is_dir() else []
         urls = [self._url(project_id, name) for name in names]
         return {self.address(project_id, url, media): url for url in urls}
@@ -40,7 +42,7 @@ class ClipStorage:
         """Store a file; its URL. As Label Studio does with uploads, letters are put before its name."""
         url = self._url(project_id, f"{uuid4().hex[:8]}-{name}")
         target = place(url)
-        with reading(target):
+        with self._reached(target):
             if is_remote(target):
                 cast(Any, target).fs.put_file(str(file), str(target))
             else:
@@ -51,7 +53,7 @@ class ClipStorage:
     def delete(self, urls: list[str]) -> None:
         """Remove files."""
         for file in map(place, urls):
-            with reading(file):
+            with self._reached(file):
                 file.unlink(missing_ok=True)
 
     def address(self, project_id: int, url: str, media: str) -> str:
@@ -60,6 +62,21 @@ class ClipStorage:
             return f"{media}/{LOCAL_FILES}?d={quote(self.name)}/{project_id}/{quote(url.rpartition('/')[2])}"
         coded = urlsafe_b64encode(url.encode()).decode()
         return f"{media}/projects/{project_id}/resolve/?fileuri={coded}&file=/{url.rpartition('/')[2]}"
+
+    @contextmanager
+    def _reached(self, path: Path) -> Iterator[None]:
+        """StorageError where the storage, or the folder, cannot be read or written."""
+        if self.is_local and not place(self.url).parent.is_dir():
+            raise StorageError(
+                f"WEAKHAR_CLIPS_URL {self.url}: the folder above it is not there; mount it, or correct it"
+            )
+        try:
+            with reading(path):
+                yield
+        except OSError as error:
+            if not self.is_local:
+                raise
+            raise StorageError(f"WEAKHAR_CLIPS_URL: {path}: {error.strerror or error}") from error
 
     @property
     def is_local(self) -> bool:

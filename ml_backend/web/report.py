@@ -1,5 +1,6 @@
 """What the status page and the demo's report show of a project: job, labelling, coverage and timelines."""
 
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,11 +55,9 @@ BY_HAND = "14 to 25"
 
 A_PAGE = 20
 """Participants on a page."""
-REMEMBERED = 2_000
-"""Participants whose stretches are kept until their labels change."""
-
 Stretch = tuple[float, float, str, float, float]
-_stretches: dict[tuple[Path, str], tuple[ParticipantLabels, tuple[str, bool], list[LabelledStretch]]] = {}
+Labels = weakref.ref[ParticipantLabels]
+_stretches: dict[tuple[Path, str], tuple[Labels, tuple[str, bool], list[LabelledStretch]]] = {}
 
 
 def last_page(participants: int) -> int:
@@ -211,14 +210,17 @@ Stretches = Callable[[ParticipantLabels], list[LabelledStretch]]
 def _stretches_of(
     folder: Path, labels: ParticipantLabels, threshold: Threshold, paper_exact: bool
 ) -> list[LabelledStretch]:
-    """A participant's labelled stretches, remembered until the labels are others."""
+    """A participant's labelled stretches, remembered as long as the labels themselves are held."""
     place, how = (folder, labels.clustering.participant), (str(threshold), paper_exact)
     known = _stretches.get(place)
-    if known is None or known[0] is not labels or known[1] != how:
+
+    def forget(gone: Labels) -> None:
+        if place in _stretches and _stretches[place][0] is gone:
+            _stretches.pop(place, None)
+
+    if known is None or known[0]() is not labels or known[1] != how:
         found = list(labelled_stretches(labels, labels.clip_labels(threshold), paper_exact))
-        _stretches[place] = known = labels, how, found
-        while len(_stretches) > REMEMBERED:
-            _stretches.pop(next(iter(_stretches)), None)
+        _stretches[place] = known = weakref.ref(labels, forget), how, found
     return known[2]
 
 

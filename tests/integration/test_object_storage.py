@@ -30,6 +30,7 @@ from ml_backend.embeddings.store import read_array
 from ml_backend.errors import ConfigError, LabelStudioError, RecordingError
 from ml_backend.files import content_key, remove, written_atomically
 from ml_backend.jobs import check_study, checked_parameters, embed_and_cluster, pipeline, usable_recordings
+from ml_backend.labelstudio import ClipStorage
 from ml_backend.recordings import find_recordings, probe, sample_frames
 from ml_backend.recordings.archives import read_archive
 from ml_backend.recordings.devices import read_device
@@ -378,6 +379,16 @@ def test_label_studio_serves_clips_out_of_the_storage_and_forgotten_ones_are_gon
     label_studio.api("DELETE", f"api/projects/{project}/")
     subprocess.run(weakhar, env=environment, check=True, capture_output=True)
     assert in_storage(folder) == []
+
+
+def test_a_folder_for_clips_that_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
+    away = ClipStorage(f"file://{tmp_path}/away/clips", new=False)
+    with pytest.raises(StorageError, match=r"away/clips: the folder above it is not there; mount it, or correct it"):
+        away.files(1, "")
+    (tmp_path / "clips").write_text("a file")
+    with pytest.raises(StorageError, match=r"WEAKHAR_CLIPS_URL: .*clips/1/"):
+        ClipStorage(f"file://{tmp_path}/clips", new=True).put(1, tmp_path / "clips", "clip.mp4")
+    assert ClipStorage(f"file://{tmp_path}/others", new=False).files(1, "") == {}
 
 
 def test_storage_for_clips_that_is_not_named_or_not_one_is_one_line() -> None:

@@ -17,10 +17,12 @@ from ml_backend.clusters import (
     participant_folder,
     write_features,
 )
+from ml_backend.errors import ConfigError
 from ml_backend.jobs import Jobs, Store, clusters_folder, labelled, project_labels
 from ml_backend.labelstudio import Given, TaskAnswer
 from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
+from ml_backend.web import report
 from ml_backend.web.app import create_app
 from ml_backend.web.report import Part, project_report
 
@@ -114,11 +116,37 @@ def test_other_projects_looked_at_meanwhile_make_nothing_anew(
     labels = project_labels(store, settings, 1)
     first = labels[0]
     for other in range(labelled.PROJECTS_HELD):
-        labelled._others[other] = (), None
+        labelled._others[settings.model_dir, str(other), ""] = (), None
     labelled._others.popitem(last=False)
     assert labels[0] is first
     assert labels[1].from_others > 0
     assert len(asked) == 1
+
+
+def test_nothing_is_held_of_who_is_forgotten_and_no_mistake_ends_the_list_early(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project
+    folder = clusters_folder(settings, 1)
+    project_report(store, settings, store.project(1))
+    assert {place[3] for place in labelled._held if place[0] == folder} == {"p1", "p2"}
+    late = project_labels(store, settings, 1)
+    shutil.rmtree(participant_folder(folder, "p2"))
+    list_participants(folder, ["p1"])
+    project_report(store, settings, store.project(1))
+    assert {place[3] for place in labelled._held if place[0] == folder} == {"p1"}
+    assert {name for where, name in report._stretches if where == folder} == {"p1"}
+    with pytest.raises(ConfigError, match="p2: its clusters were made anew, or forgotten, meanwhile; try again"):
+        list(late)
+    assert not participant_folder(folder, "p2").exists()
+
+    def mistaken(*_: object) -> None:
+        raise IndexError
+
+    labelled._held.clear()
+    monkeypatch.setattr(labelled, "participant_labels", mistaken)
+    with pytest.raises(IndexError):
+        list(project_labels(store, settings, 1))
 
 
 def test_more_labels_than_there_is_room_for_are_made_when_they_are_looked_at(
