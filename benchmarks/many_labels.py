@@ -59,8 +59,7 @@ def one_participant(like: Path) -> None:
     random = np.random.default_rng(0)
     truth = np.repeat(random.integers(0, CLASSES, CLIPS // 20), 20)
     looks = random.normal(size=(CLASSES, 768)).astype(np.float32)
-    few.CLUSTERS = CLUSTERS
-    few.clustered(like, "p", looks[truth] + random.normal(size=(CLIPS, 768)).astype(np.float32))
+    few.clustered(like, "p", looks[truth] + random.normal(size=(CLIPS, 768)).astype(np.float32), CLUSTERS)
     np.save(like / "truth.npy", truth)
 
 

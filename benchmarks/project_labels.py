@@ -59,14 +59,14 @@ def prepare() -> None:
     list_participants(folder, names)
 
 
-def clustered(folder: Path, name: str, vectors: np.ndarray) -> Clustering:
+def clustered(folder: Path, name: str, vectors: np.ndarray, components: int = CLUSTERS) -> Clustering:
     """A participant's clusters as the job writes them, without frames."""
     recording = Recording(name, "r", Path("r.mp4"), (ImuFile(Path("r.csv"), ImuFormat()),))
     video = VideoInfo(len(vectors) + 3.0, 640, 480, 25.0, "h264")
     checked = CheckedRecording(recording, video, None, len(vectors), video.duration)
     starts = np.arange(len(vectors), dtype=float)
     work = ParticipantWork(participant_folder(folder, name), [checked], [starts], {})
-    cluster_participant(Parameters(components=CLUSTERS, clustering="ward"), work, vectors)
+    cluster_participant(Parameters(components=components, clustering="ward"), work, vectors)
     write_features(work, None, None)
     return load_clustering(folder, name)
 

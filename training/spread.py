@@ -83,10 +83,9 @@ def _connected(address: str) -> Any:
     except ImportError as error:
         raise TrainingError(f"{VARIABLE} is {address}: {error}; run `pip install ray`, or unset it") from None
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = " ".join(str(error).split())
         raise TrainingError(
-            f"{VARIABLE} {address}: no Ray cluster is found there ({reason}); start one by `ray start --head`, or "
-            "unset it"
+            f"{VARIABLE} {address}: no Ray cluster is found there ({_one_line(error)}); start one by "
+            "`ray start --head`, or unset it"
         ) from None
     return ray
 
@@ -112,14 +111,17 @@ def _check(ray: Any, reference: Any) -> None:
             raise cause from None
         if isinstance(cause, ModuleNotFoundError):
             raise TrainingError(f"a Ray node cannot load weakhar ({cause}); install it on all nodes") from None
-        reason = " ".join(str(cause).split())[:300]
         raise TrainingError(
-            f"a job failed on a Ray node ({type(cause).__name__}: {reason}); what is done is kept"
+            f"a job failed on a Ray node ({type(cause).__name__}: {_one_line(cause)}); what is done is kept"
         ) from None
     except ray.exceptions.RuntimeEnvSetupError as error:
-        raise TrainingError(f"a Ray node cannot start a job ({' '.join(str(error).split())[:300]})") from None
+        raise TrainingError(f"a Ray node cannot start a job ({_one_line(error)})") from None
     except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())
         raise TrainingError(
-            f"a job was lost {ATTEMPTS} times, perhaps for want of memory ({reason}); run again, what is done is kept"
+            f"a job was lost {ATTEMPTS} times, perhaps for want of memory ({_one_line(error)}); run again, what is "
+            "done is kept"
         ) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import overload
 
@@ -57,7 +57,6 @@ class ProjectLabels(Sequence[ParticipantLabels]):
         self._folder, self._classes, self._propagation = folder, classes, propagation
         self._across, self._everywhere, self._track = across, everywhere, track
         self._read: dict[str, Clustering] = {}
-        self._others: list[Others | None] = []  # once found they stay the same to whoever goes through all
         self._answers = _by_participant(answers)
         self._known = reliabilities(answers)
         common = (classes, propagation, everywhere, tuple(sorted(self._known.items())))
@@ -66,7 +65,6 @@ class ProjectLabels(Sequence[ParticipantLabels]):
             for name in participants
         }
         self.made_of: Hashable = (tuple(self._made_of.values()), across)
-
         _forget_others_than(folder, set(self.participants))
 
     def __iter__(self) -> Iterator[ParticipantLabels]:
@@ -90,11 +88,8 @@ class ProjectLabels(Sequence[ParticipantLabels]):
     def _of(self, name: str) -> ParticipantLabels:
         place = (self._folder, self._propagation, self._track, name)
         with _making:
-            others = self._what_others_say()
-            made_of = (
-                self._made_of[name],
-                others,
-            )  # of others by identity: they stay until something of them changes
+            others = self._what_others_say
+            made_of = self._made_of[name], others  # which are the same object until anybody's answers change
             known = _held.get(place)
             if known is None or known[0] != made_of:
                 known = made_of, self._make(name, others)
@@ -117,20 +112,22 @@ class ProjectLabels(Sequence[ParticipantLabels]):
                 self._known,
             )
 
+    @cached_property
     def _what_others_say(self) -> Others | None:
-        if self._across and not self._others:
-            place = (self._folder, self._propagation, self._track)
-            known = _others.get(place)
-            if known is None or known[0] != self.made_of:
-                with _linear_algebra().limit(limits=1, user_api="blas"):
-                    clusterings = partial(map, self._load, self.participants)
-                    found = others_of(clusterings, self._answers, self._classes, self._known)
-                _others[place] = known = self.made_of, found
-            _others.move_to_end(place)
-            while len(_others) > PROJECTS_HELD:
-                _others.popitem(last=False)
-            self._others = [known[1]]
-        return self._others[0] if self._others else None
+        """Asked for under the lock; once found it stays the same to whoever goes through all."""
+        if not self._across:
+            return None
+        place = (self._folder, self._propagation, self._track)
+        known = _others.get(place)
+        if known is None or known[0] != self.made_of:
+            with _linear_algebra().limit(limits=1, user_api="blas"):
+                clusterings = partial(map, self._load, self.participants)
+                found = others_of(clusterings, self._answers, self._classes, self._known)
+            _others[place] = known = self.made_of, found
+        _others.move_to_end(place)
+        while len(_others) > PROJECTS_HELD:
+            _others.popitem(last=False)
+        return known[1]
 
     def _load(self, name: str) -> Clustering:
         """A participant's clusters: what they say to others, and their own labels, are made of the same reading."""
@@ -147,7 +144,8 @@ class ProjectLabels(Sequence[ParticipantLabels]):
 def _forget_others_than(folder: Path, participants: Collection[str]) -> None:
     """Hold nothing of who does not belong to a project any more, nor of projects that are gone."""
     with _making:
-        gone = {one for one in {*(place[0] for place in _held), *(place[0] for place in _others)} if not one.is_dir()}
+        folders = {place[0] for place in _held} | {place[0] for place in _others}
+        gone = {one for one in folders if not one.is_dir()}
         for held in [one for one in _held if one[0] in gone or (one[0] == folder and one[3] not in participants)]:
             del _held[held]
         for said in [one for one in _others if one[0] in gone]:

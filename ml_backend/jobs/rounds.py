@@ -79,9 +79,10 @@ def project_standing(store: Store, settings: Settings, project: Project, audit: 
         right += float(expected_right(labels).sum())
         gains.append(could_bring(labels))
         clips += len(labels.said)
-        labelled += int((labels.propagated != UNLABELLED).sum())
+        has_label = labels.propagated != UNLABELLED
+        labelled += int(has_label.sum())
         by_people += int(labels.annotated.sum())
-        guessed += int(((labels.propagated != UNLABELLED) & ~labels.annotated).sum())
+        guessed += int((has_label & ~labels.annotated).sum())
         calibrated &= labels.temperature is not None
     low = None
     if clips and not guessed:

@@ -194,35 +194,40 @@ class Client:
 
     def _store(self, project_id: int, clips: ClipStorage, file: Path, name: str) -> str:
         """ConfigError if Label Studio would not serve the project's files out of the storage; looks once."""
-        served = project_id in self._serving
-        if not served and not clips.is_local:
-            listed = self._read(getattr(self._sdk.import_storage, clips.kind).list, project=project_id)
-            if not any(storage.bucket == clips.bucket for storage in listed):
-                raise ConfigError(
-                    f"clips: project {project_id} in Label Studio has no source storage of bucket {clips.bucket}; "
-                    'add one there under Settings, Cloud Storage (it need not be synced), or leave out "clips"'
-                )
+        known = project_id in self._serving
+        if not known and not clips.is_local:
+            self._check_serves(project_id, clips)
         self._check()
         url = clips.put(project_id, file, name)
         address = clips.address(project_id, url, self._media)
-        if served or not clips.is_local:
-            self._serving.add(project_id)
-            return address
         try:
-            status = self._read(self._status_of, address)
+            if not known and clips.is_local:
+                self._check_served(project_id, clips, address)
         except BaseException:
-            clips.delete([url])  # nobody knows whether it is served
+            clips.delete([url])  # else the next job would take it for one that is served
             raise
+        self._serving.add(project_id)
+        return address
+
+    def _check_serves(self, project_id: int, clips: ClipStorage) -> None:
+        """ConfigError if the project has no storage of the bucket."""
+        listed = self._read(getattr(self._sdk.import_storage, clips.kind).list, project=project_id)
+        if not any(storage.bucket == clips.bucket for storage in listed):
+            raise ConfigError(
+                f"clips: project {project_id} in Label Studio has no source storage of bucket {clips.bucket}; "
+                'add one there under Settings, Cloud Storage (it need not be synced), or leave out "clips"'
+            )
+
+    def _check_served(self, project_id: int, clips: ClipStorage, address: str) -> None:
+        """ConfigError if a file is not to be had at its address: its document root cannot be asked for."""
+        status = self._read(self._status_of, address)
         if status != httpx.codes.OK:
-            clips.delete([url])
             raise ConfigError(
                 f"clips: Label Studio does not serve {clips.url} to project {project_id} ({status}); add a source "
                 f"storage of local files with the folder {clips.name} there under Settings, Cloud Storage, and start "
                 "Label Studio with LOCAL_FILES_SERVING_ENABLED=true and the folder above it as "
                 'LOCAL_FILES_DOCUMENT_ROOT; or leave out "clips"'
             )
-        self._serving.add(project_id)
-        return address
 
     def _status_of(self, address: str, request_options: RequestOptions) -> int:
         """What Label Studio answers who asks for a file."""
