@@ -142,6 +142,7 @@ def _say_held_out(dataset: "Dataset", trained: "Trained", names: list[str]) -> N
 
 @cli.command()
 def evaluate(
+    context: typer.Context,
     export: Export,
     models: Annotated[list[str] | None, typer.Option("--models", help="Models; may be repeated")] = None,
     approaches: Annotated[list[str] | None, typer.Option("--approaches", help="Approaches; may be repeated")] = None,
@@ -186,7 +187,10 @@ def evaluate(
     jobs = make_jobs(dataset, _texts(given, "models", list(MODELS)), rows, _seeds(given), splits)
     target = folder or Path("runs") / export.absolute().name
     with _bar(len(jobs)) as step:
-        run_grid(dataset, jobs, settings, target, lambda done, _, name: step(done, name), given.get("processes"))
+        spread = context.obj() if context.obj else None
+        run_grid(
+            dataset, jobs, settings, target, lambda done, _, name: step(done, name), given.get("processes"), spread
+        )
     found = scores(dataset, jobs, target)
     write_tables(dataset, found, target)
     out.print(terminal_table(dataset, found))

@@ -1,7 +1,7 @@
 """The grid of the paper's Table 3: every model and approach, every seed, every held-out group of participants.
 
 One folder a job, written when it is done: a killed grid goes on where it stopped. Jobs run side by side, each in a
-process with one thread, since the models are too small for more; or on a Ray cluster, where one is named.
+process with one thread, since the models are too small for more; or wherever the caller has them run.
 """
 
 import json
@@ -10,7 +10,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -35,9 +35,10 @@ from training.errors import TrainingError
 from training.loop import Settings, Trained, predict, predicted_classes, train
 from training.models import MODELS
 from training.saved import save_model, write_text
-from training.spread import on_ray, ray_address
 
 Ints = npt.NDArray[np.int64]
+Spread = Callable[[Mapping[str, Callable[[], None]], Path], Generator[str]]
+"""Runs jobs, by name, on machines that see a folder; yields the names of those that are done."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,10 @@ def run_grid(
     folder: Path,
     progress: Callable[[int, int, str], None],
     processes: int | None = None,
+    spread: Spread | None = None,
 ) -> None:
     """Run the jobs that have no result in `folder` yet; `progress` gets how many of how many are done, and which.
+    They run on this machine, in so many `processes`, or where `spread` runs them.
 
     TrainingError if the folder holds a run with other settings or another dataset.
     """
@@ -129,13 +132,13 @@ def run_grid(
     joblib.dump(dataset, shared)  # workers map its arrays into memory: one copy for all
     given = shared, settings, folder.absolute()
     try:
-        if address := ray_address():
-            finished = on_ray(address, partial(_run_anywhere, given), missing, shared)
+        if spread is not None:
+            finished = spread({job.folder: partial(_run_anywhere, given, job) for job in missing}, folder.absolute())
         else:
             finished = _side_by_side(missing, given, min(processes or int(joblib.cpu_count()), len(missing)))
         with closing(finished):  # whatever happens, nothing stays at work
-            for done, job in enumerate(finished, start=len(jobs) - len(missing) + 1):
-                progress(done, len(jobs), job.folder)
+            for done, name in enumerate(finished, start=len(jobs) - len(missing) + 1):
+                progress(done, len(jobs), name)
     finally:
         shared.unlink(missing_ok=True)
 
@@ -144,8 +147,8 @@ Given = tuple[Path, Settings, Path]
 """The file with the dataset, the settings, and the run's folder."""
 
 
-def _side_by_side(jobs: list[Job], given: Given, workers: int) -> Generator[Job]:
-    """Run all jobs in processes of this machine; yields them as they are done."""
+def _side_by_side(jobs: list[Job], given: Given, workers: int) -> Generator[str]:
+    """Run all jobs in processes of this machine; yields the names of those that are done."""
     others = set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, given)
     try:
@@ -153,7 +156,7 @@ def _side_by_side(jobs: list[Job], given: Given, workers: int) -> Generator[Job]
             futures = {pool.submit(_run_job, job): job for job in jobs}
         for future in as_completed(futures):
             future.result()
-            yield futures[future]
+            yield futures[future].folder
     except BrokenProcessPool:
         raise TrainingError(
             "a training process was killed, perhaps for want of memory; run again with fewer --processes, "

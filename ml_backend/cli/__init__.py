@@ -12,6 +12,7 @@ from ml_backend.cli.doctor import doctor
 from ml_backend.cli.paper import rehearse, reproduce
 from ml_backend.cli.project import audit, connect, export, import_labels, review, run, sync
 from ml_backend.cli.server import demo, serve, worker
+from ml_backend.cli.shared import spread_of_folds
 from ml_backend.cli.upkeep import backup, cancel, forget, meaning, restore
 from ml_backend.errors import WeakHARError
 from training.cli import evaluate, onnx, run_command, train
@@ -33,11 +34,13 @@ def _version(wanted: bool) -> None:
 
 @cli.callback()
 def weakhar(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback is all of it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit")
     ] = False,
 ) -> None:
     """Label hours of synchronised video and IMU recordings from a few minutes of human work."""
+    context.obj = spread_of_folds
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (

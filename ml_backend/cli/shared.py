@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ml_backend.jobs import Store
     from ml_backend.recordings import CheckedRecording, Problem
     from ml_backend.settings import Parameters, Settings
+    from training.evaluate import Spread
 
 out, err = Console(), Console(stderr=True)
 
@@ -52,6 +54,17 @@ def say_where(settings: "Settings") -> None:
         err.print(f"using {settings.model_dir}, as older versions did; MODEL_DIR names another", soft_wrap=True)
     elif not settings.model_dir.exists():
         err.print(f"weakhar keeps its data in {settings.model_dir}; MODEL_DIR names another", soft_wrap=True)
+
+
+def spread_of_folds() -> "Spread | None":
+    """What runs the folds of `evaluate` on a Ray cluster, where one is named."""
+    from ml_backend.settings import load_settings
+
+    if not (address := load_settings().ray_address):
+        return None
+    from ml_backend.jobs import folds_on_ray
+
+    return partial(folds_on_ray, address)
 
 
 def parameters_from(

@@ -1,6 +1,7 @@
 """The vectors of a participant's clips: one backbone after another over all recordings, put together in order."""
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -109,7 +110,7 @@ def _embedder(settings: Settings, parameters: Parameters, weights: Weights, part
             parameters.frame_rate,
             key_frames=not parameters.paper_exact,
         ),
-        load=lambda: _loaded(part, weights, precision),
+        load=partial(_loaded, part, weights, precision),  # goes to other processes, which no lambda does
     )
 
 

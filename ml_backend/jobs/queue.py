@@ -31,6 +31,7 @@ from ml_backend.jobs.store import (
     QUIET,
     RUNNING,
     BusyError,
+    LockedError,
     Store,
 )
 from ml_backend.jobs.upkeep import forget_project
@@ -178,7 +179,11 @@ class Jobs:
 
     def sync(self, project_id: int) -> None:
         """Reconcile one project, unless a job works on it: that ends with a reconciliation."""
-        if not self.store.begin_sync(project_id):
+        try:
+            ready = self.store.begin_sync(project_id)
+        except LockedError:
+            ready = False
+        if not ready:
             self._sync.schedule((project_id,), delay=QUIET)
             return
         try:

@@ -1,19 +1,25 @@
 """A job's units on a Ray cluster, where `WEAKHAR_RAY_ADDRESS` names one: a recording's vectors by a backbone, a
-participant's clusters.
+participant's clusters or part of an export, a training fold.
 
-A unit is a plain function whose output lies in MODEL_DIR, which all nodes share, under all that it is made of: run
-again, on whatever node, it does only what is missing. So a lost node costs the units that were on it, which others
-run, and a unit that fails again and again is left out and named, while the others go on.
+A unit is a plain function: run again, on whatever node, it makes the same, and what it leaves in the folder that all
+nodes share it does not make twice. So a lost node costs the units that were on it, which others run, and a unit that
+fails again and again is named, while the others go on.
+
+Ray ends the process that speaks with it where the cluster is gone, so that is one of its own.
 """
 
 import logging
+import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count, islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
+from traceback import print_exc
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -26,10 +32,16 @@ from ml_backend.storage import attach, fresh, url_of
 
 ATTEMPTS = 3
 LOOK_SECONDS = 0.5
+WAITING = 8
+"""So many units are given to Ray beside two a core: those that run, and as many that may begin at once."""
+ENDING_SECONDS = 15.0
+"""That the process which speaks with Ray has to take its leave."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 """Of a unit: Ray gives a core to each."""
 
 log = logging.getLogger(__name__)
+Ask = Callable[..., Any]
+"""Has a function of this file run, with what is given it, in the process that speaks with Ray."""
 
 
 @dataclass(frozen=True)
@@ -41,119 +53,125 @@ class Unit:
     amount: float = 1.0
 
 
-def on_ray(
-    address: str, shared: Path, step: str, units: Sequence[Unit], progress: Progress, gpu: bool = False
-) -> dict[str, str]:
-    """Run all units on the cluster at `address`; name → why, of those that failed three times.
+@dataclass(frozen=True)
+class Ended:
+    """A unit that ended: with a result, or after so many attempts with a reason why it has none."""
 
-    `shared` is the folder that all nodes must see; `gpu`: each unit wants one, where the cluster has any. ConfigError
-    where the cluster cannot be reached, or a node lacks weakhar or the folder.
-    """
-    total, done = sum(unit.amount for unit in units), 0.0
+    unit: Unit
+    result: Any = None
+    why: str = ""
+
+
+def on_ray(
+    address: str, shared: Path, step: str, units: list[Unit], progress: Progress, gpu: bool = False
+) -> dict[str, str]:
+    """Run all units on the cluster at `address`; name → why, of those that failed three times. As `ended`."""
+    total, done, failed = sum(unit.amount for unit in units), 0.0, dict[str, str]()
     progress(step, 0, total)
-    failed, attempts, waiting = dict[str, str](), Counter[str](), dict[Any, Unit]()
-    with _cluster(address) as ray, _token(shared) as token:
-        gpus = 1 if gpu and ray.cluster_resources().get("GPU") else 0
-        remote = ray.remote(_run).options(num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": ONE_THREAD})
-        where = token, shared, url_of(shared), __version__
-        waiting |= {remote.remote(unit.run, *where): unit for unit in units}
-        try:
-            while waiting:
-                ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_SECONDS)
-                for reference in ready:
-                    unit = waiting.pop(reference)
-                    attempts[unit.name] += 1
-                    why = _why(ray, reference)
-                    if why and attempts[unit.name] < ATTEMPTS:
-                        log.warning("%s: %s; tried again", unit.name, why)
-                        waiting[remote.remote(unit.run, *where)] = unit
-                        continue
-                    failed |= {unit.name: why} if why else {}
-                    done += unit.amount
-                progress(step, done, total)
-        finally:
-            for reference in waiting:
-                with suppress(ray.exceptions.RayError):
-                    ray.cancel(reference, force=True)
+    with closing(ended(address, shared, units, gpu)) as over:
+        for one in over:
+            if one is not None:
+                done += one.unit.amount
+                failed |= {one.unit.name: one.why} if one.why else {}
+            progress(step, done, total)
     return failed
 
 
+def ended(address: str, shared: Path, units: Iterable[Unit], gpu: bool = False) -> Generator[Ended | None]:
+    """Run units on the cluster at `address`, each on a core; yields each when it ended, and None now and then.
+
+    `units` are taken as the cluster gets room for them. `shared` is the folder that all nodes must see; `gpu`: each
+    unit wants one, where the cluster has any. ConfigError where the cluster cannot be reached or is lost, or a node
+    lacks weakhar or the folder. Closed before its end, nothing stays at work.
+    """
+    with _speaking(address) as ask, _token(shared) as token:
+        yield from _ended(ask, units, (token, shared, url_of(shared), __version__), gpu)
+
+
+def folds_on_ray(address: str, folds: Mapping[str, Callable[[], None]], shared: Path) -> Generator[str]:
+    """Run training folds, by name, on the cluster; yields the names of those that are done. ConfigError as of
+    `ended`, and at the end where folds failed."""
+    failed = dict[str, str]()
+    units = [Unit(name, run) for name, run in folds.items()]
+    with closing(ended(address, shared, units, gpu=True)) as over:
+        for one in over:
+            if one is not None and one.why:
+                failed[one.unit.name] = one.why
+            elif one is not None:
+                yield one.unit.name
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise ConfigError(f"{len(failed)} of {len(folds)} folds failed, {name}: {why}; what is done is kept")
+
+
 def cluster_in_words(address: str, shared: Path) -> str:
-    """How large the cluster is, and that a unit runs on it; ConfigError as of `on_ray`."""
-    with _cluster(address) as ray:
-        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-        found = ray.cluster_resources()
-        if failed := on_ray(address, shared, "trying", [Unit("trying", _nothing)], lambda *_: None):
-            raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: a unit failed ({failed['trying']})")
-    return f"{nodes} nodes with {found.get('CPU', 0):g} cores and {found.get('GPU', 0):g} GPUs at {address}"
+    """How large the cluster is, and that a unit runs on it; ConfigError as of `ended`."""
+    nodes, cores, gpus = _size(address)
+    if failed := on_ray(address, shared, "trying", [Unit("trying", _nothing)], lambda *_: None):
+        raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: a unit failed ({failed['trying']})")
+    return f"{nodes} nodes with {cores:g} cores and {gpus:g} GPUs at {address}"
+
+
+def _size(address: str) -> tuple[int, float, float]:
+    with _speaking(address) as ask:
+        found: tuple[int, float, float] = ask(_resources)
+    return found
 
 
 def _nothing() -> None:
     """A unit."""
 
 
-def _run(run: Callable[[], Any], token: Path, shared: Path, url: str, version: str) -> None:
-    """One unit, on a node; the shared folder may be the copy of what lies under a URL."""
-    if url:
-        attach(shared, url)
-    if version != __version__:
-        raise ConfigError(
-            f"Ray node {socket.gethostname()} has weakhar {__version__}, the job {version}; install the same one"
-        )
-    if not fresh(token).is_file():
-        raise ConfigError(
-            f"Ray node {socket.gethostname()} does not see {url or token.parent}, the MODEL_DIR of the job; "
-            + ("give it the address and credentials" if url else "mount that folder there at the same path")
-        )
-    run()
-
-
-def _why(ray: ModuleType, reference: Any) -> str:
-    """Why a unit failed, empty if it did not; ConfigError where all others would too."""
-    try:
-        ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, Exception) else error
-        if isinstance(cause, ConfigError):
-            raise cause from None
-        if isinstance(cause, ModuleNotFoundError):
-            raise ConfigError(f"a Ray node cannot load weakhar ({cause}); install it on all nodes") from None
-        return str(cause) if isinstance(cause, WeakHARError) else f"{type(cause).__name__}: {cause}"
-    except ray.exceptions.RuntimeEnvSetupError as error:
-        raise ConfigError(f"a Ray node cannot start a unit ({one_line(error)})") from None
-    except ray.exceptions.RayError as error:
-        return one_line(error)
-    return ""
+def _ended(ask: Ask, units: Iterable[Unit], where: tuple[Any, ...], gpu: bool) -> Generator[Ended | None]:
+    following, numbers = iter(units), count()
+    attempts, at_work = Counter[int](), dict[int, Unit]()
+    while True:
+        _, cores, _ = ask(_resources)
+        for unit in islice(following, max(0, 2 * int(cores) + WAITING - len(at_work))):
+            at_work[number := next(numbers)] = unit
+            ask(_begin, number, unit.run, where, gpu)
+        if not at_work:
+            return
+        for number, result, why in ask(_look):
+            attempts[number] += 1
+            if why and attempts[number] < ATTEMPTS:
+                log.warning("%s: %s; tried again", at_work[number].name, why)
+                ask(_begin, number, at_work[number].run, where, gpu)
+            else:
+                yield Ended(at_work.pop(number), result, why)
+        yield None
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[ModuleType]:
-    """Connected to Ray; ConfigError if it is not installed, or there is no cluster."""
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError:
-        raise ConfigError(
-            f"WEAKHAR_RAY_ADDRESS is {address}, and Ray is not installed; run `pip install ray`, or unset it"
-        ) from None
-    own = not ray.is_initialized()
-    if own:
-        _check_reachable(address)
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING, "namespace": "weakhar"}
+def _speaking(address: str) -> Iterator[Ask]:
+    """The process that speaks with the cluster; ConfigError as of `ended`."""
+    _check_reachable(address)
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_answer, args=(there,), daemon=True)
+    process.start()
+    there.close()
+
+    def ask(what: Callable[..., Any], *given: Any) -> Any:
         try:
-            ray.init(address=address, include_dashboard=False if address == "local" else None, **quiet)
-        except ImportError as error:
-            raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: {one_line(error)}; or name host:port") from None
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            here.send((what, given))
+            answer, error = here.recv()
+        except (EOFError, OSError):
             raise ConfigError(
-                f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({one_line(error)}); start one by "
-                "`ray start --head`, or unset it"
+                f"WEAKHAR_RAY_ADDRESS {address}: the cluster was lost; see that its head runs, then start again, what"
+                " is done is kept"
             ) from None
+        if error is not None:
+            raise error
+        return answer
+
     try:
-        yield ray
+        ask(_connect, address)
+        yield ask
     finally:
-        if own:
-            ray.shutdown()
+        here.close()  # by which it knows
+        process.join(ENDING_SECONDS)
+        process.kill()
 
 
 def _check_reachable(address: str) -> None:
@@ -183,3 +201,118 @@ def _token(shared: Path) -> Iterator[Path]:
         yield token
     finally:
         remove(token)
+
+
+# What follows runs in the process that speaks with Ray, but `_run`: that on a node.
+
+_at_work: dict[Any, int] = {}
+
+
+def _answer(pipe: Connection) -> None:
+    """Do what is asked, until whoever asks has gone, in whatever way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
+    with suppress(EOFError, OSError):
+        while True:
+            what, given = pipe.recv()
+            try:
+                said: tuple[Any, WeakHARError | None] = what(*given), None
+            except WeakHARError as error:
+                said = None, error
+            except Exception as error:
+                print_exc()
+                said = None, ConfigError(f"Ray: {one_line(error)}")
+            pipe.send(said)
+    _leave()
+
+
+def _connect(address: str) -> None:
+    """ConfigError if Ray is not installed, or there is no cluster."""
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise ConfigError(
+            f"WEAKHAR_RAY_ADDRESS is {address}, and Ray is not installed; run `pip install ray`, or unset it"
+        ) from None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING, "namespace": "weakhar"}
+    try:
+        ray.init(address=address, include_dashboard=False if address == "local" else None, **quiet)
+    except ImportError as error:
+        raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: {one_line(error)}; or name host:port") from None
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise ConfigError(
+            f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({one_line(error)}); start one by "
+            "`ray start --head`, or unset it"
+        ) from None
+
+
+def _leave() -> None:
+    import ray
+
+    for reference in _at_work:
+        with suppress(Exception):
+            ray.cancel(reference, force=True)
+    ray.shutdown()
+
+
+def _resources() -> tuple[int, float, float]:
+    """How many nodes, cores and GPUs there are."""
+    import ray
+
+    found = ray.cluster_resources()
+    return sum(bool(node["Alive"]) for node in ray.nodes()), found.get("CPU", 0.0), found.get("GPU", 0.0)
+
+
+def _begin(number: int, run: Callable[[], Any], where: tuple[Any, ...], gpu: bool) -> None:
+    """Give a unit to the cluster."""
+    import ray
+
+    gpus = 1 if gpu and _resources()[2] else 0
+    remote = ray.remote(_run).options(num_cpus=1, num_gpus=gpus, max_retries=0, runtime_env={"env_vars": ONE_THREAD})
+    _at_work[remote.remote(run, *where)] = number
+
+
+def _look() -> list[tuple[int, Any, str]]:
+    """Number, result and why there is none, of the units that ended; waits a moment for one."""
+    import ray
+
+    over, _ = ray.wait(list(_at_work), num_returns=1, timeout=LOOK_SECONDS)
+    return [(_at_work.pop(reference), *_outcome(reference)) for reference in over]
+
+
+def _outcome(reference: Any) -> tuple[Any, str]:
+    """A unit's result, and why there is none; ConfigError where all others would fail too."""
+    import ray
+
+    try:
+        return ray.get(reference), ""
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        if isinstance(cause, ConfigError):
+            raise cause from None
+        if isinstance(cause, ModuleNotFoundError):
+            raise ConfigError(f"a Ray node cannot load weakhar ({cause}); install it on all nodes") from None
+        return None, str(cause) if isinstance(cause, WeakHARError) else f"{type(cause).__name__}: {one_line(cause)}"
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise ConfigError(f"a Ray node cannot start a unit ({one_line(error)})") from None
+    except ray.exceptions.LocalRayletDiedError:
+        raise ConfigError(
+            "the Ray node of this machine was lost; start it, then start again: what is done is kept"
+        ) from None
+    except ray.exceptions.RayError as error:
+        return None, one_line(error)
+
+
+def _run(run: Callable[[], Any], token: Path, shared: Path, url: str, version: str) -> Any:
+    """One unit, on a node; the shared folder may be the copy of what lies under a URL."""
+    if url:
+        attach(shared, url)
+    node = f"Ray node {socket.gethostname()}"
+    if version != __version__:
+        raise ConfigError(f"{node} has weakhar {__version__}, the job {version}; install the same one")
+    if not fresh(token).is_file():
+        raise ConfigError(
+            f"{node} does not see {url or token.parent}; "
+            + ("give it the address and credentials" if url else "mount that folder there at the same path")
+        )
+    return run()

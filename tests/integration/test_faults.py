@@ -4,11 +4,12 @@ leave."""
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,20 @@ def proxy(program: str, port: int, label_studio: LabelStudioServer) -> Iterator[
     finally:
         process.kill()
         process.wait()
+
+
+def stand_still(process: psutil.Process, database: Path) -> None:
+    """Suspend it, but not in the middle of a write: for SQLite one that stands still there holds up all others."""
+    with closing(sqlite3.connect(database, timeout=1, isolation_level=None)) as connection:
+        while True:
+            process.suspend()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+                return
+            except sqlite3.OperationalError:
+                process.resume()
+                time.sleep(0.05)
 
 
 def started(label_studio: LabelStudioServer, backend: BackendServer, title: str, components: int) -> tuple[int, int]:
@@ -89,7 +104,7 @@ def test_a_worker_that_stood_still_creates_nothing_when_it_comes_back(
     assert backend.process is not None
     children = psutil.Process(backend.process.pid).children()
     (worker,) = [child for child in children if child.cmdline()[-1] == "worker"]
-    worker.suspend()
+    stand_still(worker, Path(backend.environment["MODEL_DIR"]) / "weakhar.db")
     other = subprocess.Popen(
         [sys.executable, "-m", "ml_backend.cli", "worker"], env={**os.environ, **backend.environment}
     )

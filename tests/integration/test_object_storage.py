@@ -22,6 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from clusterings import assert_same
+from ray_nodes import started
 from s3fs.core import S3File
 
 from ml_backend.clusters import participant_folder, participants_of, truth_of
@@ -201,14 +202,8 @@ def alone(sample_root: Path, tmp_path: Path) -> Path:
 def test_clusters_made_in_the_storage_are_those_of_one_machine(
     sample_root: Path, alone: Path, bucket: str, tmp_path: Path, nodes: int
 ) -> None:
-    from ray.cluster_utils import Cluster
-
     put(sample_root, f"{bucket}/data/study")
-    cluster = None
-    if nodes:
-        node = {"num_cpus": 1, "node_ip_address": "127.0.0.2"}
-        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        cluster.add_node(**node)
+    cluster = started(nodes, tmp_path) if nodes else None
     try:
         settings = Settings(
             model_dir=f"{bucket}/models",

@@ -1,39 +1,41 @@
 """The job's units on a real Ray cluster of two nodes, each with processes of its own, on loopback."""
 
+import os
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from clusterings import assert_same
 from exports import write_export
-from ray.cluster_utils import Cluster
+from ray_nodes import Cluster, go_on, say, started, take_away
 
 import training.loop
-import training.spread
 from ml_backend import __version__
 from ml_backend.clusters import participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import cluster_in_words, embed_and_cluster, spread, usable_recordings
-from ml_backend.jobs.spread import Unit, on_ray
+from ml_backend.jobs import cluster_in_words, embed_and_cluster, folds_on_ray, spread, usable_recordings
+from ml_backend.jobs.spread import Unit, ended, on_ray
 from ml_backend.recordings import CheckedRecording, Problem
+from ml_backend.sample.servers import wait_for
 from ml_backend.settings import Parameters, Settings
 from training.approaches import Approach
 from training.dataset import read_dataset
-from training.errors import TrainingError
 from training.evaluate import make_jobs, run_grid
 
-LOOPBACK = "127.0.0.2"
-"""Ray takes 127.0.0.1 for the machine's other address."""
 PARAMETERS = Parameters(components=9)
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes of one core each."""
-    head = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": LOOPBACK}
-    found = Cluster(initialize_head=True, head_node_args=head)
-    found.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes."""
+    found = started(2, tmp_path_factory.mktemp("shared"))
     yield found
     found.shutdown()
 
@@ -73,9 +75,8 @@ def test_a_cluster_makes_what_one_machine_makes_also_where_a_node_is_lost(
     cluster: Cluster, checked: list[CheckedRecording], alone: Path, tmp_path: Path
 ) -> None:
     def lose_a_node() -> None:
-        worker = next(iter(cluster.worker_nodes))
-        cluster.remove_node(worker, allow_graceful=False)
-        cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+        cluster.lose_node()
+        cluster.add_node()
 
     settings = Settings(model_dir=tmp_path, ray_address=cluster.address)
     assert clustered(settings, checked, while_embedding(lose_a_node)) == []
@@ -116,19 +117,58 @@ def test_a_job_that_is_cancelled_stops_its_units(
     assert list(tmp_path.glob("ray-*")) == []
 
 
+def lines(file: Path) -> int:
+    return file.read_text().count("\n")
+
+
+def test_closed_before_its_end_nothing_stays_at_work(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "written"
+    with closing(ended(cluster.address, tmp_path, [Unit("endless", partial(go_on, file))])) as over:
+        wait_for(lambda: next(over) is None and file.is_file(), 60, "the unit")
+    wait_for(lambda: lines(file) == (time.sleep(0.5), lines(file))[1], 30, "the unit's end")
+    assert list(tmp_path.glob("ray-*")) == []
+
+
+def test_units_are_taken_as_there_is_room_and_give_their_results(cluster: Cluster, tmp_path: Path) -> None:
+    taken = list[int]()
+
+    def units() -> Iterator[Unit]:
+        for number in range(40):
+            taken.append(number)
+            yield Unit(str(number), partial(say, number))
+
+    over = ended(cluster.address, tmp_path, units())
+    first = next(one for one in over if one is not None)
+    assert first.unit.name == str(first.result)
+    assert len(taken) < 20
+    assert {first.result, *(one.result for one in over if one is not None)} == set(range(40))
+
+
 def test_a_node_with_another_version_or_without_the_shared_folder_stops_the_job(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forget_folder() -> None:
-        for token in tmp_path.glob("ray-*"):
-            token.unlink()
-
-    units = [Unit("first", forget_folder), *(Unit(f"{number}", forget_folder) for number in range(3))]
-    with pytest.raises(ConfigError, match=rf"does not see {tmp_path}, the MODEL_DIR of the job; mount that folder"):
+    units = [Unit(str(number), partial(take_away, tmp_path)) for number in range(4)]
+    with pytest.raises(ConfigError, match=rf"does not see {tmp_path}; mount that folder there at the same path"):
         on_ray(cluster.address, tmp_path, "step", units, lambda *_: None)
     monkeypatch.setattr(spread, "__version__", "0.0.1")
     with pytest.raises(ConfigError, match=rf"has weakhar {__version__}, the job 0\.0\.1; install the same one"):
-        on_ray(cluster.address, tmp_path, "step", [Unit("one", forget_folder)], lambda *_: None)
+        on_ray(cluster.address, tmp_path, "step", [Unit("one", partial(take_away, tmp_path))], lambda *_: None)
+
+
+def test_a_cluster_that_is_lost_in_the_middle_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends the process that spoke with it, which is not this one."""
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # a minute else
+    cluster = started(1, tmp_path)
+    try:
+        over = ended(cluster.address, tmp_path, [Unit("endless", partial(go_on, tmp_path / "written"))])
+        wait_for(lambda: next(over) is None and (tmp_path / "written").is_file(), 60, "the unit")
+        cluster.lose_head()
+        lost = rf"WEAKHAR_RAY_ADDRESS {re.escape(cluster.address)}: the cluster was lost; see that its head runs"
+        with pytest.raises(ConfigError, match=lost):
+            list(over)
+        assert list(tmp_path.glob("ray-*")) == []
+    finally:
+        cluster.shutdown()
 
 
 def test_doctor_sees_a_cluster_that_runs_units(cluster: Cluster, tmp_path: Path) -> None:
@@ -145,18 +185,19 @@ def test_a_cluster_that_is_not_there_is_one_line(
         clustered(settings, checked)
 
 
-def grid(folder: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, bytes]:
+def grid(
+    folder: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None, address: str = ""
+) -> dict[str, bytes]:
     """What leave-one-subject-out with two seeds writes of each held-out participant."""
     dataset = read_dataset(folder)
     jobs = make_jobs(dataset, ["tinyhar"], [Approach("few-shot-ce")], [1, 2], [])
-    run_grid(dataset, jobs, training.loop.Settings(epochs=2, learning_rate=1e-3), out, progress)
+    settings = training.loop.Settings(epochs=2, learning_rate=1e-3)
+    run_grid(dataset, jobs, settings, out, progress, spread=partial(folds_on_ray, address) if address else None)
     assert list(out.glob(".dataset-*")) == []
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.npy"))}
 
 
-def test_training_folds_run_on_the_cluster_also_where_a_node_is_lost(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_folds_run_on_the_cluster_also_where_a_node_is_lost(cluster: Cluster, tmp_path: Path) -> None:
     export = write_export(tmp_path / "export")
     alone = grid(export, tmp_path / "alone")
     told = []
@@ -164,40 +205,52 @@ def test_training_folds_run_on_the_cluster_also_where_a_node_is_lost(
     def lose_a_node(done: int, _total: int, _job: str) -> None:
         told.append(done)
         if done == 2:
-            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-            cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+            cluster.lose_node()
+            cluster.add_node()
 
-    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", cluster.address)
     assert len(alone) == 6
-    assert grid(export, tmp_path / "spread", lose_a_node) == alone
+    assert grid(export, tmp_path / "spread", lose_a_node, cluster.address) == alone
     assert told == list(range(7))
     assert grid(export, tmp_path / "spread", lambda done, total, _: told.append(done - total)) == alone
     assert told[7:] == [0]  # nothing was left to do
 
 
-def test_a_grid_that_is_interrupted_stops_its_folds_and_goes_on_later(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_grid_that_is_interrupted_goes_on_later(cluster: Cluster, tmp_path: Path) -> None:
     def interrupt(done: int, _total: int, _job: str) -> None:
         if done == 1:
             raise KeyboardInterrupt
 
     export = write_export(tmp_path / "export")
-    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", cluster.address)
     with pytest.raises(KeyboardInterrupt):
-        grid(export, tmp_path / "spread", interrupt)
+        grid(export, tmp_path / "spread", interrupt, cluster.address)
     assert list((tmp_path / "spread").glob(".dataset-*")) == []
-    assert len(grid(export, tmp_path / "spread")) == 6
+    assert len(grid(export, tmp_path / "spread", address=cluster.address)) == 6
 
 
-def test_a_cluster_that_cannot_train_is_one_line(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folds_that_fail_are_named_when_the_others_are_done(cluster: Cluster, tmp_path: Path) -> None:
+    folds = {"bad": partial(int, "none"), "good": partial(say, 1)}
+    done = folds_on_ray(cluster.address, folds, tmp_path)
+    assert next(done) == "good"
+    with pytest.raises(ConfigError, match=r"1 of 2 folds failed, bad: ValueError: invalid literal"):
+        next(done)
+
+
+def test_evaluate_takes_the_cluster_from_the_settings(cluster: Cluster, tmp_path: Path) -> None:
     export = write_export(tmp_path / "export")
-    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(TrainingError, match=r"WEAKHAR_RAY_ADDRESS 127\.0\.0\.1:9: nothing answers there"):
-        grid(export, tmp_path / "spread")
-    monkeypatch.setenv("WEAKHAR_RAY_ADDRESS", cluster.address)
-    monkeypatch.setattr(training.spread, "_version", lambda: "0.0.1")
-    with pytest.raises(TrainingError, match=rf"has weakhar {__version__}, the run 0\.0\.1; install the same one"):
-        grid(export, tmp_path / "spread")
+    command = ["evaluate", str(export), "--models", "tinyhar", "--approaches", "few-shot-ce", "--seeds", "1"]
+    command += ["--set", "epochs=1", "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "MODEL_DIR": str(tmp_path / "models")}
+    (tmp_path / ".env").write_text("WEAKHAR_RAY_ADDRESS=127.0.0.1:9\n")
+    weakhar = partial(
+        subprocess.run,
+        [sys.executable, "-m", "ml_backend.cli", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    done = weakhar(env=environment)
+    assert done.returncode == 1
+    assert "error: WEAKHAR_RAY_ADDRESS 127.0.0.1:9: nothing answers there" in done.stderr
+    done = weakhar(env={**environment, "WEAKHAR_RAY_ADDRESS": cluster.address})
+    assert done.returncode == 0, done.stderr

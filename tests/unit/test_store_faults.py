@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,17 @@ def test_a_hundred_wishes_for_a_reconciliation_are_one(settings: Settings, store
     assert store.begin_sync(1)
     jobs.request_sync(1)
     assert jobs.huey.pending_count() == 2
+
+
+def test_a_reconciliation_that_meets_a_busy_database_is_not_lost(settings: Settings) -> None:
+    store = open_store(settings.database, settings.model_dir, patience=0.1)
+    store.save_project(1)
+    jobs = Jobs(settings, store)
+    jobs.request_sync(1)
+    with closing(sqlite3.connect(settings.model_dir / "weakhar.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        jobs.sync(1)
+    assert jobs.huey.pending_count() == 2  # it is asked for again: the wish stays noted, so nobody else would
 
 
 def test_a_store_of_a_newer_version_is_refused_in_one_line(settings: Settings, store: Store) -> None:
