@@ -7,7 +7,7 @@ also as documents that ELAN opens, with `bids` also in BIDS' layout for motion.
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
-from slugify import slugify
 
 from ml_backend.errors import ConfigError
-from ml_backend.export.bids import bids_label, forget_subject, write_description, write_run
-from ml_backend.export.intervals import write_elan, write_intervals
+from ml_backend.export.bids import bids_label, forget_subject, write_description
+from ml_backend.export.intervals import write_intervals
+from ml_backend.export.participant import Common, ParticipantPart, WriteParts, Written, file_name
 from ml_backend.export.readme import readme
 from ml_backend.export.samples import (
-    Ints,
     Layer,
     RecordingSamples,
-    SamplesFile,
     Track,
     drop_column,
-    placed,
     samples_of,
 )
 from ml_backend.files import written_atomically
 from ml_backend.labels import (
     UNLABELLED,
-    LabelledStretch,
     ParticipantLabels,
     Threshold,
-    labelled_stretches,
     macro_recall,
     parse_threshold,
 )
@@ -45,18 +40,20 @@ from ml_backend.recordings import Recording
 from training.contract import (
     BIDS_FOLDER,
     CLIPS_FILE,
-    ELAN_FOLDER,
     INTERVALS_FILE,
-    PROPAGATED_LABEL,
     RATES_ALIKE,
     README_FILE,
     SAMPLES_FOLDER,
     SCHEMA_VERSION,
-    SOURCES,
 )
 
 FORMATS = ("parquet", "wear", "elan", "bids")
 TABLE_THRESHOLDS = ("none", "95%", "90%", "75%", "50%", "25%")
+
+
+def one_by_one(parts: Iterable[ParticipantPart], folder: Path) -> Iterator[Written]:
+    """Write participants' parts into a folder, one after another."""
+    return (part.write(folder) for part in parts)
 
 
 def write_export(
@@ -69,12 +66,13 @@ def write_export(
     file_format: str = "parquet",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     tracks: Sequence[Track] = (),
+    write: WriteParts = one_by_one,
 ) -> dict[str, Any]:
     """Write the dataset to the folder `target` (replaced as a whole) and return its `dataset.json`.
 
     `recordings` are the present ones by participant/name; `parameters` go into `dataset.json` as they are; `progress`
     gets how many participants of how many are done; tracks: what else was asked of each clip, whose labels become
-    `label_<track>` and so on.
+    `label_<track>` and so on; write: who writes participants' parts into a folder, in whatever order.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format: '{file_format}' is not known; known are {', '.join(FORMATS)}")
@@ -82,54 +80,21 @@ def write_export(
         raise ConfigError(f"{target}: is not empty and no export of weakhar; choose another folder")
     with written_atomically(target) as temporary:
         (temporary / SAMPLES_FOLDER).mkdir(parents=True)
-        participants: dict[str, Any] = {}
-        warnings: list[str] = []
-        signals: dict[str, Any] = {}
-        clips: list[pa.Table] = []
-        stretches: dict[str, list[LabelledStretch]] = {}
-        has_truth = False
-        names = dict[str, str]()
-        subjects = dict[str, str]()
-        for number, labels in enumerate(everything):
-            progress(number, len(everything))
-            name = labels.clustering.participant
-            names[name] = file_name(name, names.values())
-            file = f"{SAMPLES_FOLDER}/{names[name]}.{'csv' if file_format == 'wear' else 'parquet'}"
-            kept, exact = labels.clip_labels(threshold), bool(parameters.get("paper_exact"))
-            stretches[name] = list(labelled_stretches(labels, kept, exact))
-            subjects[name] = bids_label(name, subjects.values())
-            with SamplesFile(temporary / file, file_format, number) as out:
-                layers = _layers(tracks, number, threshold) if file_format != "wear" else []
-                for recording in range(len(labels.clustering.recordings)):
-                    part = samples_of(labels, recordings, recording, exact)
-                    own = [(layer, placed(layer.labels, part.imu, recording, exact)) for layer in layers]
-                    out.add(labels, part, classes, kept, own)
-                    if file_format == "bids":
-                        key = labels.clustering.recordings[recording]
-                        said = ((one, classes[one.label]) for one in stretches[name] if one.recording == key)
-                        write_run(temporary / BIDS_FOLDER, subjects[name], recording + 1, key, part.imu, said)
-            participants[name] = {"file": file, **_counts(labels, out)}
-            clips.append(_with_tracks(_clips_table(labels, classes, kept), layers))
-            if file_format == "elan":
-                documents = _documents(names[name], labels.clustering.recordings)
-                participants[name]["elan"] = list(documents.values())
-                for key, document in documents.items():
-                    of = recordings[f"{name}/{key}"], (one for one in stretches[name] if one.recording == key)
-                    write_elan(name, *of, classes, temporary / document, (target / document).parent)
-            has_truth |= out.has_truth
-            signals.setdefault("channels", list(out.channels))
-            signals.setdefault("channel_units", {name: min(units) for name, units in out.units.items()})
-            signals.setdefault("sampling_rate", float(np.median(out.rates)))
-            warnings += _differences(name, out, signals)
+        how = Common(classes, threshold, file_format, bool(parameters.get("paper_exact")), target)
+        progress(0, len(everything))
+        found = list[Written]()
+        for one in write(_parts(everything, recordings, how, tracks), temporary):
+            found.append(one)
+            progress(len(found), len(everything))
+        found.sort(key=lambda one: one.number)
         if file_format == "bids":
-            for name, subject in subjects.items():
-                participants[name]["bids"] = f"{BIDS_FOLDER}/sub-{subject}"
             title = str(parameters.get("label_studio_project", {}).get("title") or "Dataset")
             by = str(parameters.get("written_by", ""))
-            write_description(temporary / BIDS_FOLDER, title, by, [(label, name) for name, label in subjects.items()])
-        if not has_truth and file_format != "wear":  # every file has the same columns
-            for counts in participants.values():
-                drop_column(temporary / counts["file"], "ground_truth")
+            write_description(temporary / BIDS_FOLDER, title, by, [(one.subject, one.name) for one in found])
+        if not any(one.has_truth for one in found) and file_format != "wear":  # every file has the same columns
+            for one in found:
+                drop_column(temporary / one.described["file"], "ground_truth")
+        signals = _signals(found)
         description = {
             "schema_version": SCHEMA_VERSION,
             "format": "wear" if file_format == "wear" else "parquet",
@@ -137,16 +102,46 @@ def write_export(
             **signals,
             **parameters,
             "threshold": str(threshold),
-            "participants": participants,
+            "participants": {one.name: one.described for one in found},
             **({"tracks": {track.name: _described_track(track) for track in tracks}} if tracks else {}),
-            "warnings": [*parameters.get("warnings", []), *warnings],
+            "warnings": [
+                *parameters.get("warnings", []),
+                *(line for one in found for line in _differs(one, signals)),
+            ],
         }
-        write_intervals(stretches, classes, temporary / INTERVALS_FILE)
-        pa.parquet.write_table(pa.concat_tables(clips), temporary / CLIPS_FILE)
+        write_intervals({one.name: one.stretches for one in found}, classes, temporary / INTERVALS_FILE)
+        pa.parquet.write_table(pa.concat_tables(one.clips for one in found), temporary / CLIPS_FILE)
         text = json.dumps(description, indent=1, ensure_ascii=False)
         (temporary / "dataset.json").write_text(text, encoding="utf-8")
         (temporary / README_FILE).write_text(readme(description), encoding="utf-8")
     return description
+
+
+def _parts(
+    everything: Sequence[ParticipantLabels], recordings: Mapping[str, Recording], how: Common, tracks: Sequence[Track]
+) -> Iterator[ParticipantPart]:
+    """Every participant's part, made when it is asked for."""
+    names, subjects = list[str](), list[str]()
+    for number, labels in enumerate(everything):
+        name = labels.clustering.participant
+        names.append(file_name(name, names))
+        subjects.append(bids_label(name, subjects))
+        own = {
+            key: recordings[key]
+            for recording in labels.clustering.recordings
+            if (key := f"{name}/{recording}") in recordings
+        }
+        layers = _layers(tracks, number, how.threshold) if how.file_format != "wear" else []
+        yield ParticipantPart(number, labels, tuple(layers), own, how, names[-1], subjects[-1])
+
+
+def _signals(found: Sequence[Written]) -> dict[str, Any]:
+    """Channels, their units and the rate: the first participant's."""
+    return {
+        "channels": list(found[0].channels),
+        "channel_units": {name: min(units) for name, units in found[0].units.items()},
+        "sampling_rate": float(np.median(found[0].rates)),
+    }
 
 
 def _layers(tracks: Sequence[Track], number: int, threshold: Threshold) -> list[Layer]:
@@ -155,23 +150,23 @@ def _layers(tracks: Sequence[Track], number: int, threshold: Threshold) -> list[
     return [Layer(labels, track.classes, labels.clip_labels(threshold), f"_{track.name}") for track, labels in own]
 
 
-def _with_tracks(clips: pa.Table, layers: Sequence[Layer]) -> pa.Table:
-    """The table of clips, with each track's answer, label and confidence."""
-    for layer in layers:
-        for name, column in _clip_labels(layer.labels, layer.classes, layer.clip_classes).items():
-            clips = clips.append_column(f"{name}{layer.suffix}", column)
-    return clips
-
-
-def _clip_labels(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> dict[str, pa.Array]:
-    """What people said of each clip, and its label."""
-    names = np.array([*classes, None], dtype=object)
-    return {
-        "answer": pa.array(names[labels.said], pa.string()),
-        "label": pa.array(names[clip_classes], pa.string()),
-        PROPAGATED_LABEL: pa.array(names[labels.propagated], pa.string()),
-        "confidence": pa.array(labels.confidence, pa.float64(), mask=np.isnan(labels.confidence)),
-    }
+def _differs(one: Written, signals: Mapping[str, Any]) -> list[str]:
+    """What keeps a participant's samples from being one table with the others'."""
+    found = []
+    if list(one.channels) != signals["channels"]:
+        own = ", ".join(one.channels)
+        found.append(f"{one.name}: has channels {own}, not those of the first participant; name imu_columns")
+    for channel, units in one.units.items():
+        known = units | {signals["channel_units"].get(channel) or min(units)}
+        if len(known) > 1:
+            found.append(
+                f"{one.name}: channel '{channel}' is in {' and in '.join(sorted(known))}; convert one of them"
+            )
+    slowest, fastest = min([*one.rates, signals["sampling_rate"]]), max([*one.rates, signals["sampling_rate"]])
+    if fastest > (1 + RATES_ALIKE) * slowest:
+        rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(round(rate, 2) for rate in one.rates))
+        found.append(f"{one.name}: has {rates} samples a second, dataset.json names {signals['sampling_rate']:g}")
+    return found
 
 
 def _described_track(track: Track) -> dict[str, Any]:
@@ -182,47 +177,6 @@ def _described_track(track: Track) -> dict[str, Any]:
             one.clustering.participant: float((one.propagated != UNLABELLED).mean()) for one in track.everything
         },
     }
-
-
-def file_name(name: str, taken: Collection[str]) -> str:
-    """A readable name of a file, other than those `taken` whatever a file system takes for the same."""
-    plain = slugify(name, max_length=60) or "participant"
-    found, number = plain, 1
-    while found in taken:
-        number += 1
-        found = f"{plain}-{number}"
-    return found
-
-
-def file_names(names: Iterable[str]) -> dict[str, str]:
-    """Such a name for each."""
-    found = dict[str, str]()
-    for name in names:
-        found[name] = file_name(name, found.values())
-    return found
-
-
-def _documents(participant_file: str, recordings: Iterable[str]) -> dict[str, str]:
-    """ELAN's document of each of a participant's recordings."""
-    return {name: f"{ELAN_FOLDER}/{participant_file}/{file}.eaf" for name, file in file_names(recordings).items()}
-
-
-def _differences(name: str, out: "SamplesFile", signals: Mapping[str, Any]) -> list[str]:
-    """What keeps a participant's samples from being one table with the others'."""
-    found = []
-    if list(out.channels) != signals["channels"]:
-        found.append(
-            f"{name}: has channels {', '.join(out.channels)}, not those of the first participant; name imu_columns"
-        )
-    for channel, units in out.units.items():
-        known = units | {signals["channel_units"].get(channel) or min(units)}
-        if len(known) > 1:
-            found.append(f"{name}: channel '{channel}' is in {' and in '.join(sorted(known))}; convert one of them")
-    slowest, fastest = min([*out.rates, signals["sampling_rate"]]), max([*out.rates, signals["sampling_rate"]])
-    if fastest > (1 + RATES_ALIKE) * slowest:
-        rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(round(rate, 2) for rate in out.rates))
-        found.append(f"{name}: has {rates} samples a second, dataset.json names {signals['sampling_rate']:g}")
-    return found
 
 
 def forget_in_export(folder: Path, participant: str) -> bool:
@@ -298,44 +252,6 @@ def threshold_table(
         for threshold in TABLE_THRESHOLDS
         if coverage[threshold]
     ]
-
-
-def _clips_table(labels: ParticipantLabels, classes: tuple[str, ...], clip_classes: Ints) -> pa.Table:
-    """A row a clip: where it lies, its cluster, what people said of it, and its label."""
-    clustering = labels.clustering
-    count, said = len(clustering.clusters), _clip_labels(labels, classes, clip_classes)
-    return pa.table(
-        {
-            "participant": pa.array([clustering.participant] * count, pa.string()),
-            "clip": pa.array(np.arange(count), pa.int32()),
-            "recording": pa.array(np.array(clustering.recordings, object)[clustering.recording_of_clip], pa.string()),
-            "start_seconds": clustering.starts,
-            "end_seconds": clustering.starts + clustering.clip_seconds,
-            "cluster": pa.array(clustering.clusters, pa.int32()),
-            "centroid_clip": np.isin(np.arange(count), clustering.centroids),
-            "distance": clustering.distances,
-            "answer": said.pop("answer"),
-            "answered_by": pa.array(
-                [labels.answered_by.get(clip, ()) for clip in range(count)], pa.list_(pa.int64())
-            ),
-            **said,
-        }
-    )
-
-
-def _counts(labels: ParticipantLabels, out: SamplesFile) -> dict[str, Any]:
-    samples = sum(out.sources.values())
-    return {
-        "samples": samples,
-        "coverage": out.labelled / samples if samples else 1.0,
-        "clips": len(labels.clustering.clusters),
-        "clusters": int((labels.clustering.centroids >= 0).sum()),
-        "clusters_labelled": labels.answered,
-        "ties": labels.ties,
-        "temperature": labels.temperature,
-        "from_others": round(labels.from_others, 4),
-        **{source: out.sources.get(source, 0) for source in SOURCES},
-    }
 
 
 def _sample_labels(clip_classes: npt.NDArray[np.int64], samples: list[RecordingSamples]) -> npt.NDArray[np.int64]:

@@ -9,18 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ml_backend.clusters import clustered_seconds, participants_of
 from ml_backend.errors import ConfigError, WeakHARError
 from ml_backend.export import FORMATS
 from ml_backend.files import disk_errors, private_folder, written_atomically
-from ml_backend.jobs.projects import client_for, clusters_folder, export_project, exports_folder, project_parameters
+from ml_backend.jobs.projects import client_for, export_project, exports_folder, project_parameters, takes_long
 from ml_backend.jobs.reconciliation import reconcile
 from ml_backend.jobs.store import Project, Store
 from ml_backend.labels import parse_threshold
 from ml_backend.settings import Settings
 
-AT_ONCE = 3600.0
-"""Seconds of recordings that are exported while the request waits."""
 STALE = 300.0
 """Seconds without news after which an export is taken for interrupted."""
 
@@ -58,8 +55,7 @@ class Export:
 
     def takes_long(self, settings: Settings) -> bool:
         """True where nobody should wait for it."""
-        folder = clusters_folder(settings, self.project_id)
-        return sum(clustered_seconds(folder, name) for name in participants_of(folder)) > AT_ONCE
+        return takes_long(settings, self.project_id)
 
     def state(self) -> dict[str, Any]:
         """`state` (not started, running, done, failed), how much of what total is done, and a message."""

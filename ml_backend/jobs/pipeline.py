@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from ml_backend.clusters import (
 )
 from ml_backend.embeddings import Embedder, Progress, embed_all, embedders, participant_frames, participant_vectors
 from ml_backend.errors import RecordingError
-from ml_backend.files import content_key, remember_content
+from ml_backend.files import content_key
 from ml_backend.jobs.answers import keep_videos_of_old_tasks, project_config, videos_of_old_tasks, with_video
 from ml_backend.jobs.audits import load_audit
 from ml_backend.jobs.checks import usable_recordings
@@ -36,7 +36,7 @@ from ml_backend.jobs.projects import clusters_folder, project_labels, project_pa
 from ml_backend.jobs.reconciliation import reconcile, reconcile_changes
 from ml_backend.jobs.reviews import renew_review
 from ml_backend.jobs.rounds import follow_target, in_rounds
-from ml_backend.jobs.spread import Unit, on_ray
+from ml_backend.jobs.spread import Knowing, Unit, on_ray
 from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
@@ -61,7 +61,7 @@ from ml_backend.labelstudio import (
 )
 from ml_backend.recordings import CheckedRecording, Problem, clip_key, stretch_of_key
 from ml_backend.settings import Parameters, Settings
-from ml_backend.storage import fresh, is_remote
+from ml_backend.storage import fresh
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def _embed(
         units = [
             Unit(
                 str(one.recording),
-                _Knowing.of([one], partial(part.stored, one.recording.video)),
+                Knowing.of([one.recording], partial(part.stored, one.recording.video)),
                 one.video.duration if one.video else 1,
             )
             for one in results
@@ -222,33 +222,16 @@ def _cluster_all(
     """Cluster participants side by side; participant → why, of those that failed again and again."""
     step, run = "clustering participants", partial(_cluster, parameters, parts)
     if settings.ray_address:
+        own = [[one.recording for one in work.results] for work in works]
         units = [
-            Unit(work.results[0].recording.participant, _Knowing.of(work.results, partial(run, work)))
-            for work in works
+            Unit(recordings[0].participant, Knowing.of(recordings, partial(run, work)))
+            for recordings, work in zip(own, works, strict=True)
         ]
         return on_ray(settings.ray_address, settings.model_dir, step, units, progress)
     with side_by_side() as mapped:
         for number, _ in enumerate(mapped(run, works), start=1):
             progress(step, number, len(works))
     return {}
-
-
-@dataclass(frozen=True)
-class _Knowing:
-    """A unit that brings along the content keys of videos by URL, which another machine would read whole to know."""
-
-    contents: tuple[tuple[Path, str], ...]
-    run: Callable[[], Any]
-
-    @classmethod
-    def of(cls, results: Iterable[CheckedRecording], run: Callable[[], Any]) -> "_Knowing":
-        videos = [one.recording.video for one in results if is_remote(one.recording.video)]
-        return cls(tuple((video, content_key(video)) for video in videos), run)
-
-    def __call__(self) -> None:
-        for video, key in self.contents:
-            remember_content(video, key)
-        self.run()
 
 
 def _without_withdrawn(

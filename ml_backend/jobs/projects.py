@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,17 +14,19 @@ import numpy as np
 
 from ml_backend import __version__
 from ml_backend.clusters import (
+    clustered_seconds,
     clustering_stamp,
     parameters_clustered,
     participants_of,
 )
 from ml_backend.errors import ConfigError
-from ml_backend.export import Track, threshold_table, write_export
+from ml_backend.export import Track, WriteParts, one_by_one, threshold_table, write_export
 from ml_backend.files import written_atomically
 from ml_backend.jobs.answers import GivenAnswers, Unused, given_answers, project_config
 from ml_backend.jobs.audits import AuditDraw, AuditFound, audit_found, close_audit, draw_audit, load_audit
 from ml_backend.jobs.checks import checked_parameters
 from ml_backend.jobs.labelled import ProjectLabels
+from ml_backend.jobs.spread import written_on_ray
 from ml_backend.jobs.store import QUEUED, RUNNING, Project, Store, project_overrides, set_by_hand, webhook_name
 from ml_backend.labels import (
     Classes,
@@ -52,6 +55,8 @@ EXPORTED_PARAMETERS = (
 SECRET_HEADER = "X-Weakhar-Secret"
 ASKED_AGAIN = 5
 EXPORTS = "exports.json"
+AT_ONCE = 3600.0
+"""Seconds of recordings that are exported while a request waits, and sooner than a cluster is reached."""
 PROJECTS_REMEMBERED = 4
 _audits: dict[Path, tuple[Hashable, AuditFound | None]] = {}
 
@@ -258,10 +263,24 @@ def export_project(
         file_format,
         progress,
         _tracks(store, settings, project),
+        _who_writes(settings, project_id),
     )
     if listed:
         _note_export(settings, project_id, target)
     return description
+
+
+def takes_long(settings: Settings, project_id: int) -> bool:
+    """True of a project whose export nobody should wait for."""
+    folder = clusters_folder(settings, project_id)
+    return sum(clustered_seconds(folder, name) for name in participants_of(folder)) > AT_ONCE
+
+
+def _who_writes(settings: Settings, project_id: int) -> WriteParts:
+    """A Ray cluster, where one is named, but what is written sooner than it is reached."""
+    if not settings.ray_address or not takes_long(settings, project_id):
+        return one_by_one
+    return partial(written_on_ray, settings.ray_address, settings.model_dir)
 
 
 def _tracks(store: Store, settings: Settings, project: Project) -> list[Track]:

@@ -11,14 +11,18 @@ Ray ends the process that speaks with it where the cluster is gone, so that is o
 import logging
 import signal
 import socket
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from itertools import count, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from traceback import print_exc
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,9 +30,11 @@ from uuid import uuid4
 
 from ml_backend import __version__
 from ml_backend.embeddings import Progress
-from ml_backend.errors import ConfigError, WeakHARError, one_line
-from ml_backend.files import disk_errors, remove, written_atomically
-from ml_backend.storage import attach, fresh, url_of
+from ml_backend.errors import ConfigError, RecordingError, WeakHARError, one_line
+from ml_backend.export import ParticipantPart, Written
+from ml_backend.files import content_key, disk_errors, remember_content, remove, written_atomically
+from ml_backend.recordings import Recording
+from ml_backend.storage import attach, fresh, is_remote, url_of
 
 ATTEMPTS = 3
 LOOK_SECONDS = 0.5
@@ -51,6 +57,25 @@ class Unit:
     name: str
     run: Callable[[], Any]
     amount: float = 1.0
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """A unit that brings along the content keys of videos by URL, which another machine would read whole to know."""
+
+    contents: tuple[tuple[Path, str], ...]
+    run: Callable[[], Any]
+
+    @classmethod
+    def of(cls, recordings: Iterable[Recording], run: Callable[[], Any]) -> "Knowing":
+        """With those of the recordings' videos."""
+        videos = [one.video for one in recordings if is_remote(one.video)]
+        return cls(tuple((video, content_key(video)) for video in videos), run)
+
+    def __call__(self) -> Any:
+        for video, key in self.contents:
+            remember_content(video, key)
+        return self.run()
 
 
 @dataclass(frozen=True)
@@ -102,6 +127,32 @@ def folds_on_ray(address: str, folds: Mapping[str, Callable[[], None]], shared: 
     if failed:
         name, why = next(iter(failed.items()))
         raise ConfigError(f"{len(failed)} of {len(folds)} folds failed, {name}: {why}; what is done is kept")
+
+
+def written_on_ray(address: str, shared: Path, parts: Iterable[ParticipantPart], folder: Path) -> Generator[Written]:
+    """Write participants' parts of an export on the cluster, and what they wrote into `folder`, as each is done.
+    ConfigError as of `ended`; RecordingError where one cannot be written."""
+    units = (Unit(part.name, Knowing.of(part.recordings.values(), partial(_packed, part))) for part in parts)
+    with closing(ended(address, shared, units)) as over:
+        for one in over:
+            if one is None:
+                continue
+            if one.why:
+                raise RecordingError(f"{one.unit.name}: {one.why}")
+            written, packed = one.result
+            with tarfile.open(fileobj=BytesIO(packed)) as archive:
+                archive.extractall(folder, filter="data")
+            yield written
+
+
+def _packed(part: ParticipantPart) -> tuple[Written, bytes]:
+    """What is written of a participant, and its files in an archive: nodes need not see where exports go."""
+    packed = BytesIO()
+    with TemporaryDirectory() as folder:
+        written = part.write(Path(folder))
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(folder, ".")
+    return written, packed.getvalue()
 
 
 def cluster_in_words(address: str, shared: Path) -> str:

@@ -10,18 +10,22 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import exports
 import pytest
 from clusterings import assert_same
-from exports import write_export
 from ray_nodes import Cluster, go_on, say, started, take_away
 
 import training.loop
 from ml_backend import __version__
 from ml_backend.clusters import participants_of
 from ml_backend.embeddings import Progress
-from ml_backend.errors import ConfigError
+from ml_backend.errors import ConfigError, RecordingError
+from ml_backend.export import FORMATS, WriteParts, one_by_one, write_export
 from ml_backend.jobs import cluster_in_words, embed_and_cluster, folds_on_ray, spread, usable_recordings
-from ml_backend.jobs.spread import Unit, ended, on_ray
+from ml_backend.jobs.labelled import ProjectLabels
+from ml_backend.jobs.spread import Unit, ended, on_ray, written_on_ray
+from ml_backend.labels import Answer, parse_threshold
+from ml_backend.labelstudio import labelling_config, parse_label_config
 from ml_backend.recordings import CheckedRecording, Problem
 from ml_backend.sample.servers import wait_for
 from ml_backend.settings import Parameters, Settings
@@ -185,6 +189,47 @@ def test_a_cluster_that_is_not_there_is_one_line(
         clustered(settings, checked)
 
 
+def exported(
+    alone: Path, checked: list[CheckedRecording], target: Path, file_format: str, write: WriteParts
+) -> tuple[dict[str, bytes], list[int]]:
+    """The files of an export with two answers a participant, but for the time at which they were written; and how
+    many participants were said to be done."""
+    names = participants_of(alone)
+    answers = [
+        Answer(name, "session", start, start + 4.0, choice)
+        for name in names
+        for start, choice in ((4.0, "walking"), (25.0, "jogging"))
+    ]
+    classes = parse_label_config(labelling_config(["walking", "jogging"])).classes
+    everything = ProjectLabels(alone, names, answers, classes, "temporal", across=True, everywhere=False)
+    recordings = {str(one.recording): one.recording for one in checked}
+    told = list[int]()
+    how = classes.names, {"clip_seconds": 4.0}, parse_threshold("none")
+    write_export(everything, recordings, *how, target, file_format, lambda done, _: told.append(done), write=write)
+    files = (path for path in sorted(target.rglob("*")) if path.is_file())
+    return {str(path.relative_to(target)): re.sub(rb'DATE="[^"]*"', b"", path.read_bytes()) for path in files}, told
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_export_written_on_the_cluster_is_that_of_one_machine(
+    cluster: Cluster, alone: Path, checked: list[CheckedRecording], tmp_path: Path, file_format: str
+) -> None:
+    given = alone, checked, tmp_path / "out", file_format
+    here, told = exported(*given, one_by_one)
+    assert told == [0, 1, 2]
+    assert len([file for file in here if file.startswith("samples/")]) == 2
+    assert exported(*given, partial(written_on_ray, cluster.address, tmp_path)) == (here, told)
+
+
+def test_an_export_that_cannot_be_written_on_the_cluster_is_one_line_and_leaves_the_last_one(
+    cluster: Cluster, alone: Path, checked: list[CheckedRecording], tmp_path: Path
+) -> None:
+    before, _ = exported(alone, checked, tmp_path / "out", "parquet", one_by_one)
+    with pytest.raises(RecordingError, match=r"^p0\d: recording p0\d/session is gone; restore it or run again"):
+        exported(alone, checked[:1], tmp_path / "out", "parquet", partial(written_on_ray, cluster.address, tmp_path))
+    assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")} == set(before)
+
+
 def grid(
     folder: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None, address: str = ""
 ) -> dict[str, bytes]:
@@ -198,7 +243,7 @@ def grid(
 
 
 def test_training_folds_run_on_the_cluster_also_where_a_node_is_lost(cluster: Cluster, tmp_path: Path) -> None:
-    export = write_export(tmp_path / "export")
+    export = exports.write_export(tmp_path / "export")
     alone = grid(export, tmp_path / "alone")
     told = []
 
@@ -220,7 +265,7 @@ def test_a_grid_that_is_interrupted_goes_on_later(cluster: Cluster, tmp_path: Pa
         if done == 1:
             raise KeyboardInterrupt
 
-    export = write_export(tmp_path / "export")
+    export = exports.write_export(tmp_path / "export")
     with pytest.raises(KeyboardInterrupt):
         grid(export, tmp_path / "spread", interrupt, cluster.address)
     assert list((tmp_path / "spread").glob(".dataset-*")) == []
@@ -236,7 +281,7 @@ def test_folds_that_fail_are_named_when_the_others_are_done(cluster: Cluster, tm
 
 
 def test_evaluate_takes_the_cluster_from_the_settings(cluster: Cluster, tmp_path: Path) -> None:
-    export = write_export(tmp_path / "export")
+    export = exports.write_export(tmp_path / "export")
     command = ["evaluate", str(export), "--models", "tinyhar", "--approaches", "few-shot-ce", "--seeds", "1"]
     command += ["--set", "epochs=1", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "MODEL_DIR": str(tmp_path / "models")}

@@ -29,6 +29,7 @@ from ml_backend.jobs import (
     parameters_in_force,
     project_answers,
     project_labels,
+    projects,
     usable_recordings,
 )
 from ml_backend.jobs.pipeline import adopt_tasks
@@ -394,10 +395,16 @@ def test_the_page_shows_what_the_files_themselves_say_beneath_the_labels(
 
 
 def test_an_export_that_takes_long_is_made_beside_requests(
-    store: Store, settings: Settings, study: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, settings: Settings, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job(store, settings, Tasks(), study)
-    monkeypatch.setattr(exports, "AT_ONCE", 1.0)
+    on_ray = settings.model_copy(update={"ray_address": "127.0.0.1:9"})
+    assert export_project(store, on_ray, 1, tmp_path / "out")[
+        "schema_version"
+    ]  # a cluster is reached later than this
+    monkeypatch.setattr(projects, "AT_ONCE", 1.0)
+    with pytest.raises(ConfigError, match=r"WEAKHAR_RAY_ADDRESS 127\.0\.0\.1:9: nothing answers there"):
+        export_project(store, on_ray, 1, tmp_path / "out")
     web = create_app(settings, store, Jobs(settings, store)).test_client()
     answer = web.get("/export/1?threshold=50%25")
     assert (answer.status_code, answer.get_json()["state"]) == (202, "not started")

@@ -23,7 +23,7 @@ from ml_backend.clusters import Clustering
 from ml_backend.errors import ConfigError
 from ml_backend.export import forget_in_export, write_export
 from ml_backend.export.bids import _channel
-from ml_backend.export.dataset import file_names
+from ml_backend.export.participant import file_names
 from ml_backend.labels import Answer, Classes, ParticipantLabels, parse_threshold, participant_labels
 from ml_backend.recordings import Imu, ImuFile, ImuFormat, Recording
 from training.approaches import Approach, training_labels
