@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from ray.cluster_utils import Cluster
 
 from benchmarks.harness import Rows
-from ml_backend.jobs.spread import Unit, on_ray
+from ml_backend.jobs.spread import Unit, failures, on_ray
 
 UNITS, SECONDS, NODES = 64, 15.0, (1, 2, 4, 8)
 LOOPBACK = "127.0.0.2"
@@ -43,11 +43,11 @@ def run(nodes: int, kill: bool = False) -> tuple[float, int]:
         record = Path(name) / "begun"
         units = [Unit(str(number), partial(wait, record, SECONDS)) for number in range(UNITS)]
         began = time.perf_counter()
-        failed = on_ray(cluster.address, Path(name), "waiting", units, tell)
+        ended = on_ray(cluster.address, Path(name), "waiting", units, tell)
         seconds = time.perf_counter() - began
         begun = record.read_text().count("begun")
     cluster.shutdown()
-    assert failed == {}
+    assert failures(ended) == {}
     return seconds, begun - UNITS
 
 

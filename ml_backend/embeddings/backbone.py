@@ -73,6 +73,7 @@ class Rows(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class FrameRows:
     """A row a frame."""
 
@@ -85,6 +86,7 @@ class FrameRows:
         return clip_vectors(times, vectors, starts, sampling.clip_seconds)
 
 
+@dataclass(frozen=True)
 class ClipRows:
     """A row a clip."""
 

@@ -88,7 +88,7 @@ def participant_frames(
     frames, means = [], []
     for result, own in zip(results, starts, strict=True):
         stored = [(part, part.stored(result.recording.video)) for part in parts]
-        seen = [(part, times, vectors) for part, (rows, times, vectors) in stored if rows is not CLIPS]
+        seen = [(part, times, vectors) for part, (rows, times, vectors) in stored if rows != CLIPS]
         if not seen:
             return None
         frames.append((seen[0][1], [vectors for _, _, vectors in seen]))

@@ -4,6 +4,7 @@ Vectors are appended as they are made, so that a killed run goes on where it sto
 a `.times.npy` (seconds of the frame, or of the clip's start) and a `.json` (what made them) when the video is done.
 """
 
+import glob
 import json
 import os
 from collections.abc import Callable
@@ -28,7 +29,8 @@ from ml_backend.embeddings.backbone import (
 )
 from ml_backend.embeddings.device import Precision
 from ml_backend.errors import RecordingError
-from ml_backend.files import content_key, disk_errors, locked, safe_name, written_atomically
+from ml_backend.files import content_key, disk_errors, locked, remove, safe_name, written_atomically
+from ml_backend.recordings import CLOCK_TOLERANCE
 from ml_backend.storage import fresh, is_remote, reading
 
 CLOCK_ROUNDED, EQUAL_VECTORS, SHARE_ALIKE = 0.05, 1e-3, 0.75
@@ -36,6 +38,8 @@ CLOCK_ROUNDED, EQUAL_VECTORS, SHARE_ALIKE = 0.05, 1e-3, 0.75
 most, as a share of their length; and how many of a clip's rows must be equal."""
 ROWS = (FRAMES, KEY_FRAMES, CLIPS)
 """What rows may stand for. Older versions took no key frames: vectors of theirs are used as they are."""
+PIECE = ".piece-"
+"""In the name of a piece's file, before its bounds."""
 ROWS_AT_ONCE = 4096
 """What is copied from file to file goes in such pieces: memory does not grow with the length of a video."""
 
@@ -68,6 +72,43 @@ class Embedder:
             return rows, *_made(self._stem(video, rows))
         return self._make(video, self.sampling, progress)
 
+    def rows_of(self, video: Path) -> Rows:
+        """What the rows will stand for."""
+        return self.load().rows_of(video, self.sampling)
+
+    def make_piece(self, video: Path, rows: Rows, start: float, end: float) -> None:
+        """Make the rows later than `start`, up to `end`, for `join`: of a long video several machines make them."""
+        piece = _piece(self._stem(video, rows), start, end)
+        if self.made(video) is not None or piece.is_file():
+            return
+        backbone = self.load()
+        found: list[npt.NDArray[np.void]] = [np.empty(0, _row(backbone.dim))]
+        for times, vectors in backbone.vectors_of(video, _as_chosen(self.sampling, rows), start):
+            batch = np.empty(len(times), _row(backbone.dim))
+            batch["time"], batch["vector"] = times, vectors
+            found.append(batch[batch["time"] <= end + CLOCK_TOLERANCE])
+            if len(found[-1]) < len(batch):
+                break
+        with disk_errors(piece):
+            piece.parent.mkdir(parents=True, exist_ok=True)
+        with written_atomically(piece) as temporary, temporary.open("wb") as stream:
+            np.save(stream, np.concatenate(found))
+
+    def join(self, video: Path, rows: Rows, cut: list[tuple[float, float]]) -> None:
+        """Make of all pieces, each between two seconds, what `stored` gives."""
+        stem = self._stem(video, rows)
+        fresh(stem.parent, now=True)
+        with locked(stem.with_name(f"{stem.name}.lock")):
+            if _is_made(stem):
+                return
+            pieces = [np.load(_piece(stem, *pair), mmap_mode="r") for pair in cut]
+            joined = stem.with_name(f"{stem.name}.partial")
+            with disk_errors(joined), joined.open("wb") as stream:
+                for piece in pieces:
+                    stream.write(piece.tobytes())
+            made_of = {"video": video.name, "backbone": self.backbone, "dim": pieces[0].dtype["vector"].shape[0]}
+            _finish(stem, joined, pieces[0].dtype, made_of)
+
     def made(self, video: Path) -> Rows | None:
         """What the rows stand for, where they are made; else None."""
         fresh(self.folder / content_key(video))
@@ -80,7 +121,7 @@ class Embedder:
             fresh(self.folder / content)
         for rows in ROWS:
             before, now = self._stem_of(former, rows), self._stem(video, rows)
-            if rows is FRAMES and _is_made(before) and not _is_made(now):  # an older version took no key frames
+            if rows == FRAMES and _is_made(before) and not _is_made(now):  # an older version took no key frames
                 self._make(video, replace(self.sampling, key_frames=False))
             if _is_made(before) and _is_made(now):
                 return _alike(_made(before), _made(now), start, end)
@@ -91,9 +132,9 @@ class Embedder:
     ) -> tuple[Rows, Floats, Vectors]:
         backbone = self.load()
         rows = backbone.rows_of(video, sampling)
-        sampling = replace(sampling, key_frames=rows is KEY_FRAMES)
         stem = self._stem(video, rows)
-        _make_once(stem, video, backbone, partial(backbone.vectors_of, video, sampling), progress)
+        batches = partial(backbone.vectors_of, video, _as_chosen(sampling, rows))
+        _make_once(stem, video, backbone, batches, progress)
         return rows, *_made(stem)
 
     def _stem(self, video: Path, rows: Rows) -> Path:
@@ -167,6 +208,19 @@ def _made(stem: Path) -> tuple[Floats, Vectors]:
     return np.load(stem.with_name(f"{stem.name}.times.npy")), vectors
 
 
+def _as_chosen(sampling: Sampling, rows: Rows) -> Sampling:
+    """The sampling that gives such rows."""
+    return replace(sampling, key_frames=rows == KEY_FRAMES)
+
+
+def _row(dim: int) -> np.dtype[np.void]:
+    return np.dtype([("time", "<f8"), ("vector", "<f4", (dim,))])
+
+
+def _piece(stem: Path, start: float, end: float) -> Path:
+    return stem.with_name(f"{stem.name}{PIECE}{start:.3f}-{end:.3f}.npy")
+
+
 def _make_once(
     stem: Path,
     video: Path,
@@ -178,7 +232,7 @@ def _make_once(
         # Another job on the same video may have made them meanwhile.
         if _is_made(stem):
             return
-        row = np.dtype([("time", "<f8"), ("vector", "<f4", (backbone.dim,))])
+        row = _row(backbone.dim)
         partial = stem.with_name(f"{stem.name}.partial")
         _complete(partial, row, batches, progress)
         made_of = {"video": video.name, "backbone": backbone.name, "dim": backbone.dim}
@@ -192,6 +246,8 @@ def _finish(stem: Path, partial: Path, row: np.dtype[np.void], made_of: dict[str
     with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
         temporary.write_text(json.dumps(made_of, indent=1))
     partial.unlink()
+    for piece in stem.parent.glob(f"{glob.escape(stem.name + PIECE)}*.npy"):
+        remove(piece)
 
 
 def _complete(

@@ -7,11 +7,14 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ml_backend.clusters import (
     ParticipantWork,
@@ -36,7 +39,7 @@ from ml_backend.jobs.projects import clusters_folder, project_labels, project_pa
 from ml_backend.jobs.reconciliation import reconcile, reconcile_changes
 from ml_backend.jobs.reviews import renew_review
 from ml_backend.jobs.rounds import follow_target, in_rounds
-from ml_backend.jobs.spread import Knowing, Unit, on_ray
+from ml_backend.jobs.spread import Knowing, Unit, failures, on_ray
 from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
@@ -65,6 +68,8 @@ from ml_backend.storage import fresh
 
 log = logging.getLogger(__name__)
 
+PIECE_SECONDS = 600.0
+"""Of a long video: what one node embeds at a time."""
 TASKS_AT_ONCE, TASKS_SECONDS = 100, 2.0
 """Tasks are made so many at a time, or those that are ready after so long: nobody waits for the first ones."""
 
@@ -198,18 +203,47 @@ def _embed(
         return {}
     failed: dict[str, str] = {}
     for part in parts:
-        units = [
-            Unit(
-                str(one.recording),
-                Knowing.of([one.recording], partial(part.stored, one.recording.video)),
-                one.video.duration if one.video else 1,
-            )
-            for one in results
-            if one.recording.vectors is None and part.made(one.recording.video) is None
-        ]
-        step = f"embedding by {part.backbone} (seconds of video)"
-        failed |= on_ray(settings.ray_address, settings.model_dir, step, units, progress, gpu=True)
+        wanted = [one for one in results if one.recording.vectors is None and part.made(one.recording.video) is None]
+        failed |= _embed_on_ray(settings, part, wanted, progress)
     return failed
+
+
+def _embed_on_ray(
+    settings: Settings, part: Embedder, wanted: list[CheckedRecording], progress: Progress
+) -> dict[str, str]:
+    """The vectors by one backbone; of a long recording nodes make pieces side by side. Recording → why, of those that
+    failed again and again."""
+    run = partial(on_ray, settings.ray_address, settings.model_dir, progress=progress)
+
+    def unit(one: CheckedRecording, do: Callable[..., Any], *given: Any, seconds: float = 1.0) -> Unit:
+        return Unit(
+            str(one.recording), Knowing.of([one.recording], partial(do, one.recording.video, *given)), seconds
+        )
+
+    cut = {str(one.recording): _pieces(one) for one in wanted}
+    long = [one for one in wanted if len(cut[str(one.recording)]) > 1]
+    looks = [unit(one, part.rows_of) for one in long]
+    looked = run(f"looking at long videos for {part.backbone}", looks, gpu=True) if long else []
+    rows = {one.unit.name: one.result for one in looked if not one.why}
+    units = []
+    for one in wanted:
+        name, duration = str(one.recording), one.video.duration if one.video else 1.0
+        if len(cut[name]) == 1:
+            units.append(unit(one, part.stored, seconds=duration))
+        elif name in rows:
+            seconds = duration / len(cut[name])
+            units += [unit(one, part.make_piece, rows[name], *piece, seconds=seconds) for piece in cut[name]]
+    failed = failures([*looked, *run(f"embedding by {part.backbone} (seconds of video)", units, gpu=True)])
+    whole = [one for one in long if str(one.recording) not in failed]
+    joins = [unit(one, part.join, rows[str(one.recording)], cut[str(one.recording)]) for one in whole]
+    return failed | (failures(run("joining the pieces of long videos", joins)) if joins else {})
+
+
+def _pieces(one: CheckedRecording) -> list[tuple[float, float]]:
+    """Between which seconds a recording's video is cut: a piece is later than the first, up to the second."""
+    duration = one.video.duration if one.video else 0.0
+    count = max(1, round(duration / PIECE_SECONDS))
+    return list(pairwise([-1.0, *(duration * number / count for number in range(1, count)), np.inf]))
 
 
 def _cluster_all(
@@ -227,7 +261,7 @@ def _cluster_all(
             Unit(recordings[0].participant, Knowing.of(recordings, partial(run, work)))
             for recordings, work in zip(own, works, strict=True)
         ]
-        return on_ray(settings.ray_address, settings.model_dir, step, units, progress)
+        return failures(on_ray(settings.ray_address, settings.model_dir, step, units, progress))
     with side_by_side() as mapped:
         for number, _ in enumerate(mapped(run, works), start=1):
             progress(step, number, len(works))

@@ -89,17 +89,24 @@ class Ended:
 
 def on_ray(
     address: str, shared: Path, step: str, units: list[Unit], progress: Progress, gpu: bool = False
-) -> dict[str, str]:
-    """Run all units on the cluster at `address`; name → why, of those that failed three times. As `ended`."""
-    total, done, failed = sum(unit.amount for unit in units), 0.0, dict[str, str]()
+) -> list[Ended]:
+    """Run all units on the cluster at `address`, as `ended` does, with their progress."""
+    total, done, found = sum(unit.amount for unit in units), 0.0, list[Ended]()
     progress(step, 0, total)
+    if not units:
+        return []
     with closing(ended(address, shared, units, gpu)) as over:
         for one in over:
             if one is not None:
                 done += one.unit.amount
-                failed |= {one.unit.name: one.why} if one.why else {}
+                found.append(one)
             progress(step, done, total)
-    return failed
+    return found
+
+
+def failures(found: Iterable[Ended]) -> dict[str, str]:
+    """Name → why, of the units that failed three times."""
+    return {one.unit.name: one.why for one in found if one.why}
 
 
 def ended(address: str, shared: Path, units: Iterable[Unit], gpu: bool = False) -> Generator[Ended | None]:
@@ -158,7 +165,7 @@ def _packed(part: ParticipantPart) -> tuple[Written, bytes]:
 def cluster_in_words(address: str, shared: Path) -> str:
     """How large the cluster is, and that a unit runs on it; ConfigError as of `ended`."""
     nodes, cores, gpus = _size(address)
-    if failed := on_ray(address, shared, "trying", [Unit("trying", _nothing)], lambda *_: None):
+    if failed := failures(on_ray(address, shared, "trying", [Unit("trying", _nothing)], lambda *_: None)):
         raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: a unit failed ({failed['trying']})")
     return f"{nodes} nodes with {cores:g} cores and {gpus:g} GPUs at {address}"
 

@@ -200,8 +200,9 @@ def alone(sample_root: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("nodes", [0, 2])
 def test_clusters_made_in_the_storage_are_those_of_one_machine(
-    sample_root: Path, alone: Path, bucket: str, tmp_path: Path, nodes: int
+    sample_root: Path, alone: Path, bucket: str, tmp_path: Path, nodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline, "PIECE_SECONDS", 25.0)
     put(sample_root, f"{bucket}/data/study")
     cluster = started(nodes, tmp_path) if nodes else None
     try:
@@ -219,7 +220,7 @@ def test_clusters_made_in_the_storage_are_those_of_one_machine(
         if cluster:
             cluster.shutdown()
     assert_same(fresh(machine(tmp_path / "other", f"{bucket}/models") / "projects" / "1"), alone)
-    assert [name for name in in_storage(bucket) if "/ray-" in name or "/." in name] == []
+    assert [name for name in in_storage(bucket) if "/ray-" in name or "/." in name or ".piece-" in name] == []
 
 
 def test_what_nodes_with_copies_of_their_own_clustered_gets_its_truth_here(

@@ -21,7 +21,7 @@ from ml_backend.clusters import participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.export import FORMATS, WriteParts, one_by_one, write_export
-from ml_backend.jobs import cluster_in_words, embed_and_cluster, folds_on_ray, spread, usable_recordings
+from ml_backend.jobs import cluster_in_words, embed_and_cluster, folds_on_ray, pipeline, spread, usable_recordings
 from ml_backend.jobs.labelled import ProjectLabels
 from ml_backend.jobs.spread import Unit, ended, on_ray, written_on_ray
 from ml_backend.labels import Answer, parse_threshold
@@ -75,9 +75,17 @@ def while_embedding(do: Callable[[], None]) -> Progress:
     return tell
 
 
+@pytest.mark.parametrize("piece_seconds", [pipeline.PIECE_SECONDS, 15.0])
 def test_a_cluster_makes_what_one_machine_makes_also_where_a_node_is_lost(
-    cluster: Cluster, checked: list[CheckedRecording], alone: Path, tmp_path: Path
+    cluster: Cluster,
+    checked: list[CheckedRecording],
+    alone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    piece_seconds: float,
 ) -> None:
+    monkeypatch.setattr(pipeline, "PIECE_SECONDS", piece_seconds)
+
     def lose_a_node() -> None:
         cluster.lose_node()
         cluster.add_node()
@@ -86,6 +94,7 @@ def test_a_cluster_makes_what_one_machine_makes_also_where_a_node_is_lost(
     assert clustered(settings, checked, while_embedding(lose_a_node)) == []
     assert_same(tmp_path / "clusters", alone)
     assert list(tmp_path.glob("ray-*")) == []
+    assert list(tmp_path.rglob("*.piece-*")) == []
     steps = list[tuple[str, float]]()
     assert clustered(settings, checked, lambda step, _done, total: steps.append((step, total))) == []
     assert all(total == 0 for _, total in steps)  # nothing was left to do

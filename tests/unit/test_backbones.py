@@ -17,6 +17,7 @@ from torchvision.transforms._presets import OpticalFlow
 
 from ml_backend.embeddings import ClipBackbone, Embedder, Sampling, Weights, load_backbone, parts_of
 from ml_backend.embeddings import backbone as backbones
+from ml_backend.embeddings.backbone import CLIPS
 from ml_backend.embeddings.clip import from_model
 from ml_backend.embeddings.frames import Preprocessing, centre_crop, resized
 from ml_backend.embeddings.huggingface import DINOV2
@@ -331,6 +332,17 @@ def test_clips_of_any_frame_rate_show_their_own_seconds_also_at_the_very_end(rat
     expected = 10 * (np.arange(6.0)[:, None] + np.arange(4) + 0.5)
     np.testing.assert_allclose(vectors, expected, atol=4)
     assert backbone.frames <= 9 * 12 + 1  # every frame is decoded and prepared once
+
+
+def test_pieces_of_clips_joined_are_what_is_made_at_once(tmp_path: Path) -> None:
+    video = written_video(tmp_path / "v.mp4", 20.0, 25.0)
+    cut = [(-1.0, 3.0), (3.0, 7.9), (7.9, 16.5), (16.5, np.inf)]
+    elsewhere = embedder_of(tmp_path / "elsewhere", Seen)
+    for piece in cut:
+        elsewhere.make_piece(video, CLIPS, *piece)
+    elsewhere.join(video, CLIPS, cut)
+    for one, other in zip(elsewhere.stored(video), embedder_of(tmp_path / "here", Seen).stored(video), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_an_interrupted_run_over_clips_goes_on_and_gives_the_same_vectors(tmp_path: Path) -> None:

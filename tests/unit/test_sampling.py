@@ -1,7 +1,10 @@
 """What is embedded of a video is the same, however little of it is decoded."""
 
+import pickle
+import shutil
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -136,6 +139,40 @@ def camera(folder: Path, key_frame_every: int = 10, suffix: str = ".mp4") -> Pat
 def embedder(folder: Path, key_frames: bool = True, alike: float = 100.0) -> Embedder:
     sampling = Sampling(4.0, 1.0, 2.0, key_frames)
     return Embedder(folder, "numbers", "", "float32", sampling, partial(Numbers, alike))
+
+
+@pytest.mark.parametrize("alike", [1.0, 100.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pieces_of_a_video_joined_are_what_is_made_at_once(tmp_path: Path, alike: float, suffix: str) -> None:
+    video = camera(tmp_path, 4, suffix)
+    here, elsewhere = embedder(tmp_path / "here", alike=alike), embedder(tmp_path / "elsewhere", alike=alike)
+    whole, random = here.stored(video), np.random.default_rng(0)
+    for count in (0, 1, 5):
+        # Also where a frame is just shown, and behind the end.
+        at = [*random.uniform(0.0, 80.0, count), *random.choice(whole[1], count, replace=False)]
+        cut = list(pairwise([-1.0, *sorted(at), np.inf]))
+        rows = pickle.loads(pickle.dumps(elsewhere.rows_of(video)))  # as another machine says
+        for piece in random.permutation(cut):
+            elsewhere.make_piece(video, rows, *piece)
+        elsewhere.join(video, rows, cut)
+        assert elsewhere.stored(video)[0] == whole[0]
+        for one, other in zip(elsewhere.stored(video)[1:], whole[1:], strict=True):
+            np.testing.assert_array_equal(one, other)
+        names = sorted(file.name for file in (tmp_path / "elsewhere").rglob("*.*"))
+        assert names == sorted(file.name for file in (tmp_path / "here").rglob("*.*"))
+        shutil.rmtree(tmp_path / "elsewhere")
+
+
+def test_a_piece_is_made_once_and_goes_with_vectors_that_are_made_at_once(tmp_path: Path) -> None:
+    video, once = camera(tmp_path, 40), embedder(tmp_path / "v")
+    once.make_piece(video, FRAMES, -1.0, 20.0)
+    (piece,) = (tmp_path / "v").rglob("*.piece-*")
+    written = piece.stat().st_mtime_ns
+    once.make_piece(video, FRAMES, -1.0, 20.0)
+    assert piece.stat().st_mtime_ns == written
+    once.stored(video)
+    once.make_piece(video, FRAMES, -1.0, 20.0)
+    assert not list((tmp_path / "v").rglob("*.piece-*"))
 
 
 def test_vectors_of_key_frames_have_their_own_times_and_name(tmp_path: Path) -> None:
