@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -12,6 +14,7 @@ from uuid import uuid4
 
 from ml_backend.errors import RecordingError, WeakHARError
 from ml_backend.storage import (
+    ETAG,
     by_ranges,
     cache_folder,
     drop_copy,
@@ -29,6 +32,11 @@ except ImportError:
     raise SystemExit(
         "weakhar runs on Linux and macOS, whose file locks it needs; on Windows use its container"
     ) from None
+
+HIDDEN = re.compile(r"\.[0-9a-f]{12}(\.\w+)?")
+"""What things are called while they are written."""
+IDLE_SECONDS = 3600.0
+"""After which nobody is taken to be writing any more."""
 
 
 class DiskError(WeakHARError):
@@ -69,7 +77,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix, since video containers are chosen by it. May be made a folder.
     """
-    temporary = path.with_name(f".{uuid4().hex[:12]}{path.suffix}")
+    temporary = path.with_name(f"{_hidden()}{path.suffix}")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +108,23 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def _hidden() -> str:
+    return f".{uuid4().hex[:12]}"
+
+
+def sweep(folder: Path, idle: float = IDLE_SECONDS) -> None:
+    """Remove what killed processes left in a folder while they wrote something whole: what nobody wrote to for so
+    many seconds."""
+    for left in folder.glob(".*") if folder.is_dir() else ():
+        if HIDDEN.fullmatch(left.name) and left.suffix != ETAG:
+            with suppress(FileNotFoundError):  # its process lives, and is done with it
+                newest = max(one.stat().st_mtime for one in (left, *left.rglob("*")))
+                if time.time() - newest >= idle:
+                    drop_copy(left)
+
+
 def _replace_folder(new: Path, old: Path) -> None:
-    retired = old.with_name(f".{uuid4().hex[:12]}")
+    retired = old.with_name(_hidden())
     os.replace(old, retired)
     os.replace(new, old)
     shutil.rmtree(retired)

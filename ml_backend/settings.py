@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     redis_url: str = Field("", description="Queue on Redis; empty: SQLite in MODEL_DIR")
     ray_address: str = Field(
         "",
-        description="Ray cluster that embeds, clusters and trains: host:port, auto, ray://…, local; empty: none",
+        description="Ray cluster to embed, cluster, export and train: host:port, auto, ray://…, local; empty: none",
     )
     sync_minutes: int = Field(5, ge=1, le=60, description="Read annotations back from Label Studio this often")
     weights: Path | None = Field(None, description="Folder with weights files for machines without a hub")
@@ -232,7 +232,8 @@ class Settings(BaseSettings):
     @field_validator("clips_url")
     @classmethod
     def _served_by_label_studio(cls, value: str) -> str:
-        if value and not re.fullmatch(r"(s3|gs)://[^/]+/.*[^/]/?|file:///([^/]+/)+[^/]+/?", value):
+        known = re.fullmatch(r"(s3|gs)://[^/]+/.*[^/]/?|file:///([^/]+/)+[^/]+/?", value)
+        if value and (known is None or {".", ".."} & set(value.split("/"))):
             raise ValueError(
                 "expected s3://bucket/folder, gs://bucket/folder, or a folder in another as file:///srv/files/clips, "
                 "which Label Studio serves files of"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.errors import ConfigError
-from ml_backend.files import disk_errors, safe_name, written_atomically
+from ml_backend.files import disk_errors, remove, safe_name, written_atomically
 from ml_backend.labels import (
     UNLABELLED,
     Audit,
@@ -31,6 +32,7 @@ from ml_backend.recordings import stretch_of_key
 from ml_backend.storage import stored
 
 FOLDER, FILE = "audit", "audit.json"
+Ints = npt.NDArray[np.int64]
 Held = Mapping[tuple[str, str], Sequence[str | None]]
 """What was answered to the clips (participant, key) of an open audit."""
 CLIPS = 60
@@ -122,24 +124,13 @@ def draw_audit(
     labels that it was begun with. ConfigError where nothing is labelled yet."""
     before = load_audit(folder)
     if before is None or before.closed is not None:
-        if not any(
-            ((labels.clip_labels(threshold) != UNLABELLED) & ~labels.annotated).any() for labels in everything
-        ):
-            raise ConfigError("audit: no clip has a label that nobody gave it; label some clips first")
-        begun = AuditDraw(
-            time.time(),
-            str(threshold),
-            classes.names,
-            tuple(labels.clustering.participant for labels in everything),
-            (),
-        )
-        _write(folder, begun, everything, threshold)
-        before = begun
-    population, keys = _population(folder, before)
-    index = {pair: number for number, pair in enumerate(keys)}
-    taken = np.array([index[pair] for pair in before.drawn if pair in index], dtype=np.int64)
-    more = population.draw(max(0, count - len(before.drawn)), taken, int(before.at) + len(before.drawn))
-    drawn = replace(before, drawn=(*before.drawn, *(keys[number] for number in more)))
+        before = _begin(folder, everything, classes, threshold)
+    population = _population(folder, before)
+    numbers = _numbers(folder, before, population)
+    more = population.draw(
+        max(0, count - len(before.drawn)), numbers[numbers >= 0], int(before.at) + len(before.drawn)
+    )
+    drawn = replace(before, drawn=(*before.drawn, *_clips(folder, before, population, more)))
     _note(folder, drawn)
     return drawn
 
@@ -162,18 +153,16 @@ def audit_found(
     draw = load_audit(folder)
     if draw is None:
         return None
-    population, keys = _population(folder, draw)
+    population = _population(folder, draw)
     said = draw.said if draw.closed is not None else _said(draw, held, classes)
-    index, numbers = {pair: number for number, pair in enumerate(keys)}, {n: i for i, n in enumerate(draw.classes)}
-    known = [number for number, pair in enumerate(draw.drawn) if pair in index]
-    drawn = np.array([index[draw.drawn[number]] for number in known], dtype=np.int64)
-    named = np.array([numbers.get(str(said[number]), UNLABELLED) for number in known], dtype=np.int64)
+    drawn, classes_drawn = _numbers(folder, draw, population), {name: n for n, name in enumerate(draw.classes)}
+    named = np.array([classes_drawn.get(str(one), UNLABELLED) for one in said], dtype=np.int64)[drawn >= 0]
     return AuditFound(
         draw,
         int((named != UNLABELLED).sum()),
         sum(one is not None for one in said) - int((named != UNLABELLED).sum()),
-        audited(population, drawn, named),
-        _changed(draw, population, keys, everything),
+        audited(population, drawn[drawn >= 0], named),
+        _changed(folder, draw, population, everything),
         seconds if draw.closed is None else draw.seconds,
     )
 
@@ -181,8 +170,10 @@ def audit_found(
 def forget_in_audit(folder: Path, participant: str) -> None:
     """Leave a participant out of the audit."""
     draw = load_audit(folder)
-    if draw is not None and participant in draw.participants:
-        (folder / FOLDER / f"{safe_name(participant)}.npz").unlink(missing_ok=True)
+    if draw is not None and draw.participants == (participant,):
+        remove(folder / FOLDER)
+    elif draw is not None and participant in draw.participants:
+        _file(folder, participant).unlink(missing_ok=True)
         stored(folder / FOLDER)
         kept = [number for number, (name, _) in enumerate(draw.drawn) if name != participant]
         _note(
@@ -206,13 +197,21 @@ def _said(draw: AuditDraw, held: Held, classes: Classes) -> tuple[str | None, ..
     return tuple(verdict(held.get(pair, []), classes) for pair in draw.drawn)
 
 
-def _write(folder: Path, draw: AuditDraw, everything: Sequence[ParticipantLabels], threshold: Threshold) -> None:
+def _begin(
+    folder: Path, everything: Sequence[ParticipantLabels], classes: Classes, threshold: Threshold
+) -> AuditDraw:
+    """Write down the labels that are drawn from; ConfigError where there are none."""
+    names, free = list[str](), 0
     with disk_errors(folder), written_atomically(folder / FOLDER) as temporary:
         temporary.mkdir(parents=True)
         for labels in everything:
             clustering, kept = labels.clustering, labels.clip_labels(threshold)
-            posterior = labels.posterior if labels.posterior is not None else np.zeros((len(kept), len(draw.classes)))
-            beliefs = np.zeros((len(draw.classes),) * 2)
+            names.append(clustering.participant)
+            free += int(((kept != UNLABELLED) & ~labels.annotated).sum())
+            posterior = labels.posterior
+            if posterior is None:
+                posterior = np.zeros((len(kept), len(classes.names)))
+            beliefs = np.zeros((len(classes.names),) * 2)
             np.add.at(beliefs, kept[kept != UNLABELLED], posterior[kept != UNLABELLED])
             np.savez(
                 temporary / f"{safe_name(clustering.participant)}.npz",
@@ -222,7 +221,11 @@ def _write(folder: Path, draw: AuditDraw, everything: Sequence[ParticipantLabels
                 beliefs=beliefs,
                 keys=np.array([clustering.key(clip) for clip in range(len(kept))]),
             )
-        _save(temporary / FILE, draw)
+        if not free:
+            raise ConfigError("audit: no clip has a label that nobody gave it; label some clips first")
+        begun = AuditDraw(time.time(), str(threshold), classes.names, tuple(names), ())
+        _save(temporary / FILE, begun)
+    return begun
 
 
 def _note(folder: Path, draw: AuditDraw) -> None:
@@ -234,44 +237,72 @@ def _save(file: Path, draw: AuditDraw) -> None:
     file.write_text(json.dumps(asdict(draw), ensure_ascii=False), encoding="utf-8")
 
 
-def _population(folder: Path, draw: AuditDraw) -> tuple[Population, list[tuple[str, str]]]:
-    """The labels that were drawn from, and of which participant and clip each is."""
+def _population(folder: Path, draw: AuditDraw) -> Population:
+    """The labels that were drawn from, participants one after another."""
     parts: list[dict[str, Any]] = []
     for name in draw.participants:
-        with np.load(folder / FOLDER / f"{safe_name(name)}.npz") as arrays:
-            parts.append({key: arrays[key] for key in arrays.files})
+        with np.load(_file(folder, name)) as arrays:
+            parts.append({key: arrays[key] for key in arrays.files if key != "keys"})
     kept = [part["labels"] != UNLABELLED for part in parts]
 
     def joined(name: str) -> Any:
         return np.concatenate([part[name][own] for part, own in zip(parts, kept, strict=True)])
 
     beliefs = sum(part["beliefs"] for part in parts)
-    numbers = np.repeat(np.arange(len(parts)), [int(own.sum()) for own in kept])
-    population = Population(
+    return Population(
         joined("labels"),
         joined("confidence"),
-        numbers,
+        np.repeat(np.arange(len(parts)), [int(own.sum()) for own in kept]),
         joined("by_people"),
         beliefs / np.maximum(beliefs.sum(axis=1, keepdims=True), 1e-9),
     )
-    keys = [(draw.participants[number], str(key)) for number, key in zip(numbers, joined("keys"), strict=True)]
-    return population, keys
 
 
-def _changed(
-    draw: AuditDraw,
-    population: Population,
-    keys: Sequence[tuple[str, str]],
-    everything: Sequence[ParticipantLabels],
-) -> float:
+def _file(folder: Path, participant: str) -> Path:
+    return folder / FOLDER / f"{safe_name(participant)}.npz"
+
+
+def _keys(folder: Path, participant: str) -> npt.NDArray[np.str_]:
+    """Of the participant's clips in the population: read where they are wanted, since they need more room than all
+    else."""
+    with np.load(_file(folder, participant)) as arrays:
+        keys: npt.NDArray[np.str_] = arrays["keys"][arrays["labels"] != UNLABELLED]
+    return keys
+
+
+def _numbers(folder: Path, draw: AuditDraw, population: Population) -> Ints:
+    """Which clips of the population were drawn, -1 for those that are not in it any more; `(n_drawn,)`."""
+    numbers, names = np.full(len(draw.drawn), -1), np.array([name for name, _ in draw.drawn], object)
+    for number, name in enumerate(draw.participants):
+        own = np.flatnonzero(names == name)
+        if len(own):
+            first = np.searchsorted(population.participants, number)
+            places = {str(key): place for place, key in enumerate(_keys(folder, name))}
+            found = np.array([places.get(draw.drawn[one][1], -1) for one in own])
+            numbers[own] = np.where(found >= 0, first + found, -1)
+    return numbers
+
+
+def _clips(folder: Path, draw: AuditDraw, population: Population, numbers: Ints) -> list[tuple[str, str]]:
+    """Participant and key of clips of the population."""
+    clips, of = dict[int, tuple[str, str]](), population.participants[numbers]
+    for number in np.unique(of):
+        name, first = draw.participants[number], np.searchsorted(population.participants, number)
+        keys = _keys(folder, name)
+        clips |= {int(one): (name, str(keys[one - first])) for one in numbers[of == number]}
+    return [clips[int(number)] for number in numbers]
+
+
+def _changed(folder: Path, draw: AuditDraw, population: Population, everything: Sequence[ParticipantLabels]) -> float:
     """The share of labels that are others now, or of clips that there are no longer."""
     threshold, numbers = parse_threshold(draw.threshold), {name: n for n, name in enumerate(draw.participants)}
-    same = 0
+    same, total = 0, len(population.labels)
     for labels in everything:
         clustering = labels.clustering
-        number = numbers.get(clustering.participant, len(numbers))
-        first, last = np.searchsorted(population.participants, [number, number + 1])  # they lie one after another
+        if (number := numbers.get(clustering.participant)) is None:
+            continue
+        first, last = np.searchsorted(population.participants, [number, number + 1])
         now = {clustering.key(clip): int(label) for clip, label in enumerate(labels.clip_labels(threshold))}
-        before = zip(keys[first:last], population.labels[first:last], strict=True)
-        same += sum(now.get(key, UNLABELLED) == label for (_, key), label in before)
-    return (len(keys) - same) / len(keys) if keys else 0.0
+        before = zip(_keys(folder, clustering.participant), population.labels[first:last], strict=True)
+        same += sum(now.get(str(key), UNLABELLED) == label for key, label in before)
+    return (total - same) / total if total else 0.0

@@ -19,7 +19,7 @@ from ml_backend.clusters import (
 )
 from ml_backend.errors import ConfigError
 from ml_backend.export import forget_in_export
-from ml_backend.files import private_folder, remove, written_atomically
+from ml_backend.files import private_folder, remove, sweep, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.audits import forget_in_audit
 from ml_backend.jobs.imports import forget_imported
@@ -55,6 +55,7 @@ def forget_participant(
         def theirs(whose: str, video: str) -> bool:
             return whose == participant or video in videos
 
+        sweep(folder, idle=0)  # we hold the lease: whoever wrote there is dead
         files, removed = _forget_tasks(client, project_id, store.project(project_id).review_project, names, theirs)
         removed += _forget_clips(clips, names, files)
         removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
@@ -65,6 +66,7 @@ def forget_participant(
         removed += _forget_vectors(settings, videos)
         removed += _remove(exports_folder(settings, project_id), "exports made by the server")
         for export in exports_of(settings, project_id):
+            sweep(export.parent)
             removed += [f"{participant} in {export}"] if forget_in_export(export, participant) else []
     return removed
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import quote
 from uuid import uuid4
 
-from ml_backend.files import written_atomically
+from ml_backend.files import sweep, written_atomically
 from ml_backend.storage import StorageError, entries, is_remote, look_again, place, reading
 
 KINDS = {"s3": "s3", "gs": "gcs"}
@@ -34,6 +34,8 @@ class ClipStorage:
         folder = self._folder(project_id)
         look_again(folder)
         with self._reached(folder):
+            if self.is_local:
+                sweep(folder)
             names = [file.name for file in entries(folder)] if folder.is_dir() else []
         urls = [self._url(project_id, name) for name in names]
         return {self.address(project_id, url, media): url for url in urls}

@@ -396,6 +396,8 @@ def test_storage_for_clips_that_is_not_named_or_not_one_is_one_line() -> None:
         load_settings(clips_url="/srv/clips")
     with pytest.raises(ConfigError, match=r'"clips_url": expected .* file:///srv/files/clips'):
         load_settings(clips_url="file:///clips")
+    with pytest.raises(ConfigError, match=r'"clips_url": expected'):
+        load_settings(clips_url="file:///srv/files/../clips")
 
 
 def test_a_read_that_failed_once_is_not_told_of_again_and_again(

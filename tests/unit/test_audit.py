@@ -168,6 +168,9 @@ def test_an_open_audits_answers_count_for_nothing_else_and_then_as_any(
     assert left is not None
     assert first not in json.dumps([left.drawn, left.participants])
     assert project_audit(store, settings, 1, given) is not None
+    for name in left.participants:
+        forget_in_audit(folder, name)
+    assert project_audit(store, settings, 1, given) is None
 
 
 @pytest.mark.parametrize("clips", ["0", "-3", "x", "99999999999999999999999", "5001"])

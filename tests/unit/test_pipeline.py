@@ -1,11 +1,17 @@
 """How the pipeline shares the machine, and what it leaves behind."""
 
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_info
 
 from ml_backend.clusters import side_by_side
+from ml_backend.files import IDLE_SECONDS, sweep, written_atomically
 from ml_backend.jobs.held import media_of
+from ml_backend.labelstudio import ClipStorage
 from ml_backend.settings import Settings
 
 
@@ -29,3 +35,53 @@ def test_clips_of_killed_jobs_are_swept_also_of_older_versions_but_not_of_other_
     with media_of(settings, client, 1) as media:
         assert {path.name for path in settings.model_dir.glob("clips-*")} == {"clips-2-abcd_123", media.folder.name}
     assert {path.name for path in settings.model_dir.glob("clips-*")} == {"clips-2-abcd_123"}
+
+
+def killed_while_writing(folder: Path, since: float) -> ExitStack:
+    """A file and a folder as processes leave them that were killed so many seconds ago; to be kept: it cleans up."""
+    with ExitStack() as killed:
+        file = killed.enter_context(written_atomically(folder / "clip.mp4"))
+        part = killed.enter_context(written_atomically(folder / "p01")) / "features.npz"
+        file.touch()
+        part.parent.mkdir()
+        part.touch()
+        for path in (part, part.parent, file):
+            os.utime(path, (time.time() - since,) * 2)
+        return killed.pop_all()
+
+
+def test_what_killed_processes_left_is_swept_but_not_what_is_being_written(tmp_path: Path) -> None:
+    long_ago = killed_while_writing(tmp_path, IDLE_SECONDS + 1)
+    for name in (".env", ".hidden", ".abcdef012345.etag", "abcdef012345"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    with written_atomically(tmp_path / "long") as folder:
+        folder.mkdir()
+        (folder / "file").touch()
+        os.utime(folder, (0, 0))
+        sweep(tmp_path)
+        assert (folder / "file").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".env",
+        ".hidden",
+        ".abcdef012345.etag",
+        "abcdef012345",
+        "long",
+    }
+    just_now = killed_while_writing(tmp_path, 0)
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 7
+    sweep(tmp_path, idle=0)
+    assert len(list(tmp_path.iterdir())) == 5
+    sweep(tmp_path / "none")
+    del long_ago, just_now
+
+
+def test_clips_that_killed_processes_left_in_a_folder_are_swept(tmp_path: Path) -> None:
+    storage = ClipStorage(f"file://{tmp_path}/clips", new=True)
+    (tmp_path / "clip").touch()
+    storage.put(1, tmp_path / "clip", "clip.mp4")
+    killed = killed_while_writing(tmp_path / "clips" / "1", IDLE_SECONDS + 1)
+    (url,) = storage.files(1, "").values()
+    assert [path.name for path in (tmp_path / "clips" / "1").iterdir()] == [url.rpartition("/")[2]]
+    del killed
