@@ -224,9 +224,9 @@ class Client:
         if status != httpx.codes.OK:
             raise ConfigError(
                 f"clips: Label Studio does not serve {clips.url} to project {project_id} ({status}); add a source "
-                f"storage of local files with the folder {clips.name} there under Settings, Cloud Storage, and start "
-                "Label Studio with LOCAL_FILES_SERVING_ENABLED=true and the folder above it as "
-                'LOCAL_FILES_DOCUMENT_ROOT; or leave out "clips"'
+                f"storage of local files with the folder {clips.name}/{project_id} there under Settings, Cloud "
+                f"Storage, and start Label Studio with LOCAL_FILES_SERVING_ENABLED=true and the folder above "
+                f'{clips.name} as LOCAL_FILES_DOCUMENT_ROOT; or leave out "clips"'
             )
 
     def _status_of(self, address: str, request_options: RequestOptions) -> int:

@@ -346,7 +346,7 @@ def test_label_studio_serves_clips_out_of_the_storage_and_forgotten_ones_are_gon
             "s3_endpoint": s3_keys["AWS_ENDPOINT_URL"],
         }
     else:
-        storage["path"] = folder.removeprefix("file://")
+        storage["path"] = f"{folder.removeprefix('file://')}/{project}"
     label_studio.api("POST", f"api/storages/{kind}", json=storage)
     label_studio.start_training(model)
     wait_for(lambda: backend.status(project)["state"] == "done", 120, "the job")
