@@ -223,7 +223,7 @@ def _embed_on_ray(
     cut = {str(one.recording): _pieces(one) for one in wanted}
     long = [one for one in wanted if len(cut[str(one.recording)]) > 1]
     looks = [unit(one, part.rows_of) for one in long]
-    looked = run(f"looking at long videos for {part.backbone}", looks, gpu=True) if long else []
+    looked = run(f"looking at long videos for {part.backbone}", looks, gpus=1.0) if long else []
     rows = {one.unit.name: one.result for one in looked if not one.why}
     units = []
     for one in wanted:
@@ -233,7 +233,7 @@ def _embed_on_ray(
         elif name in rows:
             seconds = duration / len(cut[name])
             units += [unit(one, part.make_piece, rows[name], *piece, seconds=seconds) for piece in cut[name]]
-    failed = failures([*looked, *run(f"embedding by {part.backbone} (seconds of video)", units, gpu=True)])
+    failed = failures([*looked, *run(f"embedding by {part.backbone} (seconds of video)", units, gpus=1.0)])
     whole = [one for one in long if str(one.recording) not in failed]
     joins = [unit(one, part.join, rows[str(one.recording)], cut[str(one.recording)]) for one in whole]
     return failed | (failures(run("joining the pieces of long videos", joins)) if joins else {})

@@ -42,6 +42,8 @@ WAITING = 8
 """So many units are given to Ray beside two a core: those that run, and as many that may begin at once."""
 ENDING_SECONDS = 15.0
 """That the process which speaks with Ray has to take its leave."""
+FOLDS_GPU = 0.25
+"""Of a GPU that a fold gets: the models are small."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 """Of a unit: Ray gives a core to each."""
 
@@ -88,14 +90,14 @@ class Ended:
 
 
 def on_ray(
-    address: str, shared: Path, step: str, units: list[Unit], progress: Progress, gpu: bool = False
+    address: str, shared: Path, step: str, units: list[Unit], progress: Progress, gpus: float = 0.0
 ) -> list[Ended]:
     """Run all units on the cluster at `address`, as `ended` does, with their progress."""
     total, done, found = sum(unit.amount for unit in units), 0.0, list[Ended]()
     progress(step, 0, total)
     if not units:
         return []
-    with closing(ended(address, shared, units, gpu)) as over:
+    with closing(ended(address, shared, units, gpus)) as over:
         for one in over:
             if one is not None:
                 done += one.unit.amount
@@ -109,15 +111,15 @@ def failures(found: Iterable[Ended]) -> dict[str, str]:
     return {one.unit.name: one.why for one in found if one.why}
 
 
-def ended(address: str, shared: Path, units: Iterable[Unit], gpu: bool = False) -> Generator[Ended | None]:
+def ended(address: str, shared: Path, units: Iterable[Unit], gpus: float = 0.0) -> Generator[Ended | None]:
     """Run units on the cluster at `address`, each on a core; yields each when it ended, and None now and then.
 
-    `units` are taken as the cluster gets room for them. `shared` is the folder that all nodes must see; `gpu`: each
-    unit wants one, where the cluster has any. ConfigError where the cluster cannot be reached or is lost, or a node
-    lacks weakhar or the folder. Closed before its end, nothing stays at work.
+    `units` are taken as the cluster gets room for them. `shared` is the folder that all nodes must see; `gpus`: how
+    much of one each unit wants, where the cluster has any. Closed before its end, nothing stays at work. ConfigError
+    where the cluster cannot be reached or is lost, or a node lacks weakhar or the folder.
     """
     with _speaking(address) as ask, _token(shared) as token:
-        yield from _ended(ask, units, (token, shared, url_of(shared), __version__), gpu)
+        yield from _ended(ask, units, (token, shared, url_of(shared), __version__), gpus)
 
 
 def folds_on_ray(address: str, folds: Mapping[str, Callable[[], None]], shared: Path) -> Generator[str]:
@@ -125,7 +127,7 @@ def folds_on_ray(address: str, folds: Mapping[str, Callable[[], None]], shared: 
     `ended`, and at the end where folds failed."""
     failed = dict[str, str]()
     units = [Unit(name, run) for name, run in folds.items()]
-    with closing(ended(address, shared, units, gpu=True)) as over:
+    with closing(ended(address, shared, units, FOLDS_GPU)) as over:
         for one in over:
             if one is not None and one.why:
                 failed[one.unit.name] = one.why
@@ -180,21 +182,21 @@ def _nothing() -> None:
     """A unit."""
 
 
-def _ended(ask: Ask, units: Iterable[Unit], where: tuple[Any, ...], gpu: bool) -> Generator[Ended | None]:
+def _ended(ask: Ask, units: Iterable[Unit], where: tuple[Any, ...], gpus: float) -> Generator[Ended | None]:
     following, numbers = iter(units), count()
     attempts, at_work = Counter[int](), dict[int, Unit]()
     while True:
         _, cores, _ = ask(_resources)
         for unit in islice(following, max(0, 2 * int(cores) + WAITING - len(at_work))):
             at_work[number := next(numbers)] = unit
-            ask(_begin, number, unit.run, where, gpu)
+            ask(_begin, number, unit.run, where, gpus)
         if not at_work:
             return
         for number, result, why in ask(_look):
             attempts[number] += 1
             if why and attempts[number] < ATTEMPTS:
                 log.warning("%s: %s; tried again", at_work[number].name, why)
-                ask(_begin, number, at_work[number].run, where, gpu)
+                ask(_begin, number, at_work[number].run, where, gpus)
             else:
                 yield Ended(at_work.pop(number), result, why)
         yield None
@@ -321,11 +323,11 @@ def _resources() -> tuple[int, float, float]:
     return sum(bool(node["Alive"]) for node in ray.nodes()), found.get("CPU", 0.0), found.get("GPU", 0.0)
 
 
-def _begin(number: int, run: Callable[[], Any], where: tuple[Any, ...], gpu: bool) -> None:
+def _begin(number: int, run: Callable[[], Any], where: tuple[Any, ...], gpus: float) -> None:
     """Give a unit to the cluster."""
     import ray
 
-    gpus = 1 if gpu and _resources()[2] else 0
+    gpus = gpus if _resources()[2] else 0.0
     remote = ray.remote(_run).options(num_cpus=1, num_gpus=gpus, max_retries=0, runtime_env={"env_vars": ONE_THREAD})
     _at_work[remote.remote(run, *where)] = number
 

@@ -6,15 +6,18 @@ and queue jobs; the work is the worker's.
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ml_backend import __version__
+from ml_backend.clusters import places_of_videos
 from ml_backend.errors import ConfigError
 from ml_backend.jobs import (
     Jobs,
     Project,
     Store,
     apply_webhook,
+    clusters_folder,
     project_answers,
     project_config,
     project_labels,
@@ -22,7 +25,7 @@ from ml_backend.jobs import (
     round_is_due,
 )
 from ml_backend.labels import likely_classes
-from ml_backend.labelstudio import answers_of_event, asks_for_sync, place_of, place_of_task
+from ml_backend.labelstudio import Place, answers_of_event, asks_for_sync, place_of, place_of_task
 from ml_backend.settings import Parameters, Settings
 
 Prediction = dict[str, Any]
@@ -108,18 +111,25 @@ def _suggestions(store: Store, settings: Settings, project_id: int) -> Callable[
     participants too; its score is that probability."""
     config = project_config(store.project(project_id))
     everything = project_labels(store, settings, project_id, propagation="temporal")
-    by_place = {
-        place_of(labels.clustering.participant, labels.clustering.stretch(clip)): (number, clip)
-        for number, labels in enumerate(everything)
-        for _, clip in labels.wanted
-    }
+    number_of = {name: number for number, name in enumerate(everything.participants)}
+    shown_by = places_of_videos(clusters_folder(settings, project_id))
+
+    @cache
+    def wanted(name: str) -> dict[Place, int]:
+        """Where the clips of a participant are that should have tasks."""
+        labels = everything[number_of[name]]
+        return {place_of(name, labels.clustering.stretch(clip)): clip for _, clip in labels.wanted}
 
     def suggest(task: dict[str, Any]) -> Prediction:
+        """Labels are made of the participants whose clips are asked about, not of all."""
         place = place_of_task(task)
-        if place is None or place not in by_place:
+        if place is None:
             return {}
-        number, clip = by_place[place]
-        labels = everything[number]
+        names = [name for name, _ in shown_by.get(place[0], [(place[0].partition("/")[0], "")])]
+        name = next((name for name in names if name in number_of and place in wanted(name)), None)
+        if name is None:
+            return {}
+        labels, clip = everything[number_of[name]], wanted(name)[place]
         likely = likely_classes(labels, clip, 1)
         if labels.posterior is None or not likely:
             return {}

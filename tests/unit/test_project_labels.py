@@ -19,11 +19,12 @@ from ml_backend.clusters import (
 )
 from ml_backend.errors import ConfigError
 from ml_backend.jobs import Jobs, Store, clusters_folder, labelled, project_labels
-from ml_backend.labelstudio import Given, TaskAnswer
+from ml_backend.labelstudio import Given, TaskAnswer, task_meta
 from ml_backend.recordings import CheckedRecording, ImuFile, ImuFormat, Recording, VideoInfo
 from ml_backend.settings import Parameters, Settings
 from ml_backend.web import report
 from ml_backend.web.app import create_app
+from ml_backend.web.protocol import predictions
 from ml_backend.web.report import Part, project_report
 
 CLASSES = ("walking", "jogging", "squats")
@@ -105,6 +106,20 @@ def test_where_nobody_informs_others_an_answer_makes_the_labels_of_its_participa
     assert made == ["p1", "p2", "p2"]
     assert after[0] is before[0]
     assert after[1].said.tolist() != before[1].said.tolist()
+
+
+def test_to_suggest_a_class_labels_are_made_of_who_is_asked_about(
+    store: Store, settings: Settings, project: list[TaskAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project
+    store.save_project(1, parameters=json.dumps({"suggest": True}))
+    (ours, *_) = [task for task in store.tasks(1) if task.participant == "p2"]
+    made = counted(monkeypatch)
+    asked = [{"id": 1, "meta": task_meta(name, ours.clip)} for name in ("p2", "p3")]
+    (one,), nothing = predictions(store, settings, 1, asked)
+    assert one["result"][0]["value"]["choices"][0] in CLASSES
+    assert nothing == []
+    assert made == ["p2"]
 
 
 def test_other_projects_looked_at_meanwhile_make_nothing_anew(
