@@ -1,7 +1,8 @@
 """Labels of ten million clips: how long one look at all takes, and the most memory that the process ever held.
 
 Participants of three hours with 100 answers each; `alone`: none of them informs others. They are one simulated
-participant under many names. `one answer later`: what follows a single new answer, in the same process.
+participant under many names. `one answer later`: what follows a single new answer, in the same process; `an audit`:
+60 clips drawn from all of them, answered, and the estimate.
 """
 
 import os
@@ -14,7 +15,9 @@ import numpy as np
 from benchmarks import project_labels as few
 from benchmarks.harness import Rows, in_child
 from ml_backend.clusters import list_participants, load_clustering, participant_folder
-from ml_backend.jobs import open_store, project_labels
+from ml_backend.jobs import clusters_folder, open_store, project_config, project_labels
+from ml_backend.jobs.audits import audit_found, draw_audit
+from ml_backend.labels import Threshold
 from ml_backend.labelstudio import TaskAnswer
 from ml_backend.settings import Settings
 
@@ -70,8 +73,8 @@ def opened(participants: int, across: bool) -> Settings:
     return settings
 
 
-def looked_at(settings: Settings) -> tuple[int, float, float]:
-    """Clips with a label, and the seconds of one look at all and of another after one answer more."""
+def looked_at(settings: Settings) -> tuple[int, float, float, float]:
+    """Clips with a label, and the seconds of one look at all, of another after one answer more, and of an audit."""
     store = open_store(settings.database, settings.model_dir)
     began = time.perf_counter()
     labelled = sum(int((labels.propagated >= 0).sum()) for labels in project_labels(store, settings, 1))
@@ -81,7 +84,14 @@ def looked_at(settings: Settings) -> tuple[int, float, float]:
     store.upsert_annotation(1, changed)
     began = time.perf_counter()
     sum(int((labels.propagated >= 0).sum()) for labels in project_labels(store, settings, 1))
-    return labelled, first, time.perf_counter() - began
+    later = time.perf_counter() - began
+    folder, classes = clusters_folder(settings, 1), project_config(store.project(1)).classes
+    began = time.perf_counter()
+    drawn = draw_audit(folder, project_labels(store, settings, 1), classes, Threshold(), 60).drawn
+    found = audit_found(folder, {clip: ["c1"] for clip in drawn}, classes, project_labels(store, settings, 1))
+    assert found is not None
+    assert found.answered == 60
+    return labelled, first, later, time.perf_counter() - began
 
 
 def measure() -> Rows:
@@ -93,7 +103,7 @@ def measure() -> Rows:
         prepare(participants, like)
         for across in (True, False):
             run = in_child(opened, looked_at, participants, across)
-            clips, first, later = run.result
+            clips, first, later, audit = run.result
             rows.append(
                 {
                     "participants": participants,
@@ -101,6 +111,7 @@ def measure() -> Rows:
                     "each": "informed by all others" if across else "alone",
                     "one look": f"{first:.0f} s",
                     "one answer later": f"{later:.1f} s",
+                    "an audit": f"{audit:.0f} s",
                     "peak memory": f"{run.peak_mb / 1024:.2f} GB",
                 }
             )

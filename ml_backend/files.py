@@ -33,10 +33,11 @@ except ImportError:
         "weakhar runs on Linux and macOS, whose file locks it needs; on Windows use its container"
     ) from None
 
-HIDDEN = re.compile(r"\.[0-9a-f]{12}(\.\w+)?")
+HIDDEN = re.compile(r"\.[0-9a-f]{12}(\..*)?")
 """What things are called while they are written."""
 IDLE_SECONDS = 3600.0
 """After which nobody is taken to be writing any more."""
+_told: dict[tuple[Path, int, int], str] = {}
 
 
 class DiskError(WeakHARError):
@@ -108,19 +109,36 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for a while; what killed processes left beside it is swept."""
+    private_folder(parent)
+    sweep(parent)
+    folder = parent / _hidden()
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _hidden() -> str:
     return f".{uuid4().hex[:12]}"
 
 
-def sweep(folder: Path, idle: float = IDLE_SECONDS) -> None:
+def sweep(folder: Path, idle: float = IDLE_SECONDS) -> list[Path]:
     """Remove what killed processes left in a folder while they wrote something whole: what nobody wrote to for so
-    many seconds."""
+    many seconds. Returns the others, which may be at work."""
+    kept = []
     for left in folder.glob(".*") if folder.is_dir() else ():
         if HIDDEN.fullmatch(left.name) and left.suffix != ETAG:
             with suppress(FileNotFoundError):  # its process lives, and is done with it
                 newest = max(one.stat().st_mtime for one in (left, *left.rglob("*")))
                 if time.time() - newest >= idle:
                     drop_copy(left)
+                else:
+                    kept.append(left)
+    return kept
 
 
 def _replace_folder(new: Path, old: Path) -> None:
@@ -154,8 +172,11 @@ def content_key(path: Path) -> str:
 
 
 def remember_content(path: Path, key: str) -> None:
-    """Tell this machine the key of a file by URL, which it would read whole to know."""
+    """Tell this process, of a file by URL this machine, the key of a file that it would read whole to know."""
     status = path.stat()
+    if not is_remote(path):
+        _told[path.absolute(), status.st_size, status.st_mtime_ns] = key
+        return
     with written_atomically(_remembered_content(path, status.st_size, status.st_mtime_ns)) as temporary:
         temporary.write_text(key, encoding="utf-8")
 
@@ -163,6 +184,8 @@ def remember_content(path: Path, key: str) -> None:
 @lru_cache(4096)
 def _content_key(path: Path, size: int, modified: int) -> str:
     if not is_remote(path):
+        if (told := _told.get((path, size, modified))) is not None:
+            return told
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
     known = _remembered_content(path, size, modified)

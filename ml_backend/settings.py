@@ -311,6 +311,16 @@ class Settings(BaseSettings):
         return folder
 
 
+class _Cluster(BaseSettings):
+    model_config = Settings.model_config
+    ray_address: str = ""
+
+
+def ray_address() -> str:
+    """The Ray cluster alone: to train, nothing else of the settings needs to be right."""
+    return _Cluster().ray_address.strip()
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment; ConfigError names the first wrong variable."""
     try:

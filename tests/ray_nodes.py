@@ -1,6 +1,7 @@
 """A real Ray cluster, each node with processes of its own, on loopback; and units that its nodes can load."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -8,25 +9,28 @@ import time
 from pathlib import Path
 
 import psutil
+from joblib import cpu_count
 
 from ml_backend.errors import ConfigError
 from ml_backend.jobs import cluster_in_words
 from ml_backend.sample.servers import free_port, wait_for
 
+# As where a cluster asks for a token, whatever lies in this user's home.
+os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
 LOOPBACK = "127.0.0.2"
 """Ray takes 127.0.0.1 for the machine's other address."""
 
 
 class Cluster:
-    """Nodes of one core each, as `ray start` makes them."""
+    """Nodes of one core each, as `ray start` makes them; the head may have others."""
 
-    def __init__(self) -> None:
+    def __init__(self, cores: int = 1, gpus: int = 0) -> None:
         self.address = f"{LOOPBACK}:{free_port()}"
         head = ("--head", "--port", self.address.rpartition(":")[2], "--include-dashboard", "false")
-        self._nodes = [self._started(*head)]
+        self._nodes = [self._started(cores, *head, "--num-gpus", str(gpus))]
 
     def add_node(self) -> None:
-        self._nodes.append(self._started("--address", self.address))
+        self._nodes.append(self._started(1, "--address", self.address))
 
     def lose_node(self) -> None:
         self._end(self._nodes.pop())
@@ -42,9 +46,9 @@ class Cluster:
             self.lose_node()
 
     @staticmethod
-    def _started(*options: str) -> subprocess.Popen[bytes]:
+    def _started(cores: int, *options: str) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("ray")), "start", *options, "--node-ip-address", LOOPBACK]
-        command += ["--num-cpus", "1", "--ray-client-server-port", str(free_port())]
+        command += ["--num-cpus", str(cores), "--ray-client-server-port", str(free_port())]
         command += ["--disable-usage-stats", "--block"]
         knowing = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # the units below
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, env=knowing)
@@ -56,8 +60,8 @@ class Cluster:
         node.wait()
 
 
-def started(nodes: int, folder: Path) -> Cluster:
-    found = Cluster()
+def started(nodes: int, folder: Path, cores: int = 1, gpus: int = 0) -> Cluster:
+    found = Cluster(cores, gpus)
     wait_for(lambda: says(found, folder).startswith("1 node"), 120, "the head")
     for _ in range(nodes - 1):
         found.add_node()
@@ -89,3 +93,13 @@ def take_away(folder: Path) -> None:
     """A unit after which no node sees the folder."""
     for token in folder.glob("ray-*"):
         token.unlink()
+
+
+def what_is_given() -> tuple[str | None, int]:
+    """A unit that says which GPU it sees, and how many cores."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), cpu_count()
+
+
+def fail_of(kind: type[Exception]) -> None:
+    """A fold that says why it cannot run."""
+    raise kind("approach: leaves no window; label more")

@@ -186,8 +186,8 @@ def evaluate(
     splits = [_texts({"split": group}, "split", []) for group in given.get("splits") or []]
     jobs = make_jobs(dataset, _texts(given, "models", list(MODELS)), rows, _seeds(given), splits)
     target = folder or Path("runs") / export.absolute().name
+    spread = context.obj() if context.obj else None
     with _bar(len(jobs)) as step:
-        spread = context.obj() if context.obj else None
         run_grid(
             dataset, jobs, settings, target, lambda done, _, name: step(done, name), given.get("processes"), spread
         )

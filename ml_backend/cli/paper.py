@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from, usable
+from ml_backend.cli.shared import Dataset, Option, bars, out, parameters_from, spread_of_folds, usable
 from ml_backend.errors import ConfigError
 from training.cli import listed
 
@@ -106,6 +106,7 @@ def reproduce(
     name = paper.paper_name(dataset, name)
     other_way = [value for value in (clustering, propagation) if value not in paper.PAPER_WAY]
     target = target or Path("runs") / "-".join(["reproduce", name, *other_way])
+    spread = spread_of_folds() if table == 3 else None
     with bars() as progress:
         if table == 3:
             if ours:  # gaps are bridged, windows do not span them, models are as they are described
@@ -115,7 +116,9 @@ def reproduce(
             own = target / ("table-3-ours" if ours else "table-3")
             counts = listed(components)
             paper.check_counts(counts)
-            tables = list(paper.training_tables(dataset, name, counts, listed(models), settings, own, way, progress))
+            tables = list(
+                paper.training_tables(dataset, name, counts, listed(models), settings, own, way, progress, spread)
+            )
         elif ablation is not None:
             outcome, stem = paper.ablation(dataset, name, ablation, way, progress), ablation
         elif figure is not None:

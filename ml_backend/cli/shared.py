@@ -13,6 +13,7 @@ from rich.console import Console
 from ml_backend.errors import ConfigError
 from ml_backend.storage import place
 from training.cli import lines_of_progress
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from ml_backend.jobs import Store
@@ -58,13 +59,13 @@ def say_where(settings: "Settings") -> None:
 
 def spread_of_folds() -> "Spread | None":
     """What runs the folds of `evaluate` on a Ray cluster, where one is named."""
-    from ml_backend.settings import load_settings
+    from ml_backend.settings import ray_address
 
-    if not (address := load_settings().ray_address):
+    if not (address := ray_address()):
         return None
     from ml_backend.jobs import folds_on_ray
 
-    return partial(folds_on_ray, address)
+    return partial(folds_on_ray, address, TrainingError)
 
 
 def parameters_from(

@@ -99,7 +99,9 @@ class Embedder:
         stem = self._stem(video, rows)
         fresh(stem.parent, now=True)
         with locked(stem.with_name(f"{stem.name}.lock")):
-            if _is_made(stem):
+            if self.made(video) is not None:  # by another job
+                for other in ROWS:
+                    _drop_pieces(self._stem(video, other))
                 return
             pieces = [np.load(_piece(stem, *pair), mmap_mode="r") for pair in cut]
             joined = stem.with_name(f"{stem.name}.partial")
@@ -246,6 +248,10 @@ def _finish(stem: Path, partial: Path, row: np.dtype[np.void], made_of: dict[str
     with written_atomically(stem.with_name(f"{stem.name}.json")) as temporary:
         temporary.write_text(json.dumps(made_of, indent=1))
     partial.unlink()
+    _drop_pieces(stem)
+
+
+def _drop_pieces(stem: Path) -> None:
     for piece in stem.parent.glob(f"{glob.escape(stem.name + PIECE)}*.npy"):
         remove(piece)
 

@@ -80,11 +80,11 @@ def write_export(
         raise ConfigError(f"{target}: is not empty and no export of weakhar; choose another folder")
     with written_atomically(target) as temporary:
         (temporary / SAMPLES_FOLDER).mkdir(parents=True)
-        how = Common(classes, threshold, file_format, bool(parameters.get("paper_exact")), target)
+        how = Common(classes, threshold, file_format, bool(parameters.get("paper_exact")), target.absolute())
         progress(0, len(everything))
         found = list[Written]()
         for one in write(_parts(everything, recordings, how, tracks), temporary):
-            found.append(one)
+            found += [one] if one is not None else []
             progress(len(found), len(everything))
         found.sort(key=lambda one: one.number)
         if file_format == "bids":

@@ -1,7 +1,7 @@
 """One participant's part of an export: a plain value, so that another machine may write it, and what it wrote."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,13 @@ class ParticipantPart:
         """The participant's."""
         return self.labels.clustering.participant
 
+    def lean(self) -> "ParticipantPart":
+        """Without what labels are made of, and files are not."""
+        clustering = replace(
+            self.labels.clustering, principal_components=None, principal_directions=None, frames=None
+        )
+        return replace(self, labels=replace(self.labels, clustering=clustering, posterior=None))
+
     def write(self, folder: Path) -> Written:
         """Write what is this participant's alone into an export's folder."""
         kept = self.labels.clip_labels(self.how.threshold)
@@ -99,8 +106,8 @@ class ParticipantPart:
         return list(documents.values())
 
 
-WriteParts = Callable[[Iterable[ParticipantPart], Path], Iterator[Written]]
-"""Writes participants' parts into a folder, in whatever order."""
+WriteParts = Callable[[Iterable[ParticipantPart], Path], Iterator[Written | None]]
+"""Writes participants' parts into a folder, in whatever order; gives None now and then where that takes long."""
 
 
 def file_name(name: str, taken: Collection[str]) -> str:

@@ -204,7 +204,8 @@ def _embed(
     failed: dict[str, str] = {}
     for part in parts:
         wanted = [one for one in results if one.recording.vectors is None and part.made(one.recording.video) is None]
-        failed |= _embed_on_ray(settings, part, wanted, progress)
+        once = {content_key(one.recording.video): one for one in wanted}  # several may show the same video
+        failed |= _embed_on_ray(settings, part, list(once.values()), progress)
     return failed
 
 

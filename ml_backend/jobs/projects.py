@@ -127,18 +127,18 @@ def exports_folder(settings: Settings, project_id: int) -> Path:
 
 def exports_of(settings: Settings, project_id: int) -> list[Path]:
     """Folders into which a project was exported, those that are still there."""
-    return [path for path in _listed_exports(settings, project_id) if (path / "dataset.json").is_file()]
+    return [path for path in listed_exports(settings, project_id) if (path / "dataset.json").is_file()]
 
 
-def _listed_exports(settings: Settings, project_id: int) -> list[Path]:
-    """The same, also those that are not there, or on another machine."""
+def listed_exports(settings: Settings, project_id: int) -> list[Path]:
+    """The same, also those that are not there (yet), or on another machine."""
     listing = fresh(clusters_folder(settings, project_id) / EXPORTS, now=True)
     return list(map(Path, json.loads(listing.read_text(encoding="utf-8")))) if listing.is_file() else []
 
 
 def _note_export(settings: Settings, project_id: int, target: Path) -> None:
     """Remember a folder that was exported into, for participants who want to be forgotten."""
-    known = {*map(str, _listed_exports(settings, project_id)), str(target.absolute())}
+    known = {*map(str, listed_exports(settings, project_id)), str(target.absolute())}
     with written_atomically(clusters_folder(settings, project_id) / EXPORTS) as temporary:
         temporary.write_text(json.dumps(sorted(known), ensure_ascii=False), encoding="utf-8")
 
@@ -253,6 +253,8 @@ def export_project(
     described["warnings"] = warnings
     audit = project_audit(store, settings, project_id, given)
     described |= {"audit": audit.as_dict()} if audit is not None else {}
+    if listed:  # before: where it is killed, it is known where something may be left
+        _note_export(settings, project_id, target)
     description = write_export(
         _labels_to_export(store, settings, project_id),
         project_recordings(store, settings, project_id),
@@ -265,8 +267,6 @@ def export_project(
         _tracks(store, settings, project),
         _who_writes(settings, project_id),
     )
-    if listed:
-        _note_export(settings, project_id, target)
     return description
 
 

@@ -11,6 +11,7 @@ Ray ends the process that speaks with it where the cluster is gone, so that is o
 import logging
 import signal
 import socket
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -22,7 +23,6 @@ from itertools import count, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from traceback import print_exc
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,20 +32,25 @@ from ml_backend import __version__
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, RecordingError, WeakHARError, one_line
 from ml_backend.export import ParticipantPart, Written
-from ml_backend.files import content_key, disk_errors, remember_content, remove, written_atomically
+from ml_backend.files import (
+    content_key,
+    disk_errors,
+    remember_content,
+    remove,
+    scratch_folder,
+    written_atomically,
+)
 from ml_backend.recordings import Recording
-from ml_backend.storage import attach, fresh, is_remote, url_of
+from ml_backend.storage import attach, cache_folder, fresh, kind_of, url_of
 
 ATTEMPTS = 3
 LOOK_SECONDS = 0.5
-WAITING = 8
-"""So many units are given to Ray beside two a core: those that run, and as many that may begin at once."""
+WAITING = 4
+"""So many units are given to Ray beside one a core: more would only lie in memory."""
 ENDING_SECONDS = 15.0
 """That the process which speaks with Ray has to take its leave."""
 FOLDS_GPU = 0.25
 """Of a GPU that a fold gets: the models are small."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
-"""Of a unit: Ray gives a core to each."""
 
 log = logging.getLogger(__name__)
 Ask = Callable[..., Any]
@@ -63,20 +68,21 @@ class Unit:
 
 @dataclass(frozen=True)
 class Knowing:
-    """A unit that brings along the content keys of videos by URL, which another machine would read whole to know."""
+    """A unit that brings along sizes and content keys of videos, which other processes would read whole to know."""
 
-    contents: tuple[tuple[Path, str], ...]
+    contents: tuple[tuple[Path, int, str], ...]
     run: Callable[[], Any]
 
     @classmethod
     def of(cls, recordings: Iterable[Recording], run: Callable[[], Any]) -> "Knowing":
         """With those of the recordings' videos."""
-        videos = [one.video for one in recordings if is_remote(one.video)]
-        return cls(tuple((video, content_key(video)) for video in videos), run)
+        videos = [one.video for one in recordings]
+        return cls(tuple((video, kind_of(video)[1], content_key(video)) for video in videos), run)
 
     def __call__(self) -> Any:
-        for video, key in self.contents:
-            remember_content(video, key)
+        for video, size, key in self.contents:
+            if kind_of(video)[1] == size:
+                remember_content(video, key)
         return self.run()
 
 
@@ -122,29 +128,47 @@ def ended(address: str, shared: Path, units: Iterable[Unit], gpus: float = 0.0) 
         yield from _ended(ask, units, (token, shared, url_of(shared), __version__), gpus)
 
 
-def folds_on_ray(address: str, folds: Mapping[str, Callable[[], None]], shared: Path) -> Generator[str]:
-    """Run training folds, by name, on the cluster; yields the names of those that are done. ConfigError as of
-    `ended`, and at the end where folds failed."""
+def folds_on_ray(
+    address: str, final: type[Exception], folds: Mapping[str, Callable[[], None]], shared: Path
+) -> Generator[str]:
+    """Run training folds, by name, on the cluster; yields the names of those that are done. What a fold raises of
+    the `final` kind, which another try would not change, is raised here. ConfigError as of `ended`, and at the end
+    where folds failed."""
     failed = dict[str, str]()
-    units = [Unit(name, run) for name, run in folds.items()]
+    units = [Unit(name, partial(_fold, run, final)) for name, run in folds.items()]
     with closing(ended(address, shared, units, FOLDS_GPU)) as over:
         for one in over:
-            if one is not None and one.why:
+            if one is None:
+                continue
+            if isinstance(one.result, Exception):
+                raise one.result
+            if one.why:
                 failed[one.unit.name] = one.why
-            elif one is not None:
+            else:
                 yield one.unit.name
     if failed:
         name, why = next(iter(failed.items()))
         raise ConfigError(f"{len(failed)} of {len(folds)} folds failed, {name}: {why}; what is done is kept")
 
 
-def written_on_ray(address: str, shared: Path, parts: Iterable[ParticipantPart], folder: Path) -> Generator[Written]:
-    """Write participants' parts of an export on the cluster, and what they wrote into `folder`, as each is done.
-    ConfigError as of `ended`; RecordingError where one cannot be written."""
-    units = (Unit(part.name, Knowing.of(part.recordings.values(), partial(_packed, part))) for part in parts)
+def _fold(run: Callable[[], None], final: type[Exception]) -> Exception | None:
+    try:
+        run()
+    except final as error:
+        return error
+    return None
+
+
+def written_on_ray(
+    address: str, shared: Path, parts: Iterable[ParticipantPart], folder: Path
+) -> Generator[Written | None]:
+    """Write participants' parts of an export on the cluster, and what they wrote into `folder`, as each is done, and
+    None now and then. ConfigError as of `ended`; RecordingError where one cannot be written."""
+    units = (Unit(part.name, Knowing.of(part.recordings.values(), partial(_packed, part.lean()))) for part in parts)
     with closing(ended(address, shared, units)) as over:
         for one in over:
             if one is None:
+                yield None
                 continue
             if one.why:
                 raise RecordingError(f"{one.unit.name}: {one.why}")
@@ -157,9 +181,9 @@ def written_on_ray(address: str, shared: Path, parts: Iterable[ParticipantPart],
 def _packed(part: ParticipantPart) -> tuple[Written, bytes]:
     """What is written of a participant, and its files in an archive: nodes need not see where exports go."""
     packed = BytesIO()
-    with TemporaryDirectory() as folder:
-        written = part.write(Path(folder))
-        with tarfile.open(fileobj=packed, mode="w") as archive:
+    with scratch_folder(cache_folder() / "parts") as folder:
+        written = part.write(folder)
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
             archive.add(folder, ".")
     return written, packed.getvalue()
 
@@ -187,7 +211,7 @@ def _ended(ask: Ask, units: Iterable[Unit], where: tuple[Any, ...], gpus: float)
     attempts, at_work = Counter[int](), dict[int, Unit]()
     while True:
         _, cores, _ = ask(_resources)
-        for unit in islice(following, max(0, 2 * int(cores) + WAITING - len(at_work))):
+        for unit in islice(following, max(0, int(cores) + WAITING - len(at_work))):
             at_work[number := next(numbers)] = unit
             ask(_begin, number, unit.run, where, gpus)
         if not at_work:
@@ -217,9 +241,11 @@ def _speaking(address: str) -> Iterator[Ask]:
             here.send((what, given))
             answer, error = here.recv()
         except (EOFError, OSError):
+            process.join(LOOK_SECONDS)
+            killed = "the process that speaks with it was killed, perhaps for want of memory; "
+            why = killed if process.exitcode == -signal.SIGKILL else "see that its head runs, then "
             raise ConfigError(
-                f"WEAKHAR_RAY_ADDRESS {address}: the cluster was lost; see that its head runs, then start again, what"
-                " is done is kept"
+                f"WEAKHAR_RAY_ADDRESS {address}: the cluster was lost; {why}start again, what is done is kept"
             ) from None
         if error is not None:
             raise error
@@ -278,11 +304,14 @@ def _answer(pipe: Connection) -> None:
                 said: tuple[Any, WeakHARError | None] = what(*given), None
             except WeakHARError as error:
                 said = None, error
+            except ConnectionError:  # by ray://, which does not end this process
+                break
             except Exception as error:
                 print_exc()
                 said = None, ConfigError(f"Ray: {one_line(error)}")
             pipe.send(said)
-    _leave()
+    if "ray" in sys.modules:
+        _leave()
 
 
 def _connect(address: str) -> None:
@@ -301,8 +330,8 @@ def _connect(address: str) -> None:
         raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: {one_line(error)}; or name host:port") from None
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise ConfigError(
-            f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({one_line(error)}); start one by "
-            "`ray start --head`, or unset it"
+            f"WEAKHAR_RAY_ADDRESS {address}: no Ray cluster is found there ({one_line(error)}); start one by `ray "
+            "start --head`, set RAY_AUTH_MODE=token where it wants the token in ~/.ray/auth_token, or unset this"
         ) from None
 
 
@@ -327,9 +356,21 @@ def _begin(number: int, run: Callable[[], Any], where: tuple[Any, ...], gpus: fl
     """Give a unit to the cluster."""
     import ray
 
-    gpus = gpus if _resources()[2] else 0.0
-    remote = ray.remote(_run).options(num_cpus=1, num_gpus=gpus, max_retries=0, runtime_env={"env_vars": ONE_THREAD})
+    cores, gpus = _share(gpus)
+    threads = {"env_vars": dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(cores))}
+    remote = ray.remote(_run).options(num_cpus=cores, num_gpus=gpus, max_retries=ATTEMPTS - 1, runtime_env=threads)
     _at_work[remote.remote(run, *where)] = number
+
+
+def _share(gpus: float) -> tuple[int, float]:
+    """Cores and GPUs of a unit: one core, but with a whole GPU all that come with it, since decoding must feed it."""
+    import ray
+
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    with_gpu = [(found.get("CPU", 0.0), found["GPU"]) for found in alive if found.get("GPU")]
+    if not gpus or not with_gpu:
+        return 1, 0.0
+    return max(1, int(min(cores // count for cores, count in with_gpu))) if gpus >= 1 else 1, gpus
 
 
 def _look() -> list[tuple[int, Any, str]]:

@@ -23,7 +23,7 @@ from ml_backend.files import private_folder, remove, sweep, written_atomically
 from ml_backend.jobs.answers import OLD_TASKS, videos_of_old_tasks
 from ml_backend.jobs.audits import forget_in_audit
 from ml_backend.jobs.imports import forget_imported
-from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of
+from ml_backend.jobs.projects import clusters_folder, exports_folder, exports_of, listed_exports
 from ml_backend.jobs.store import PATIENCE, Store, create_store, open_store
 from ml_backend.labelstudio import Client, ClipStorage, GoneError, clip_of_task, is_upload_of, shown_by, upload_names
 from ml_backend.recordings import stretch_of_key
@@ -55,7 +55,8 @@ def forget_participant(
         def theirs(whose: str, video: str) -> bool:
             return whose == participant or video in videos
 
-        sweep(folder, idle=0)  # we hold the lease: whoever wrote there is dead
+        for inside in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            sweep(inside, idle=0)  # we hold the lease: whoever wrote there is dead
         files, removed = _forget_tasks(client, project_id, store.project(project_id).review_project, names, theirs)
         removed += _forget_clips(clips, names, files)
         removed += _remove(participant_folder(folder, participant), f"clusters of {participant}")
@@ -66,8 +67,8 @@ def forget_participant(
         removed += _forget_vectors(settings, videos)
         removed += _remove(exports_folder(settings, project_id), "exports made by the server")
         for export in exports_of(settings, project_id):
-            sweep(export.parent)
             removed += [f"{participant} in {export}"] if forget_in_export(export, participant) else []
+        removed += _sweep_exports(settings, project_id)
     return removed
 
 
@@ -92,11 +93,22 @@ def forget_project(
         removed += _forget_stored(settings, project_id)
         for export in exports_of(settings, project_id):
             removed += _remove(export, f"export {export}")
+        removed += _sweep_exports(settings, project_id)
         removed += _remove(folder, f"clusters of project {project_id}")
         removed += _remove(exports_folder(settings, project_id), "exports made by the server")
         store.delete_project(project_id)
         removed += _forget_vectors(settings, videos)
     return removed
+
+
+def _sweep_exports(settings: Settings, project_id: int) -> list[str]:
+    """Remove what killed exports left; says what may be one that is at work."""
+    folders = {export.parent for export in listed_exports(settings, project_id)}
+    return [
+        f"NOT removed: {left} is an export being written, or one killed within the hour; remove it in that case"
+        for folder in sorted(folders)
+        for left in sweep(folder)
+    ]
 
 
 def back_up(store: Store, settings: Settings, target: Path) -> None:

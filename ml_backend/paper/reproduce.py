@@ -30,7 +30,7 @@ from training import contract
 from training.approaches import APPROACHES, parse_approaches
 from training.dataset import Dataset as TrainingDataset
 from training.dataset import read_dataset
-from training.evaluate import Score, make_jobs, over_seeds, run_grid, scores
+from training.evaluate import Score, Spread, make_jobs, over_seeds, run_grid, scores
 from training.loop import Settings as LoopSettings
 from training.tables import write_tables
 
@@ -164,6 +164,7 @@ def training_tables(
     folder: Path,
     way: Way,
     progress: Progress,
+    spread: Spread | None = None,
 ) -> Iterator[tuple[str, TrainingDataset, list[Score]]]:
     """The paper's Table 3 for each number of clusters (`classes`, `50`, `100`): CLIP+RAFT, the weak labels of each of
     three seeds trained on with that seed; a run that was stopped goes on."""
@@ -171,7 +172,7 @@ def training_tables(
         own = folder / f"clusters-{count}"
         case = way(components=len(dataset.labels) if count == "classes" else int(count))
         exports = _write_exports(dataset, name, own, case, progress)
-        trained_on, rows = _training_table(dataset, exports, models, settings, own, count, progress)
+        trained_on, rows = _training_table(dataset, exports, models, settings, own, count, progress, spread)
         write_tables(trained_on, rows, own, count)
         yield count, trained_on, rows
 
@@ -206,6 +207,7 @@ def _training_table(
     folder: Path,
     count: str,
     progress: Progress,
+    spread: Spread | None,
 ) -> tuple[TrainingDataset, list[Score]]:
     approaches = parse_approaches(list(APPROACHES), ["none", "6", "4"])
     found = []
@@ -217,7 +219,7 @@ def _training_table(
         def report(done: int, total: int, _: str, before: int = number) -> None:
             progress(f"training with {count} clusters", before * total + done, len(exports) * total)
 
-        run_grid(trained_on, jobs, settings, target, report)
+        run_grid(trained_on, jobs, settings, target, report, spread=spread)
         found.append(scores(trained_on, jobs, target))
     return trained_on, over_seeds(found)
 

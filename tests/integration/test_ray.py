@@ -13,7 +13,7 @@ from pathlib import Path
 import exports
 import pytest
 from clusterings import assert_same
-from ray_nodes import Cluster, go_on, say, started, take_away
+from ray_nodes import Cluster, fail_of, go_on, say, started, take_away, what_is_given
 
 import training.loop
 from ml_backend import __version__
@@ -31,6 +31,7 @@ from ml_backend.sample.servers import wait_for
 from ml_backend.settings import Parameters, Settings
 from training.approaches import Approach
 from training.dataset import read_dataset
+from training.errors import TrainingError
 from training.evaluate import make_jobs, run_grid
 
 PARAMETERS = Parameters(components=9)
@@ -69,7 +70,7 @@ def while_embedding(do: Callable[[], None]) -> Progress:
 
     def tell(step: str, _done: float, _total: float) -> None:
         told.append(step)
-        if step.startswith("embedding") and len(told) == 5:
+        if [step for step in told if step.startswith("embedding")] == [step] * 5:
             do()
 
     return tell
@@ -86,12 +87,16 @@ def test_a_cluster_makes_what_one_machine_makes_also_where_a_node_is_lost(
 ) -> None:
     monkeypatch.setattr(pipeline, "PIECE_SECONDS", piece_seconds)
 
+    lost = list[int]()
+
     def lose_a_node() -> None:
         cluster.lose_node()
         cluster.add_node()
+        lost.append(len(list(tmp_path.rglob("*.piece-*"))))
 
     settings = Settings(model_dir=tmp_path, ray_address=cluster.address)
     assert clustered(settings, checked, while_embedding(lose_a_node)) == []
+    assert len(lost) == 1
     assert_same(tmp_path / "clusters", alone)
     assert list(tmp_path.glob("ray-*")) == []
     assert list(tmp_path.rglob("*.piece-*")) == []
@@ -168,6 +173,19 @@ def test_a_node_with_another_version_or_without_the_shared_folder_stops_the_job(
         on_ray(cluster.address, tmp_path, "step", [Unit("one", partial(take_away, tmp_path))], lambda *_: None)
 
 
+def test_a_unit_with_a_gpu_gets_the_cores_that_come_with_it(tmp_path: Path) -> None:
+    cluster = started(1, tmp_path, cores=2, gpus=1)
+    try:
+        units = [Unit(str(number), what_is_given) for number in range(2)]
+        given = {
+            gpus: {one.result for one in ended(cluster.address, tmp_path, units, gpus) if one}
+            for gpus in (1.0, 0.25, 0.0)
+        }
+    finally:
+        cluster.shutdown()
+    assert given == {1.0: {("0", 2)}, 0.25: {("0", 1)}, 0.0: {(None, 1)}}
+
+
 def test_a_cluster_that_is_lost_in_the_middle_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray ends the process that spoke with it, which is not this one."""
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # a minute else
@@ -216,14 +234,23 @@ def exported(
     how = classes.names, {"clip_seconds": 4.0}, parse_threshold("none")
     write_export(everything, recordings, *how, target, file_format, lambda done, _: told.append(done), write=write)
     files = (path for path in sorted(target.rglob("*")) if path.is_file())
-    return {str(path.relative_to(target)): re.sub(rb'DATE="[^"]*"', b"", path.read_bytes()) for path in files}, told
+    found = {str(path.relative_to(target)): re.sub(rb'DATE="[^"]*"', b"", path.read_bytes()) for path in files}
+    return found, sorted(set(told))
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_an_export_written_on_the_cluster_is_that_of_one_machine(
-    cluster: Cluster, alone: Path, checked: list[CheckedRecording], tmp_path: Path, file_format: str
+    cluster: Cluster,
+    alone: Path,
+    checked: list[CheckedRecording],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file_format: str,
 ) -> None:
     given = alone, checked, tmp_path / "out", file_format
+    if file_format == "elan":  # what is written on a node refers to folders as seen from here
+        monkeypatch.chdir(tmp_path)
+        given = alone, checked, Path("out"), file_format
     here, told = exported(*given, one_by_one)
     assert told == [0, 1, 2]
     assert len([file for file in here if file.startswith("samples/")]) == 2
@@ -246,7 +273,14 @@ def grid(
     dataset = read_dataset(folder)
     jobs = make_jobs(dataset, ["tinyhar"], [Approach("few-shot-ce")], [1, 2], [])
     settings = training.loop.Settings(epochs=2, learning_rate=1e-3)
-    run_grid(dataset, jobs, settings, out, progress, spread=partial(folds_on_ray, address) if address else None)
+    run_grid(
+        dataset,
+        jobs,
+        settings,
+        out,
+        progress,
+        spread=partial(folds_on_ray, address, TrainingError) if address else None,
+    )
     assert list(out.glob(".dataset-*")) == []
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.npy"))}
 
@@ -283,10 +317,36 @@ def test_a_grid_that_is_interrupted_goes_on_later(cluster: Cluster, tmp_path: Pa
 
 def test_folds_that_fail_are_named_when_the_others_are_done(cluster: Cluster, tmp_path: Path) -> None:
     folds = {"bad": partial(int, "none"), "good": partial(say, 1)}
-    done = folds_on_ray(cluster.address, folds, tmp_path)
+    done = folds_on_ray(cluster.address, TrainingError, folds, tmp_path)
     assert next(done) == "good"
     with pytest.raises(ConfigError, match=r"1 of 2 folds failed, bad: ValueError: invalid literal"):
         next(done)
+
+
+def test_what_another_try_of_a_fold_would_not_change_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    folds = {"bad": partial(fail_of, TrainingError)}
+    with pytest.raises(TrainingError, match=r"^approach: leaves no window; label more$"):
+        list(folds_on_ray(cluster.address, TrainingError, folds, tmp_path))
+
+
+def test_without_ray_it_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\")")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ConfigError, match="WEAKHAR_RAY_ADDRESS is local, and Ray is not installed; run `pip install ray`"
+    ):
+        list(ended("local", tmp_path, [Unit("one", partial(say, 1))]))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_cluster_that_wants_another_token_is_one_line(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ConfigError, match=r"no Ray cluster is found there .* set RAY_AUTH_MODE=token where it wants"):
+        list(ended(cluster.address, tmp_path, [Unit("one", partial(say, 1))]))
 
 
 def test_evaluate_takes_the_cluster_from_the_settings(cluster: Cluster, tmp_path: Path) -> None:
@@ -294,7 +354,7 @@ def test_evaluate_takes_the_cluster_from_the_settings(cluster: Cluster, tmp_path
     command = ["evaluate", str(export), "--models", "tinyhar", "--approaches", "few-shot-ce", "--seeds", "1"]
     command += ["--set", "epochs=1", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "MODEL_DIR": str(tmp_path / "models")}
-    (tmp_path / ".env").write_text("WEAKHAR_RAY_ADDRESS=127.0.0.1:9\n")
+    (tmp_path / ".env").write_text("WEAKHAR_RAY_ADDRESS=127.0.0.1:9\nWEAKHAR_CLIPS_URL=not looked at\n")
     weakhar = partial(
         subprocess.run,
         [sys.executable, "-m", "ml_backend.cli", *command],

@@ -40,7 +40,7 @@ def test_clips_of_killed_jobs_are_swept_also_of_older_versions_but_not_of_other_
 def killed_while_writing(folder: Path, since: float) -> ExitStack:
     """A file and a folder as processes leave them that were killed so many seconds ago; to be kept: it cleans up."""
     with ExitStack() as killed:
-        file = killed.enter_context(written_atomically(folder / "clip.mp4"))
+        file = killed.enter_context(written_atomically(folder / "study 1.2 (final)"))
         part = killed.enter_context(written_atomically(folder / "p01")) / "features.npz"
         file.touch()
         part.parent.mkdir()
@@ -69,9 +69,9 @@ def test_what_killed_processes_left_is_swept_but_not_what_is_being_written(tmp_p
         "long",
     }
     just_now = killed_while_writing(tmp_path, 0)
-    sweep(tmp_path)
+    assert len(sweep(tmp_path)) == 2
     assert len(list(tmp_path.iterdir())) == 7
-    sweep(tmp_path, idle=0)
+    assert sweep(tmp_path, idle=0) == []
     assert len(list(tmp_path.iterdir())) == 5
     sweep(tmp_path / "none")
     del long_ago, just_now

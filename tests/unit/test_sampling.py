@@ -173,6 +173,9 @@ def test_a_piece_is_made_once_and_goes_with_vectors_that_are_made_at_once(tmp_pa
     once.stored(video)
     once.make_piece(video, FRAMES, -1.0, 20.0)
     assert not list((tmp_path / "v").rglob("*.piece-*"))
+    piece.with_name(piece.name.replace("fps", "fps-keys")).touch()
+    once.join(video, KEY_FRAMES, [(-1.0, np.inf)])  # of another job, which decided otherwise
+    assert not list((tmp_path / "v").rglob("*.piece-*"))
 
 
 def test_vectors_of_key_frames_have_their_own_times_and_name(tmp_path: Path) -> None:
