@@ -6,12 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from threadpoolctl import threadpool_info
 
 from ml_backend.clusters import side_by_side
 from ml_backend.files import IDLE_SECONDS, sweep, written_atomically
+from ml_backend.jobs import Store, projects, upkeep
 from ml_backend.jobs.held import media_of
-from ml_backend.labelstudio import ClipStorage
+from ml_backend.labelstudio import ClipStorage, labelling_config
 from ml_backend.settings import Settings
 
 
@@ -85,3 +87,21 @@ def test_clips_that_killed_processes_left_in_a_folder_are_swept(tmp_path: Path) 
     (url,) = storage.files(1, "").values()
     assert [path.name for path in (tmp_path / "clips" / "1").iterdir()] == [url.rpartition("/")[2]]
     del killed
+
+
+def test_what_killed_exports_left_is_swept_where_somebody_is_forgotten_or_named(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    store.save_project(1, label_config=labelling_config(["walking", "jogging"]))
+    monkeypatch.setattr(projects, "_labels_to_export", killed)
+    with pytest.raises(KeyboardInterrupt):
+        projects.export_project(store, settings, 1, tmp_path / "first" / "out")
+    long_ago = killed_while_writing(tmp_path / "first", IDLE_SECONDS + 1)
+    just_now = killed_while_writing(tmp_path / "first", 0)
+    said = upkeep._sweep_exports(settings, 1)
+    assert [line.startswith("NOT removed: ") for line in said] == [True, True]
+    assert len(list((tmp_path / "first").iterdir())) == 2
+    del long_ago, just_now
