@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import exports
+import psutil
 import pytest
 from clusterings import assert_same
 from ray_nodes import Cluster, fail_of, go_on, say, started, take_away, what_is_given
@@ -27,7 +28,7 @@ from ml_backend.jobs.spread import Unit, ended, on_ray, written_on_ray
 from ml_backend.labels import Answer, parse_threshold
 from ml_backend.labelstudio import labelling_config, parse_label_config
 from ml_backend.recordings import CheckedRecording, Problem
-from ml_backend.sample.servers import wait_for
+from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 from ml_backend.settings import Parameters, Settings
 from training.approaches import Approach
 from training.dataset import read_dataset
@@ -103,6 +104,19 @@ def test_a_cluster_makes_what_one_machine_makes_also_where_a_node_is_lost(
     steps = list[tuple[str, float]]()
     assert clustered(settings, checked, lambda step, _done, total: steps.append((step, total))) == []
     assert all(total == 0 for _, total in steps)  # nothing was left to do
+
+
+def test_a_job_that_was_started_in_label_studio_runs_on_the_cluster(
+    cluster: Cluster, start_backend: Callable[..., BackendServer], label_studio: LabelStudioServer
+) -> None:
+    backend = start_backend(WEAKHAR_RAY_ADDRESS=cluster.address)
+    project = label_studio.create_project("On Ray")
+    label_studio.start_training(label_studio.connect(project, backend, {"dataset": "study", "components": 5}))
+    backend.wait_for_job(project)
+    assert len(label_studio.tasks(project)) == 10
+    (worker,) = [one for one in psutil.Process(backend.process.pid).children() if one.cmdline()[-1] == "worker"]
+    commands = [" ".join(one.cmdline()) for one in worker.children()]
+    assert not [one for one in commands if "resource_tracker" not in one]  # who spoke with the cluster is gone
 
 
 def test_a_recording_that_fails_again_and_again_is_left_out_and_named(
