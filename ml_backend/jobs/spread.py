@@ -396,10 +396,6 @@ def _outcome(reference: Any) -> tuple[Any, str]:
         return None, str(cause) if isinstance(cause, WeakHARError) else f"{type(cause).__name__}: {one_line(cause)}"
     except ray.exceptions.RuntimeEnvSetupError as error:
         raise ConfigError(f"a Ray node cannot start a unit ({one_line(error)})") from None
-    except ray.exceptions.LocalRayletDiedError:
-        raise ConfigError(
-            "the Ray node of this machine was lost; start it, then start again: what is done is kept"
-        ) from None
     except ray.exceptions.RayError as error:
         return None, one_line(error)
 
