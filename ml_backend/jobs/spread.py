@@ -191,6 +191,10 @@ def _packed(part: ParticipantPart) -> tuple[Written, bytes]:
 def cluster_in_words(address: str, shared: Path) -> str:
     """How large the cluster is, and that a unit runs on it; ConfigError as of `ended`."""
     nodes, cores, gpus = _size(address)
+    if cores < 1:
+        raise ConfigError(
+            f"WEAKHAR_RAY_ADDRESS {address}: the cluster has no cores; `ray start --address` adds nodes"
+        )
     if failed := failures(on_ray(address, shared, "trying", [Unit("trying", _nothing)], lambda *_: None)):
         raise ConfigError(f"WEAKHAR_RAY_ADDRESS {address}: a unit failed ({failed['trying']})")
     return f"{nodes} nodes with {cores:g} cores and {gpus:g} GPUs at {address}"
@@ -208,9 +212,12 @@ def _nothing() -> None:
 
 def _ended(ask: Ask, units: Iterable[Unit], where: tuple[Any, ...], gpus: float) -> Generator[Ended | None]:
     following, numbers = iter(units), count()
-    attempts, at_work = Counter[int](), dict[int, Unit]()
+    attempts, at_work, warned = Counter[int](), dict[int, Unit](), False
     while True:
         _, cores, _ = ask(_resources)
+        if not int(cores) and not warned:
+            log.warning("the Ray cluster has no cores: units wait until a node comes")
+            warned = True
         for unit in islice(following, max(0, int(cores) + WAITING - len(at_work))):
             at_work[number := next(numbers)] = unit
             ask(_begin, number, unit.run, where, gpus)

@@ -14,7 +14,7 @@ import exports
 import psutil
 import pytest
 from clusterings import assert_same
-from ray_nodes import Cluster, fail_of, go_on, say, started, take_away, what_is_given
+from ray_nodes import Cluster, fail_of, go_on, say, says, started, take_away, what_is_given
 
 import training.loop
 from ml_backend import __version__
@@ -185,6 +185,14 @@ def test_a_node_with_another_version_or_without_the_shared_folder_stops_the_job(
     monkeypatch.setattr(spread, "__version__", "0.0.1")
     with pytest.raises(ConfigError, match=rf"has weakhar {__version__}, the job 0\.0\.1; install the same one"):
         on_ray(cluster.address, tmp_path, "step", [Unit("one", partial(take_away, tmp_path))], lambda *_: None)
+
+
+def test_a_cluster_without_cores_is_one_line_of_doctor(tmp_path: Path) -> None:
+    cluster = Cluster(cores=0)
+    try:
+        wait_for(lambda: "has no cores; `ray start --address` adds nodes" in says(cluster, tmp_path), 120, "the head")
+    finally:
+        cluster.shutdown()
 
 
 def test_a_unit_with_a_gpu_gets_the_cores_that_come_with_it(tmp_path: Path) -> None:
