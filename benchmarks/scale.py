@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from ray.cluster_utils import Cluster
 
 from benchmarks.harness import Rows
-from ml_backend.jobs.spread import Unit, failures, on_ray
+from ml_backend.spread import Unit, failures, on_ray
 
 UNITS, SECONDS, NODES = 64, 15.0, (1, 2, 4, 8)
 LOOPBACK = "127.0.0.2"

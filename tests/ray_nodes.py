@@ -12,8 +12,8 @@ import psutil
 from joblib import cpu_count
 
 from ml_backend.errors import ConfigError
-from ml_backend.jobs import cluster_in_words
 from ml_backend.sample.servers import free_port, wait_for
+from ml_backend.spread import cluster_in_words
 
 # As where a cluster asks for a token, whatever lies in this user's home.
 os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)

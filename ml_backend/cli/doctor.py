@@ -85,7 +85,7 @@ def _recordings(settings: "Settings") -> str:
 
 
 def _ray(settings: "Settings") -> str:
-    from ml_backend.jobs import cluster_in_words
+    from ml_backend.spread import cluster_in_words
 
     return cluster_in_words(settings.ray_address, settings.model_dir)
 

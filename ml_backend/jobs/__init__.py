@@ -12,7 +12,7 @@ of other tools; `begin_audit`, `end_audit` and
 `apply_webhook` and `reconcile` for answers; `checked_parameters`, `extra_params`, `parameters_in_force`,
 `check_study` and `usable_recordings` for what a user gives; `connect_study` with `Wish`, and the `Wishes` of the
 status page's form; `forget_participant`, `forget_project`, `back_up` and
-`restore` for all that is kept; `cluster_in_words` and `folds_on_ray` for the Ray cluster, where there is one."""
+`restore` for all that is kept; `folds_on_ray` for training."""
 
 from ml_backend.jobs.answers import GivenAnswers, Unused, decide_meaning, project_config
 from ml_backend.jobs.audits import CLIPS, MOST_CLIPS, AuditFound
@@ -47,7 +47,7 @@ from ml_backend.jobs.reconciliation import apply_webhook, reconcile
 from ml_backend.jobs.reviews import open_review
 from ml_backend.jobs.rounds import Standing, project_standing, round_is_due
 from ml_backend.jobs.runtime import WEB_PATIENCE, runtime
-from ml_backend.jobs.spread import cluster_in_words, folds_on_ray
+from ml_backend.jobs.spread import folds_on_ray
 from ml_backend.jobs.store import (
     DONE,
     FAILED,
@@ -92,7 +92,6 @@ __all__ = [
     "check_study",
     "checked_parameters",
     "client_for",
-    "cluster_in_words",
     "clusters_folder",
     "connect_study",
     "decide_meaning",

@@ -39,7 +39,6 @@ from ml_backend.jobs.projects import clusters_folder, project_labels, project_pa
 from ml_backend.jobs.reconciliation import reconcile, reconcile_changes
 from ml_backend.jobs.reviews import renew_review
 from ml_backend.jobs.rounds import follow_target, in_rounds
-from ml_backend.jobs.spread import Knowing, Unit, failures, on_ray
 from ml_backend.jobs.store import Store
 from ml_backend.labels import ParticipantLabels, likely_classes
 from ml_backend.labelstudio import (
@@ -64,6 +63,7 @@ from ml_backend.labelstudio import (
 )
 from ml_backend.recordings import CheckedRecording, Problem, clip_key, stretch_of_key
 from ml_backend.settings import Parameters, Settings
+from ml_backend.spread import Knowing, Unit, failures, on_ray
 from ml_backend.storage import fresh
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _embed_on_ray(
 
     def unit(one: CheckedRecording, do: Callable[..., Any], *given: Any, seconds: float = 1.0) -> Unit:
         return Unit(
-            str(one.recording), Knowing.of([one.recording], partial(do, one.recording.video, *given)), seconds
+            str(one.recording), Knowing.of([one.recording.video], partial(do, one.recording.video, *given)), seconds
         )
 
     cut = {str(one.recording): _pieces(one) for one in wanted}
@@ -259,7 +259,7 @@ def _cluster_all(
     if settings.ray_address:
         own = [[one.recording for one in work.results] for work in works]
         units = [
-            Unit(recordings[0].participant, Knowing.of(recordings, partial(run, work)))
+            Unit(recordings[0].participant, Knowing.of([one.video for one in recordings], partial(run, work)))
             for recordings, work in zip(own, works, strict=True)
         ]
         return failures(on_ray(settings.ray_address, settings.model_dir, step, units, progress))

@@ -17,19 +17,20 @@ from clusterings import assert_same
 from ray_nodes import Cluster, fail_of, go_on, say, says, started, take_away, what_is_given
 
 import training.loop
-from ml_backend import __version__
+from ml_backend import __version__, spread
 from ml_backend.clusters import participants_of
 from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.export import FORMATS, WriteParts, one_by_one, write_export
-from ml_backend.jobs import cluster_in_words, embed_and_cluster, folds_on_ray, pipeline, spread, usable_recordings
+from ml_backend.jobs import embed_and_cluster, folds_on_ray, pipeline, usable_recordings
 from ml_backend.jobs.labelled import ProjectLabels
-from ml_backend.jobs.spread import Unit, ended, on_ray, written_on_ray
+from ml_backend.jobs.spread import written_on_ray
 from ml_backend.labels import Answer, parse_threshold
 from ml_backend.labelstudio import labelling_config, parse_label_config
 from ml_backend.recordings import CheckedRecording, Problem
 from ml_backend.sample import BackendServer, LabelStudioServer, wait_for
 from ml_backend.settings import Parameters, Settings
+from ml_backend.spread import Unit, cluster_in_words, ended, on_ray
 from training.approaches import Approach
 from training.dataset import read_dataset
 from training.errors import TrainingError
