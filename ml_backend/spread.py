@@ -39,7 +39,7 @@ ENDING_SECONDS = 15.0
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, float, float], None]
-"""Called with a step, and how much of how much is done."""
+"""Called with the step's name, and how much of what total is done."""
 Ask = Callable[..., Any]
 """Has a function of this file run, with what is given it, in the process that speaks with Ray."""
 
@@ -299,9 +299,11 @@ def _share(gpus: float) -> tuple[int, float]:
     """Cores and GPUs of a unit: one core, but with a whole GPU all that come with it, since decoding must feed it."""
     import ray
 
+    if not gpus:
+        return 1, 0.0
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
     with_gpu = [(found.get("CPU", 0.0), found["GPU"]) for found in alive if found.get("GPU")]
-    if not gpus or not with_gpu:
+    if not with_gpu:
         return 1, 0.0
     return max(1, int(min(cores // count for cores, count in with_gpu))) if gpus >= 1 else 1, gpus
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from ml_backend.embeddings.backbone import Backbone, ClipBackbone, FrameBackbone, Sampling, clip_vectors
 from ml_backend.embeddings.device import Precision, check_precision, choose_precision
-from ml_backend.embeddings.participants import Progress, embed_all, embedders, participant_frames, participant_vectors
+from ml_backend.embeddings.participants import embed_all, embedders, participant_frames, participant_vectors
 from ml_backend.embeddings.registry import Weights, load_backbone, parts_of
 from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, read_array, unit_spread
+from ml_backend.spread import Progress
 
 __all__ = [
     "CHECKS",

@@ -1,6 +1,6 @@
 """The vectors of a participant's clips: one backbone after another over all recordings, put together in order."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import partial
 from itertools import accumulate
 
@@ -14,11 +14,10 @@ from ml_backend.embeddings.store import Embedder, precomputed_clip_vectors, unit
 from ml_backend.errors import RecordingError
 from ml_backend.recordings import CheckedRecording, clip_starts
 from ml_backend.settings import Parameters, Settings
+from ml_backend.spread import Progress
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
-Progress = Callable[[str, float, float], None]
-"""Called with the step's name, and how much of what total is done."""
 _in_memory: dict[Hashable, Backbone] = {}
 
 

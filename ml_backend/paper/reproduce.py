@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ml_backend.clusters import METHODS, FittedClustering, cluster, components_for, reduced, side_by_side
+from ml_backend.embeddings import Progress
 from ml_backend.errors import ConfigError, RecordingError
 from ml_backend.files import written_atomically
 from ml_backend.labels import PROPAGATIONS, UNLABELLED, parse_threshold
@@ -46,7 +47,6 @@ MOST_CLIPS_APART = 5
 """Videos and IMU were not cut at the same sample."""
 PAPER_NAMES = {"i3d": "I3D", "clip": "CLIP", "dinov2": "DINOv2", "raft": "RAFT"}
 
-Progress = Callable[[str, float, float], None]
 PAPER_WAY = ("gmm", "cluster")
 Way = Callable[..., "Case"]
 """Makes a case of the paper's, but clustered and propagated in a way of one's own: `partial(Case, method="ward")`."""
