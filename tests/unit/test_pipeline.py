@@ -3,18 +3,21 @@
 import os
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from threadpoolctl import threadpool_info
 
+from ml_backend import files
 from ml_backend.clusters import side_by_side
-from ml_backend.files import IDLE_SECONDS, sweep, written_atomically
+from ml_backend.files import IDLE_SECONDS, content_key, sweep, written_atomically
 from ml_backend.jobs import Store, projects, upkeep
 from ml_backend.jobs.held import media_of
 from ml_backend.labelstudio import ClipStorage, labelling_config
 from ml_backend.settings import Settings
+from ml_backend.spread import Knowing
 
 
 def threads() -> set[tuple[str, int]]:
@@ -105,3 +108,14 @@ def test_what_killed_exports_left_is_swept_where_somebody_is_forgotten_or_named(
     assert [line.startswith("NOT removed: ") for line in said] == [True, True]
     assert len(list((tmp_path / "first").iterdir())) == 2
     del long_ago, just_now
+
+
+def test_a_unit_takes_a_videos_key_along_but_not_for_another_file(tmp_path: Path) -> None:
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"pictures")
+    key = content_key(video)
+    unit = Knowing.of([video], partial(content_key, video))
+    files._content_key.cache_clear()  # as in another process
+    assert Knowing(((video, 8, "as told"),), unit.run)() == "as told"  # it is not read again
+    video.write_bytes(b"other pictures")
+    assert unit() == content_key(video) != key
